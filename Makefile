@@ -1,0 +1,54 @@
+# Two commands are all a newcomer needs: `make demo` and `make test`.
+# Each builds .venv from nothing but python3, pip and the package registry.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint types fresh format clean
+
+help:
+	@echo "make demo    a local gateway and an echo bot, in one process: no account, no network"
+	@echo "make test    the whole test suite"
+	@echo "make lint    ruff, mypy --strict, and a check that generated code is fresh"
+	@echo "make format  ruff's formatter and import order"
+	@echo "make clean   remove what the others made"
+
+demo: $(VENV)/.demo
+	@$(BIN)/feishu-trio demo
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: types fresh
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	@$(BIN)/mypy
+
+fresh: $(VENV)/.dev
+	@$(BIN)/python proto/generate.py --check
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+$(VENV)/.pip:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("feishu_trio needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Say: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	@echo "setting up $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.pip pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[cli,gateway]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.pip pyproject.toml tests/node/package.json
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[all]" --group dev
+	@if command -v npm >/dev/null; then cd tests/node && npm install --silent --no-audit --no-fund --no-package-lock --ignore-scripts; \
+	else echo "npm is missing: the tests with the official Node client will be skipped"; fi
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) dist build tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

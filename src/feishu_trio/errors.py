@@ -1,0 +1,83 @@
+"""What can go wrong, as one tree: everything this package raises of its own is a `FeishuError`.
+
+    FeishuError
+    ├── ConfigError               a setting is wrong (also a ValueError)
+    ├── ConnectError              Feishu could not be reached; worth another try
+    ├── RefusedError              Feishu said no, and would say so again
+    │   ├── AuthenticationError   the app's credentials were not accepted
+    │   ├── ForbiddenError        the app is banned, or may not use long connections
+    │   └── ConnectionLimitError  the app has its 50 connections already
+    ├── ApiError                  a call to Feishu's HTTP API failed
+    ├── FrameError                bytes that are no frame (also a ValueError)
+    └── EventDecodeError          a body that does not fit its type (also a ValueError)
+
+No message of these holds a secret: neither the app secret, nor a token, nor a whole connection URL.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ApiError",
+    "AuthenticationError",
+    "ConfigError",
+    "ConnectError",
+    "ConnectionLimitError",
+    "EventDecodeError",
+    "FeishuError",
+    "ForbiddenError",
+    "FrameError",
+    "RefusedError",
+]
+
+
+class FeishuError(Exception):
+    """The root of the tree. `code` is Feishu's number for what happened, or None if it gave none."""
+
+    def __init__(self, message: str, *, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ConfigError(FeishuError, ValueError):
+    """A setting is wrong; the message names it, its value, and what is allowed."""
+
+
+class ConnectError(FeishuError):
+    """Feishu could not be reached, or was too busy: network, TLS, proxy, time-outs, server errors."""
+
+
+class RefusedError(FeishuError):
+    """Feishu refused the app. Asking again would not help, so nothing is retried."""
+
+
+class AuthenticationError(RefusedError):
+    """The credentials were not accepted: missing, wrong, or of an app that is not what Feishu expects."""
+
+
+class ForbiddenError(RefusedError):
+    """The app is banned, or may not use long connections (only self-built apps may)."""
+
+
+class ConnectionLimitError(RefusedError):
+    """The app has as many connections as Feishu allows (50)."""
+
+
+class ApiError(FeishuError):
+    """A call to Feishu's HTTP API failed.
+
+    `code` and `msg` are Feishu's own (`code` is the HTTP status where the body had none);
+    `log_id` is what Feishu's support asks for.
+    """
+
+    def __init__(self, message: str, *, code: int | None, msg: str = "", log_id: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.msg = msg
+        self.log_id = log_id
+
+
+class FrameError(FeishuError, ValueError):
+    """Bytes that are no valid frame, or a frame whose headers cannot be true."""
+
+
+class EventDecodeError(FeishuError, ValueError):
+    """An event's payload or body does not have the shape of its type; the message names the path."""
