@@ -16,6 +16,8 @@ No message of these holds a secret: neither the app secret, nor a token, nor a w
 
 from __future__ import annotations
 
+import trio
+
 __all__ = [
     "ApiError",
     "AuthenticationError",
@@ -28,6 +30,15 @@ __all__ = [
     "FrameError",
     "RefusedError",
 ]
+
+
+def sole_error(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+    """The one exception in a group, cancellations aside; None if there is none, or there are several."""
+    _, rest = group.split(trio.Cancelled)
+    error: BaseException | None = rest
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0] if len(error.exceptions) == 1 else None
+    return error
 
 
 class FeishuError(Exception):

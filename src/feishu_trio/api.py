@@ -1,0 +1,228 @@
+"""Calls to Feishu's HTTP API, with the app's tenant token.
+
+Sources: the public documentation of `auth/v3/tenant_access_token/internal`, `im/v1/messages` and
+`interactive/v1/card/update`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from json import dumps
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import trio
+
+from .errors import ApiError
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Api"]
+
+# What Feishu says to a token it does not, or no longer, take: 99991661 none given, 99991663 an invalid tenant
+# token, 99991664 an invalid app token, 99991668 an invalid token of whatever kind.
+_TOKEN_CODES = (99991661, 99991663, 99991664, 99991668)
+
+# A tenant token lives for two hours at most; one said to live longer is not believed.
+_LONGEST_LIFE = 7200.0
+
+# A receive_id tells its kind by its beginning.
+_ID_TYPES = {"oc_": "chat_id", "ou_": "open_id", "on_": "union_id"}
+
+
+class Api:
+    """Feishu's HTTP API as one app sees it. `session.api` is one.
+
+    `http` carries the requests and stays its owner's to close; `timeout` is for one call in seconds, the fetching
+    of a token and the second try with a fresh one included. Every call may be cancelled at any time, and raises
+    `ApiError` for whatever goes wrong between here and Feishu: `code` is Feishu's own, or else the HTTP status, or
+    None where there was no response at all.
+    """
+
+    def __init__(
+        self, http: httpx.AsyncClient, domain: str, app_id: str, app_secret: str, *, timeout: float = 10
+    ) -> None:
+        self._http = http
+        self._domain = domain.rstrip("/")
+        self._app_id = app_id
+        self._app_secret = app_secret
+        self._timeout = timeout
+        self._token: str | None = None
+        self._renew_at = 0.0
+        self._renewing = trio.Lock()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+    ) -> dict[str, Any]:
+        """The whole decoded body of the answer, `{"code": 0, "msg": ..., "data": {...}}`.
+
+        The whole, and not its `data`, as older calls put their fields beside `code`. `path` begins with a slash
+        and follows the domain: "/open-apis/im/v1/chats". Of `params`, those that are None are left out. A call
+        refused for its token alone is made once more, with a fresh one.
+        """
+        if not path.startswith("/"):
+            # It would run on in the host name, and carry the token to wherever that leads.
+            raise ApiError(f"{method} {path}: the path must begin with a slash", code=None)
+        call = f"{method} {path}"
+        try:
+            with trio.fail_after(self._timeout):
+                token = await self._tenant_token()
+                response = await self._exchange(method, path, token, params, json)
+                if _is_token_refused(response):
+                    if self._token == token:  # else another call has put a fresh one in its place
+                        self._token = None
+                    token = await self._tenant_token()
+                    response = await self._exchange(method, path, token, params, json)
+        except trio.TooSlowError:
+            raise ApiError(f"{call}: no answer within {self._timeout:g} s", code=None) from None
+        return self._result(call, response)
+
+    async def reply(
+        self,
+        message_id: str,
+        content: str | dict[str, Any],
+        msg_type: str = "text",
+        uuid: str | None = None,
+    ) -> dict[str, Any]:
+        """Reply to a message; the answer's `data` is the new message.
+
+        `content` is a text, for `msg_type` "text"; a dict; or, for any other `msg_type`, ready JSON. Replies of
+        one `uuid` within an hour are sent once.
+        """
+        body = {"content": _content(content, msg_type), "msg_type": msg_type, "uuid": uuid}
+        return await self.request(
+            "POST", f"/open-apis/im/v1/messages/{quote(message_id, safe='')}/reply", json=_given(body)
+        )
+
+    async def send(
+        self,
+        receive_id: str,
+        content: str | dict[str, Any],
+        msg_type: str = "text",
+        receive_id_type: str | None = None,
+        uuid: str | None = None,
+    ) -> dict[str, Any]:
+        """Send a message to a chat or a user; the answer's `data` is the new message.
+
+        `receive_id_type` is `chat_id`, `open_id`, `union_id`, `email` or `user_id`; None goes by how the id looks:
+        `oc_`, `ou_`, `on_`, an "@" in it, or none of these. `content` and `uuid` are as for `reply`.
+        """
+        body = {
+            "receive_id": receive_id,
+            "content": _content(content, msg_type),
+            "msg_type": msg_type,
+            "uuid": uuid,
+        }
+        params = {"receive_id_type": receive_id_type or _id_type(receive_id)}
+        return await self.request("POST", "/open-apis/im/v1/messages", params=params, json=_given(body))
+
+    async def update_card(self, token: str, card: dict[str, Any]) -> dict[str, Any]:
+        """Update the card whose callback carried `token`.
+
+        Feishu allows it after that callback was answered, within 30 minutes, and twice at most.
+        """
+        body = {"token": token, "card": card}
+        return await self.request("POST", "/open-apis/interactive/v1/card/update", json=body)
+
+    async def _tenant_token(self) -> str:
+        """The cached token, or a new one: of concurrent callers one fetches it while the others wait.
+
+        One that is cancelled, or fails, leaves the lock to the next, which then fetches for itself.
+        """
+        async with self._renewing:
+            if self._token is None or trio.current_time() >= self._renew_at:
+                await self._renew()
+            assert self._token is not None
+            return self._token
+
+    async def _renew(self) -> None:
+        path = "/open-apis/auth/v3/tenant_access_token/internal"
+        asked_at = trio.current_time()
+        credentials = {"app_id": self._app_id, "app_secret": self._app_secret}
+        response = await self._exchange("POST", path, None, None, credentials)
+        body = self._result(f"POST {path}", response)
+        token, expire = body.get("tenant_access_token"), body.get("expire")
+        # It goes into a header, and a library's complaint about a strange one would quote it.
+        if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token.strip():
+            raise ApiError(f"POST {path}: answered without a usable token", code=response.status_code)
+        life = min(expire, _LONGEST_LIFE) if isinstance(expire, (int, float)) and expire > 0 else 0
+        self._renew_at = asked_at + life - min(300, life / 10)
+        self._token = token
+
+    async def _exchange(
+        self, method: str, path: str, token: str | None, params: Mapping[str, Any] | None, json: Any
+    ) -> httpx.Response:
+        import httpx
+
+        try:
+            return await self._http.request(
+                method,
+                self._domain + path,
+                params=_given(params) if params else None,
+                json=json,
+                headers={"Authorization": f"Bearer {token}"} if token else None,
+                timeout=None,  # the deadline is the cancel scope around the call
+                # A redirect would take the secret, or the token, elsewhere.
+                follow_redirects=False,
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ApiError(
+                f"{method} {path}: {type(error).__name__}: {self._clean(str(error))}", code=None
+            ) from error
+
+    def _result(self, call: str, response: httpx.Response) -> dict[str, Any]:
+        """The body of a response that is a success, or else `ApiError`."""
+        body, status = _body(response), response.status_code
+        if body is not None and response.is_success and body.get("code") in (0, None):
+            return body
+        log_id = response.headers.get("X-Tt-Logid")
+        code, msg = (body or {}).get("code"), (body or {}).get("msg")
+        code = code if type(code) is int and code != 0 else status
+        msg = self._clean(msg) if isinstance(msg, str) else ""
+        said = msg or ("answered with something that is no JSON object" if body is None else "refused")
+        suffix = f" (log id {log_id})" if log_id else ""
+        raise ApiError(
+            f"{call}: {said}, code {code}, HTTP status {status}{suffix}", code=code, msg=msg, log_id=log_id
+        )
+
+    def _clean(self, text: str) -> str:
+        """`text` without the secrets it may have been told."""
+        for secret in (self._app_secret, self._token):
+            if secret:
+                text = text.replace(secret, "***")
+        return text
+
+
+def _body(response: httpx.Response) -> dict[str, Any] | None:
+    """The JSON object that a response is, or None if it is something else."""
+    try:
+        body = response.json()
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _is_token_refused(response: httpx.Response) -> bool:
+    body = _body(response) or {}
+    return response.status_code == 401 or body.get("code") in _TOKEN_CODES
+
+
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _content(content: str | dict[str, Any], msg_type: str) -> str:
+    """A message's content as Feishu takes it: a string of JSON."""
+    if not isinstance(content, str):
+        return dumps(content, ensure_ascii=False)
+    return dumps({"text": content}, ensure_ascii=False) if msg_type == "text" else content
+
+
+def _id_type(receive_id: str) -> str:
+    return _ID_TYPES.get(receive_id[:3], "email" if "@" in receive_id else "user_id")

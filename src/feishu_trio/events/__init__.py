@@ -1,0 +1,40 @@
+"""Events: the envelope they come in, a typed model for each kind, and the content of messages.
+
+    from feishu_trio.events import Event, im
+
+    async def greet(event: Event[im.MessageReceived]) -> None:
+        print(event.text, event.data.message)
+
+There is a module for each domain of the platform (`im`, `contact`, `drive`, …), named by the first word of
+its event types. A model is named by the rest, without the version and with a bare verb in the past tense:
+
+    im.message.receive_v1         im.MessageReceived
+    contact.user.created_v3       contact.UserCreated
+    vc.meeting.meeting_ended_v1   vc.MeetingEnded            (a repeated word stands once)
+    corehr.department.created_v2  corehr.DepartmentCreatedV2 (where version 1 has the plain name)
+
+A model's `EVENT_TYPE` is its type string; `types` has all of them, as `types.IM_MESSAGE_RECEIVE_V1`.
+`shared` has the models that several domains have in common, `content` what `Event.content` may be.
+A module of models is loaded when it is imported, or by the first event of its domain whose `data` is read.
+"""
+
+from __future__ import annotations
+
+from .answers import Card, CardAnswer, Inline, PreviewAnswer, Toast, encode_result
+from .catalogue import ALIASES, model_for, nearest
+from .envelope import decode_event
+from .event import Event
+
+__all__ = [
+    "ALIASES",
+    "Card",
+    "CardAnswer",
+    "Event",
+    "Inline",
+    "PreviewAnswer",
+    "Toast",
+    "decode_event",
+    "encode_result",
+    "model_for",
+    "nearest",
+]

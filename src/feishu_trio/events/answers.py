@@ -1,0 +1,111 @@
+"""Answers to callbacks: what a handler of `card.action.trigger` or `url.preview.get` returns.
+
+A handler may return a dict of the same shape just as well; `encode_result` writes either.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+from attrs import fields, frozen
+
+__all__ = ["Card", "CardAnswer", "Inline", "PreviewAnswer", "Toast", "encode_result"]
+
+
+@frozen
+class Toast:
+    """A short message that pops up for whoever touched the card.
+
+    `i18n` has the text by locale, such as `{"zh_cn": "已保存", "en_us": "Saved"}`.
+    """
+
+    content: str | None = None
+    type: Literal["info", "success", "warning", "error"] = "info"
+    i18n: Mapping[str, str] | None = None
+
+
+@frozen
+class Card:
+    """A card to show instead of the present one: `Card.raw(…)` or `Card.template(…)`."""
+
+    type: Literal["raw", "template"]
+    data: Mapping[str, Any]
+
+    @classmethod
+    def raw(cls, card: Mapping[str, Any]) -> Card:
+        """A card by its JSON."""
+        return cls("raw", card)
+
+    @classmethod
+    def template(
+        cls, template_id: str, variables: Mapping[str, Any] | None = None, *, version: str | None = None
+    ) -> Card:
+        """A card made in the card builder, with its variables; the newest version if none is named."""
+        data: dict[str, Any] = {"template_id": template_id}
+        if version is not None:
+            data["template_version_name"] = version
+        if variables is not None:
+            data["template_variable"] = variables
+        return cls("template", data)
+
+
+@frozen
+class CardAnswer:
+    """The answer to `card.action.trigger`: a toast, a new card, both or neither."""
+
+    toast: Toast | None = None
+    card: Card | None = None
+
+
+@frozen
+class Inline:
+    """A link's preview in the line of text: a title, by locale if wanted, and an icon (`image_key`)."""
+
+    title: str | None = None
+    i18n_title: Mapping[str, str] | None = None
+    image_key: str | None = None
+
+
+@frozen
+class PreviewAnswer:
+    """The answer to `url.preview.get`: what stands in the line, and a card below the message."""
+
+    inline: Inline | None = None
+    card: Card | None = None
+
+
+def encode_result(value: object) -> bytes:
+    """The JSON of what a handler returned: dicts, attrs classes, structs, dataclasses, and what is in them.
+
+    None members of this module's answers are left out; everybody else's are written as null.
+
+    Raises:
+        TypeError: something in it has no form in JSON.
+        ValueError: something in it has no value in JSON (NaN, half a surrogate pair), or it contains itself.
+    """
+    try:
+        plain = msgspec.to_builtins(_without_none(value), str_keys=True)
+        return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except RecursionError:
+        raise ValueError(
+            f"a handler's result ({type(value).__name__}) nests too deeply, or contains itself"
+        ) from None
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"a handler's result ({type(value).__name__}) cannot be written as JSON: {error}"
+        ) from error
+
+
+def _without_none(value: object) -> object:
+    if isinstance(value, Toast | Card | CardAnswer | Inline | PreviewAnswer):
+        members = ((field.name, getattr(value, field.name)) for field in fields(type(value)))
+        return {name: _without_none(member) for name, member in members if member is not None}
+    if isinstance(value, Mapping):
+        return {key: _without_none(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_none(member) for member in value]
+    return value

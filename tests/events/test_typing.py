@@ -1,0 +1,27 @@
+"""What mypy makes of the public names; running this file checks only that it runs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal, assert_type
+
+from feishu_trio.events import Event, decode_event, im, types
+
+from .payloads import sample
+
+
+def see(event: Event[im.MessageReceived]) -> None:
+    assert_type(event.data, im.MessageReceived)
+    assert_type(event.data.message, im.Message | None)
+    assert_type(event.text, str | None)
+    assert_type(event.mentions, tuple[im.Mention, ...])
+    assert_type(event.create_time, datetime | None)
+    assert_type(event.raw, dict[str, Any])
+    general: Event[object] = event  # a handler of anything takes an event of something
+    assert general is event
+
+
+def test_types() -> None:
+    see(decode_event(sample("im.message.receive_v1")))
+    assert_type(types.IM_MESSAGE_RECEIVE_V1, Literal["im.message.receive_v1"])
+    assert_type(im.MessageReceived.EVENT_TYPE, str)
