@@ -12,7 +12,7 @@ SCHEMA = Path("proto/pbbp2.proto")
 OUTPUT = Path("src/feishu_trio/wire/_pbbp2.py")
 
 HEADER = f'''\
-"""The betterproto classes of the frame. Made from {SCHEMA.as_posix()} by proto/generate.py: change those, not this."""
+"""The frame's betterproto classes: made from {SCHEMA.as_posix()} by proto/generate.py, not by hand."""
 
 # ruff: noqa: RUF009 - betterproto's fields are dataclasses.field in disguise
 

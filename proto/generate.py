@@ -1,6 +1,6 @@
 """Write the code that is made from the schemas in this directory: `python proto/generate.py [--check]`.
 
-With --check nothing is written; the exit code is 1 if a file is not what would be written, and its name is shown.
+With --check nothing is written: files that are not what would be written are named, and the exit code is 1.
 """
 
 from __future__ import annotations

@@ -1,0 +1,132 @@
+"""Bytes to a frame, the general way: whatever protobuf allows, read as Google's proto2 readers read it.
+
+Two steps. First the bytes are walked, strictly: broken ones are refused here, and what the schema does not know
+(other numbers, other wire types, groups) stays behind. Then the schema's betterproto class reads what remains.
+It could not do the first step: it takes cut-off fields for short ones, the fields of a group for the frame's
+own, and any wire type for the right one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from feishu_trio.errors import FrameError
+
+from ._frame import Frame
+from ._tags import (
+    END_GROUP,
+    FIXED32,
+    FIXED64,
+    GROUP,
+    HEADERS,
+    KEY,
+    LENGTH,
+    LOG_ID,
+    METHOD,
+    PAYLOAD,
+    SEQ_ID,
+    SERVICE,
+    VALUE,
+    VARINT,
+)
+from ._varint import read_length, read_tag, read_varint, varint
+
+_MAX_DEPTH: Final = 100  # messages and groups inside one another, as in Google's readers
+
+
+def decode_general(data: bytes) -> Frame:
+    """Read a frame of any shape that protobuf allows. Raises `FrameError`, and nothing else."""
+    known, rest = _strip(data)
+
+    from . import (
+        _pbbp2,
+    )  # here, because betterproto takes its time to load, and hardly any frame comes this way
+
+    message = _pbbp2.Frame.FromString(known)
+    seq_id, log_id, service, method = message.seq_id, message.log_id, message.service, message.method
+    if seq_id is None or log_id is None or service is None or method is None:
+        numbers = {"SeqID": seq_id, "LogID": log_id, "service": service, "method": method}
+        missing = ", ".join(name for name, number in numbers.items() if number is None)
+        raise FrameError(f"no frame: {missing} (required) not found in {len(data)} bytes")
+    headers: dict[str, str] = {}
+    for index, header in enumerate(message.headers):
+        if header.key is None or header.value is None:
+            missing = "key" if header.key is None else "value"
+            raise FrameError(f"no frame: {missing} (required) not found in headers[{index}]")
+        headers.setdefault(header.key, header.value)
+    return Frame(seq_id, log_id, service, method, headers, message.payload or b"", data, rest)
+
+
+def _strip(data: bytes) -> tuple[bytes, bytes]:
+    """What the schema knows of `data`, in plain form; and `data` without any payload."""
+    known = bytearray()
+    rest = bytearray()
+    copied = 0  # to `rest`, up to this byte
+    for tag, start, value, end in _fields(data, 0, len(data), _MAX_DEPTH):
+        if tag in (SEQ_ID, LOG_ID, SERVICE, METHOD):
+            number, _ = read_varint(data, value)
+            known += varint(tag) + varint(number)
+        elif tag == HEADERS:
+            known += _field(tag, _strip_header(data, value, end))
+        elif tag == PAYLOAD:
+            known += _field(tag, data[value:end])
+            rest += data[copied:start]
+            copied = end
+    rest += data[copied:]
+    return bytes(known), bytes(rest)
+
+
+def _strip_header(data: bytes, at: int, end: int) -> bytes:
+    known = bytearray()
+    for tag, _, value, value_end in _fields(data, at, end, _MAX_DEPTH - 1):
+        if tag in (KEY, VALUE):
+            # proto2 does not ask strings to be UTF-8, and an event must not be lost for a header.
+            text = data[value:value_end].decode(errors="replace")
+            known += _field(tag, text.encode())
+    return bytes(known)
+
+
+def _field(tag: int, value: bytes) -> bytes:
+    return varint(tag) + varint(len(value)) + value
+
+
+def _fields(data: bytes, at: int, end: int, depth: int) -> Iterator[tuple[int, int, int, int]]:
+    """The fields of the message in `data[at:end]`: tag, where it starts, where its value starts, where it ends.
+
+    Groups, which are `depth` deep at most, are passed over. Raises `FrameError` for what is no protobuf.
+    """
+    groups: list[int] = []  # the numbers of those that are open
+    while at < end:
+        start = at
+        try:
+            tag, value = read_tag(data, start)
+            number, wire_type = tag >> 3, tag & 7
+            at = value
+            if wire_type == VARINT:
+                _, at = read_varint(data, value)
+            elif wire_type == FIXED64:
+                at += 8
+            elif wire_type == LENGTH:
+                length, value = read_length(data, value)
+                at = value + length
+            elif wire_type == FIXED32:
+                at += 4
+        except IndexError:
+            at = end + 1
+        if at > end:
+            raise FrameError(f"no frame: the field that starts at byte {start} is cut off at byte {end}")
+        # Google's readers do not mind a field 0 inside of a group.
+        if wire_type > FIXED32 or (number == 0 and not groups):
+            raise FrameError(f"no frame: field {number} of wire type {wire_type} at byte {start}")
+        if wire_type == GROUP:
+            groups.append(number)
+            if len(groups) > depth:
+                raise FrameError(f"no frame: groups are more than {depth} deep at byte {start}")
+        elif wire_type == END_GROUP:
+            if not groups or groups.pop() != number:
+                raise FrameError(f"no frame: byte {start} ends group {number}, which is not open")
+        elif not groups:
+            yield tag, start, value, at
+    if groups:
+        raise FrameError(f"no frame: group {groups[-1]} is still open at byte {end}")

@@ -1,0 +1,109 @@
+"""WebSocket messages, the common shape of them: whole, binary, unmasked, as Feishu's servers send.
+
+Everything else (control frames, fragments, text, what is against the rules) is left to a full WebSocket
+implementation: the splitter says which bytes are for that. Source: RFC 6455, section 5.2.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+__all__ = ["MessageSplitter", "encode_message"]
+
+_FIN_BINARY: Final = 0x82
+_FIN_TEXT: Final = 0x81
+_FIN: Final = 0x80
+_MASKED: Final = 0x80
+_SHORT: Final = 126  # a length from here on stands in further bytes: two of them, or
+_LONG: Final = 127  # eight
+
+
+class MessageSplitter:
+    """Takes whole binary messages out of a server's bytes.
+
+    `max_size` is the longest message it takes, in bytes; a longer one is left to the full implementation,
+    which knows how to refuse it.
+    """
+
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
+        self._rest = bytearray()  # the beginning of a frame that is not all here
+        self._need = 0  # bytes of it that are needed before another look is worth while
+        self._pass = 0  # bytes still to come of a frame that is for the full implementation
+        self._in_fragments = False
+        self._hands_off = False
+
+    def feed(self, data: bytes | bytearray) -> tuple[list[bytes], bytes]:
+        """The messages that are complete now, in order, and the bytes for the full implementation."""
+        if self._hands_off:
+            return [], bytes(data)
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._need:
+                return [], b""
+            data = bytes(self._rest)
+            self._rest.clear()
+        messages: list[bytes] = []
+        others = bytearray()
+        at, size = 0, len(data)
+        if self._pass:
+            at = min(self._pass, size)
+            others += data[:at]
+            self._pass -= at
+        while at < size:
+            # The header: opcode, length, and where the payload begins.
+            first = data[at]
+            length = data[at + 1] if at + 1 < size else -1
+            start = at + 2
+            if length == _SHORT:
+                start = at + 4
+                length = (data[at + 2] << 8) | data[at + 3] if start <= size else -1
+            elif length == _LONG:
+                start = at + 10
+                length = int.from_bytes(data[at + 2 : start], "big") if start <= size else -1
+            elif length > _LONG:
+                # Masked, which a server's frames must not be: its end, if it has one, is not our business.
+                self._hands_off = True
+                return messages, bytes(others + data[at:])
+            if length < 0:
+                self._keep(data, at, start if start > at + 2 else at + 2)
+                break
+            end = start + length
+            if first == _FIN_BINARY and not self._in_fragments and length <= self._max_size:
+                if end > size:
+                    self._keep(data, at, end)
+                    break
+                messages.append(bytes(data[start:end]))
+            else:
+                opcode = first & 0x0F
+                if opcode < 0x8:
+                    self._in_fragments = not first & _FIN
+                others += data[at:end]
+                self._pass = max(end - size, 0)
+            at = end
+        return messages, bytes(others)
+
+    def _keep(self, data: bytes | bytearray, at: int, end: int) -> None:
+        self._rest += data[at:]
+        self._need = end - at
+
+
+def encode_message(payload: bytes | str) -> bytes:
+    """A client's message as one masked frame: binary, or text for a `str`."""
+    if isinstance(payload, str):
+        first, payload = _FIN_TEXT, payload.encode()
+    else:
+        first = _FIN_BINARY
+    length = len(payload)
+    if length < _SHORT:
+        header = bytes((first, _MASKED | length))
+    elif length < 1 << 16:
+        header = bytes((first, _MASKED | _SHORT)) + length.to_bytes(2, "big")
+    else:
+        header = bytes((first, _MASKED | _LONG)) + length.to_bytes(8, "big")
+    # The key must not be predictable (RFC 6455, section 10.3). One long integer is the fastest way to XOR.
+    key = os.urandom(4)
+    mask = int.from_bytes((key * (length // 4 + 1))[:length], "little")
+    masked = (int.from_bytes(payload, "little") ^ mask).to_bytes(length, "little")
+    return b"%b%b%b" % (header, key, masked)
