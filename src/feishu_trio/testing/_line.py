@@ -1,0 +1,111 @@
+"""The line to one client: a byte stream that can be slow, frozen or cut."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import attrs
+import trio
+from trio_util import AsyncValue
+
+from ._memory import MemoryStream
+
+_CHUNK: Final = 65536
+"""Bytes asked of the stream at once."""
+
+_BATCH: Final = 262144
+"""Bytes gathered from the outbox into one `send_all`."""
+
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER on, 0 s: closing sends a TCP RST."""
+
+
+@attrs.define(eq=False)
+class Line:
+    """Bytes to and from one client, over any stream.
+
+    Sending only queues: one task, `pump`, writes. So nobody who answers a client waits for it, the answers of one
+    turn leave together, and being late (`delay`, in seconds) costs no order.
+    """
+
+    stream: trio.abc.Stream
+    delay: float = 0.0
+    frozen: AsyncValue[bool] = attrs.field(factory=lambda: AsyncValue(False))
+    """While true nothing goes out, and what comes in is not looked at: the peer's bytes are accepted by the buffers
+    below, up to their size."""
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _outbox: deque[tuple[float, bytes]] = attrs.field(factory=deque, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
+    _ending: bool = attrs.field(default=False, init=False)
+    _news: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    def send(self, data: bytes) -> None:
+        """Queue `data`."""
+        self._outbox.append((trio.current_time() + self.delay, data))
+        self._news.set()
+
+    async def receive(self) -> bytes:
+        """What came, `b""` at the end, however that came about."""
+        try:
+            data = await self.stream.receive_some(_CHUNK)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            data = b""
+        await self.frozen.wait_value(False)
+        return bytes(data)
+
+    def end(self) -> None:
+        """Close the line as soon as all that is queued has been sent."""
+        self._ending = True
+        self._news.set()
+
+    def expire(self, seconds: float) -> None:
+        """Close the line in so many seconds at the latest."""
+        self._scope.deadline = trio.current_time() + seconds
+
+    def cut(self, *, reset: bool) -> None:
+        """Close the line now. With `reset` the peer gets an error (a TCP RST), else just the end of the stream."""
+        if reset and not self._closed:
+            if isinstance(self.stream, trio.SocketStream):
+                self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+            elif isinstance(self.stream, MemoryStream):
+                self.stream.reset()
+        self._scope.cancel()
+
+    async def run(self, serve: Callable[[Line], Awaitable[None]]) -> None:
+        """Serve this line until it ends; closes the stream in any case."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._pump)
+                    await serve(self)
+                    self.end()
+        finally:
+            self._closed = True
+            await trio.aclose_forcefully(self.stream)
+
+    async def _pump(self) -> None:
+        try:
+            while True:
+                while not self._outbox:
+                    if self._ending:
+                        return
+                    self._news = trio.Event()
+                    await self._news.wait()
+                await trio.sleep_until(self._outbox[0][0])
+                await self.frozen.wait_value(False)
+                await self.stream.send_all(self._due())
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._scope.cancel()  # the client is gone: nobody is left to serve
+
+    def _due(self) -> bytes:
+        now = trio.current_time()
+        batch: list[bytes] = []
+        size = 0
+        while self._outbox and self._outbox[0][0] <= now and size < _BATCH:
+            batch.append(self._outbox.popleft()[1])
+            size += len(batch[-1])
+        return b"".join(batch)

@@ -1,0 +1,144 @@
+"""The gateway's port: HTTP and WebSocket clients come in here, over sockets or over streams in memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from random import Random
+
+import attrs
+import trio
+
+from ._connection import GatewayConnection, accept
+from ._discovery import (
+    AUTH_FAILED,
+    CONNECTION_LIMIT,
+    DISCOVERY_PATH,
+    SOCKET_PATH,
+    Discovery,
+    refused_handshake,
+)
+from ._frames import SERVICE_ID, random_id
+from ._http import Request, Response, Upgrade, converse, json_response
+from ._line import Line
+from ._memory import MemoryStream, memory_stream_pair
+from ._openapi import OpenApi
+from ._platform import Platform
+from ._refusals import Refusals
+
+
+@attrs.define(eq=False)
+class Server:
+    """Serves every client in the gateway's nursery."""
+
+    host: str
+    port: int
+    client_config: Mapping[str, object] | None
+    nursery: trio.Nursery
+    random: Random
+    discovery: Discovery
+    api: OpenApi
+    platform: Platform
+    refusals: Refusals = attrs.field(factory=Refusals, init=False)
+    requests: deque[Request] = attrs.field(factory=lambda: deque(maxlen=10_000), init=False)
+    delay: float = attrs.field(default=0.0, init=False)
+    """Seconds by which all that is sent is late, on lines to come and over the transport."""
+    lines: set[Line] = attrs.field(factory=set, init=False)
+    _listeners: list[trio.SocketListener] = attrs.field(factory=list, init=False)
+    _listening: trio.CancelScope | None = attrs.field(default=None, init=False)
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether new clients are let in."""
+        return self._listening is not None
+
+    async def start_listening(self) -> None:
+        """Let clients in; with port 0 that becomes a free one. OSError if the port is taken."""
+        if self._listening is not None:
+            return
+        self._listeners = await trio.open_tcp_listeners(self.port, host=self.host)
+        self.port = self._listeners[0].socket.getsockname()[1]
+        self._listening = trio.CancelScope()
+        self.nursery.start_soon(self._listen, self._listeners, self._listening)
+
+    async def stop_listening(self) -> None:
+        """Refuse new clients; those that are connected stay."""
+        if self._listening is None:
+            return
+        self._listening.cancel()
+        self._listening = None
+        for listener in self._listeners:
+            await listener.aclose()
+
+    async def _listen(self, listeners: list[trio.SocketListener], scope: trio.CancelScope) -> None:
+        try:
+            with scope:
+                await trio.serve_listeners(self.serve_stream, listeners, handler_nursery=self.nursery)
+        finally:
+            if self._listening is scope:
+                self._listening = None
+
+    def connect(self) -> MemoryStream:
+        """The client's end of a stream in memory, the other end of which is served."""
+        client, server = memory_stream_pair()
+        self.nursery.start_soon(self.serve_stream, server)
+        return client
+
+    async def serve_stream(self, stream: trio.abc.Stream) -> None:
+        """Serve one client until either side ends it."""
+        line = Line(stream, self.delay)
+        self.lines.add(line)
+        try:
+            await line.run(lambda line: converse(line, self.answer, self._upgrade))
+        finally:
+            self.lines.discard(line)
+
+    async def answer(self, request: Request) -> Response:
+        """Answer one HTTP request; waits for ever where that is asked for."""
+        self.requests.append(request)
+        response = await self.refusals.take(request.path) or self._truth(request)
+        return attrs.evolve(response, headers=(*response.headers, ("X-Tt-Logid", random_id(self.random))))
+
+    def _truth(self, request: Request) -> Response:
+        if request.path == DISCOVERY_PATH and request.method == "POST":
+            host = request.headers.get("host") or f"{self.host}:{self.port}"
+            return self.discovery.endpoint(request, host, self.client_config)
+        if request.path.startswith("/open-apis/"):
+            return self.api.answer(request)
+        return _unknown(request)
+
+    async def _upgrade(self, line: Line, upgrade: Upgrade) -> Response | None:
+        request = upgrade.request
+        self.requests.append(request)
+        refusal = await self.refusals.take(request.path) or self._refusal(request)
+        if refusal is not None:
+            return refusal
+        ws = accept(upgrade, line)
+        if isinstance(ws, Response):
+            return ws
+        connection = GatewayConnection(
+            request.query["device_id"],
+            SERVICE_ID,
+            request.headers,
+            trio.current_time(),
+            line,
+            ws,
+            self.platform.received,
+            self.platform.violated,
+            self.platform.leave,
+        )
+        self.platform.join(connection)
+        await connection.serve()
+        return None
+
+    def _refusal(self, request: Request) -> Response | None:
+        if request.path != SOCKET_PATH:
+            return _unknown(request)
+        if self.platform.is_full:
+            msg = f"over the limit of {self.platform.connection_limit} connections"
+            return refused_handshake(AUTH_FAILED, msg, autherrcode=CONNECTION_LIMIT)
+        return self.discovery.admit(request)
+
+
+def _unknown(request: Request) -> Response:
+    return json_response({"code": 404, "msg": f"the gateway has no {request.method} {request.path}"}, 404)

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import trio
+
+from feishu_trio.testing import Gateway, open_gateway
+from feishu_trio.wire import encode_ping
+
+from .client import discover
+
+
+async def talk(gateway: Gateway, data: bytes) -> bytes:
+    stream = await gateway.dial("x", 1)
+    await stream.send_all(data)
+    received = b""
+    with trio.move_on_after(0.05):
+        while chunk := await stream.receive_some():
+            received += bytes(chunk)
+    return received
+
+
+async def test_no_http_at_all() -> None:
+    async with open_gateway() as gateway:
+        assert (await talk(gateway, b"\x16\x03\x01\x02\x00\x01\xfc\r\n\r\n")).startswith(b"HTTP/1.1 400")
+        assert await talk(gateway, b"") == b""
+
+
+async def test_requests_one_after_the_other_on_one_connection() -> None:
+    async with open_gateway() as gateway:
+        get = b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"
+        assert (await talk(gateway, get * 3)).count(b"HTTP/1.1 404") == 3
+        assert [request.path for request in gateway.requests] == ["/nowhere"] * 3
+
+
+async def test_a_body_in_chunks_after_100_continue() -> None:
+    async with open_gateway() as gateway:
+        reply = await talk(
+            gateway,
+            b"POST /callback/ws/endpoint HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n",
+        )
+        assert reply.startswith(b"HTTP/1.1 100")
+
+
+async def test_upgrades_to_nothing() -> None:
+    async with open_gateway() as gateway:
+        for path, headers, status in [
+            (b"/elsewhere", b"Sec-WebSocket-Version: 13\r\n", b"404"),
+            (b"/ws/v2", b"", b"400"),
+        ]:
+            request = b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n%b\r\n"
+            reply = await talk(gateway, request % (path, headers))
+            assert reply.startswith(b"HTTP/1.1 " + status)
+        assert not gateway.connections
+
+
+async def test_requests_that_are_odd() -> None:
+    async with open_gateway() as gateway:
+        head = await talk(gateway, b"HEAD /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+        assert head.count(b"HTTP/1.1 404") == 2
+        assert head.endswith(b"\r\n\r\n")
+        for target in (b"//[", b"*", b"/a?%ff&&=;b", b"http://[::1"):
+            assert (await talk(gateway, b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % target)).startswith(
+                b"HTTP/1.1 404"
+            )
+        too_long = b"GET / HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 100_000
+        assert (await talk(gateway, too_long)).startswith(b"HTTP/1.1 431")
+        long = b"POST /callback/ws/endpoint HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n\xff{}"
+        assert b"1000040344" in await talk(gateway, long)
+
+
+async def test_a_client_that_does_not_wait_for_the_upgrade() -> None:
+    async with open_gateway() as gateway:
+        target = (await discover(gateway)).partition(gateway.domain[7:])[2]
+        ping = encode_ping(33554678)
+        reply = await talk(
+            gateway,
+            f"GET {target} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+            + bytes([0x82, 0x80 | len(ping), 0, 0, 0, 0])
+            + ping,
+        )
+        assert reply.startswith(b"HTTP/1.1 101")
+        assert b"pong" in reply
+        assert gateway.violations == []
+
+
+async def test_chinese_in_headers() -> None:
+    async with open_gateway() as gateway:
+        gateway.refuse_handshake(403, None, "应用被禁用")
+        request = b"GET /ws/v2 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        assert "Handshake-Msg: 应用被禁用".encode() in await talk(gateway, request)
+
+
+async def test_the_path_of_the_websocket_without_an_upgrade() -> None:
+    async with open_gateway() as gateway:
+        assert (await talk(gateway, b"GET /ws/v2 HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 404")

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from feishu_trio.testing import Gateway, open_gateway
+
+from .client import connect, post
+
+TOKEN = "/open-apis/auth/v3/tenant_access_token/internal"
+SEND = "/open-apis/im/v1/messages"
+REPLY = f"{SEND}/om_1/reply"
+CARD = "/open-apis/interactive/v1/card/update"
+TEXT = {"msg_type": "text", "content": '{"text":"hi"}'}
+
+
+async def token_of(gateway: Gateway) -> str:
+    response = await post(gateway, TOKEN, {"app_id": gateway.app_id, "app_secret": gateway.app_secret})
+    return str(response.json()["tenant_access_token"])
+
+
+async def call(gateway: Gateway, path: str, body: object, token: str | None = None) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {token or await token_of(gateway)}"}
+    response = await post(gateway, path, body, headers)
+    assert response.headers["x-tt-logid"]
+    answer: dict[str, Any] = response.json()
+    assert response.status_code == (200 if answer["code"] == 0 else 404 if answer["code"] == 404 else 400)
+    return answer
+
+
+async def test_tokens(autojump_clock: MockClock) -> None:
+    async with open_gateway(token_lifetime=100) as gateway:
+        for body, code in [
+            ({"app_id": gateway.app_id, "app_secret": gateway.app_secret}, 0),
+            ({"app_id": gateway.app_id, "app_secret": "wrong"}, 10014),
+            ({"app_id": "cli_other", "app_secret": gateway.app_secret}, 10003),
+        ]:
+            answer = (await post(gateway, TOKEN, body)).json()
+            assert (answer["code"], answer.get("expire")) == (code, None if code else 100)
+        token = await token_of(gateway)
+        assert (await call(gateway, REPLY, TEXT, token))["code"] == 0
+        await trio.sleep(100)
+        assert (await call(gateway, REPLY, TEXT, token))["code"] == 99991663
+        token = await token_of(gateway)
+        gateway.expire_tokens()
+        assert (await call(gateway, REPLY, TEXT, token))["code"] == 99991663
+        assert (await call(gateway, REPLY, TEXT, "t-guess"))["code"] == 99991663
+        assert (await post(gateway, REPLY, TEXT)).json()["code"] == 99991661
+        assert len(gateway.messages) == 1
+
+
+async def test_reply_and_send() -> None:
+    async with open_gateway() as gateway:
+        first = await call(gateway, REPLY, TEXT)
+        await call(gateway, f"{SEND}?receive_id_type=chat_id", {"receive_id": "oc_1", **TEXT})
+        reply, sent = gateway.messages
+        assert (reply.kind, reply.to, reply.msg_type, reply.content) == (
+            "reply",
+            "om_1",
+            "text",
+            {"text": "hi"},
+        )
+        assert reply.message_id == first["data"]["message_id"]
+        assert (sent.kind, sent.to, sent.receive_id_type) == ("send", "oc_1", "chat_id")
+        assert await gateway.wait_message(2) is sent
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        (SEND, {"receive_id": "oc_1", **TEXT}, 99992402),
+        (f"{SEND}?receive_id_type=room", {"receive_id": "oc_1", **TEXT}, 99992402),
+        (f"{SEND}?receive_id_type=chat_id", TEXT, 99992402),
+        (REPLY, {"msg_type": "text", "content": "hi"}, 230001),
+        (REPLY, {"msg_type": "text", "content": {"text": "hi"}}, 230001),
+        (REPLY, {"content": '{"text":"hi"}'}, 230001),
+        (REPLY, {**TEXT, "uuid": "u" * 51}, 230001),
+        (CARD, {"token": "c-1"}, 10002),
+        (CARD, {"token": "c-1", "card": {}}, 10002),
+        ("/open-apis/im/v1/chats", {}, 404),
+    ],
+)
+async def test_wrong_calls(path: str, body: object, code: int) -> None:
+    async with open_gateway() as gateway:
+        assert (await call(gateway, path, body))["code"] == code
+        assert not gateway.messages
+
+
+async def test_a_uuid_is_sent_once_within_an_hour(autojump_clock: MockClock) -> None:
+    async with open_gateway() as gateway:
+        ids = []
+        for wait in (0, 3599, 1):
+            await trio.sleep(wait)
+            ids.append((await call(gateway, REPLY, {**TEXT, "uuid": "u-1"}))["data"]["message_id"])
+        assert ids[0] == ids[1] != ids[2]
+        assert len(gateway.messages) == 2
+
+
+async def test_a_card_is_updated_after_the_answer_twice_within_half_an_hour(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_gateway() as gateway, connect(gateway) as client:
+        await gateway.push("card.action.trigger", {"token": "c-1"})
+        frame = await client.receive()
+        update = {"token": "c-1", "card": {"elements": []}}
+        assert (await call(gateway, CARD, update))["code"] == 10002
+        codes = []
+        for _ in range(3):
+            await client.answer(frame)  # a second answer opens nothing anew
+            await client.ping()
+            await client.receive()
+            codes.append((await call(gateway, CARD, update))["code"])
+        assert codes == [0, 0, 10002]
+        assert [(m.kind, m.to, m.content) for m in gateway.messages] == [
+            ("card", "c-1", {"elements": []})
+        ] * 2
+
+        push = await gateway.push("card.action.trigger", {"token": "c-2"})
+        await client.answer(await client.receive())
+        await push.answer()
+        await trio.sleep(1801)
+        answer = await call(gateway, CARD, {"token": "c-2", "card": {}})
+        assert "30 minutes" in answer["msg"]
+
+
+async def test_waiting_for_a_message() -> None:
+    async with open_gateway() as gateway, trio.open_nursery() as nursery:
+        nursery.start_soon(call, gateway, REPLY, TEXT)
+        with trio.fail_after(5):
+            assert (await gateway.wait_message()).kind == "reply"
