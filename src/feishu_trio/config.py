@@ -364,6 +364,17 @@ class SessionConfig:
         ),
     )
     """A keyless app's token, or a function that returns a fresh one; it is called before each connection."""
+    app_access_token: str | Callable[[], str] | None = field(
+        default=None,
+        repr=False,
+        validator=_Rule(
+            "a string without white space, or a function that returns one",
+            _is_assertion,
+            optional=True,
+            show=_kind_only,
+        ),
+    )
+    """Sent as a JSON text message over each new connection, for gateways that ask for it; None sends none."""
     dial: Callable[[str, int], Awaitable[trio.abc.Stream]] | None = field(
         default=None,
         repr=False,

@@ -32,12 +32,15 @@ __all__ = [
 ]
 
 
-def sole_error(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
-    """The one exception in a group, cancellations aside; None if there is none, or there are several."""
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+    """The first exception in a group, cancellations aside; None if there is no other.
+
+    An interrupt or an exit comes before all others.
+    """
     _, rest = group.split(trio.Cancelled)
-    error: BaseException | None = rest
+    error: BaseException | None = (rest and rest.split(Exception)[1]) or rest
     while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0] if len(error.exceptions) == 1 else None
+        error = error.exceptions[0]
     return error
 
 

@@ -52,25 +52,25 @@ class MessageSplitter:
             others += data[:at]
             self._pass -= at
         while at < size:
-            # The header: opcode, length, and where the payload begins.
+            # The header: opcode, length, and where the payload begins. Lengths must be written as short as may be.
             first = data[at]
             length = data[at + 1] if at + 1 < size else -1
-            start = at + 2
+            start, least = at + 2, 0
             if length == _SHORT:
-                start = at + 4
+                start, least = at + 4, _SHORT
                 length = (data[at + 2] << 8) | data[at + 3] if start <= size else -1
             elif length == _LONG:
-                start = at + 10
+                start, least = at + 10, 1 << 16
                 length = int.from_bytes(data[at + 2 : start], "big") if start <= size else -1
             elif length > _LONG:
                 # Masked, which a server's frames must not be: its end, if it has one, is not our business.
                 self._hands_off = True
                 return messages, bytes(others + data[at:])
             if length < 0:
-                self._keep(data, at, start if start > at + 2 else at + 2)
+                self._keep(data, at, start)
                 break
             end = start + length
-            if first == _FIN_BINARY and not self._in_fragments and length <= self._max_size:
+            if first == _FIN_BINARY and not self._in_fragments and least <= length <= self._max_size:
                 if end > size:
                     self._keep(data, at, end)
                     break

@@ -1,0 +1,7 @@
+"""`python -m feishu_trio` is `feishu-trio`."""
+
+from __future__ import annotations
+
+from .cli import main
+
+main()

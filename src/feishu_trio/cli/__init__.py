@@ -1,0 +1,31 @@
+"""The command line, `feishu-trio`. Nothing imports it; typer and rich come with the extra `cli`."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+from ._endings import ending
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command that `sys.argv` names; always ends in SystemExit.
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 refused by Feishu, 4 unreachable, 130 interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # nobody's name may end a command
+    try:
+        from ._app import app
+
+        app(prog_name="feishu-trio")
+    except (Exception, BaseExceptionGroup) as error:
+        end = ending(error)
+        if end is None:
+            raise
+        if end.message:
+            print(f"feishu-trio: {end.message}", file=sys.stderr)
+        sys.exit(end.code)

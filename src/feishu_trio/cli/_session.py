@@ -1,0 +1,86 @@
+"""What commands with a connection have in common: their options, and how long they try."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from math import inf
+from typing import Annotated, Final
+
+import trio
+import typer
+
+from feishu_trio import ConfigError, ConnectError, Session, SessionConfig, open_feishu_session
+
+__all__ = ["AppId", "AppSecret", "Config", "Connections", "Domain", "open_session", "settings"]
+
+# Seconds until somebody who waits at a terminal should know that it does not work.
+_PATIENCE: Final = 8.0
+
+_PANEL: Final = "Connection"
+
+AppId = Annotated[
+    str | None,
+    typer.Option(envvar="FEISHU_APP_ID", metavar="ID", help="The app's id, cli_…", rich_help_panel=_PANEL),
+]
+AppSecret = Annotated[
+    str | None,
+    typer.Option(
+        envvar="FEISHU_APP_SECRET",
+        metavar="SECRET",
+        help="The app's secret; better given in the environment.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Domain = Annotated[
+    str | None,
+    typer.Option(
+        envvar="FEISHU_DOMAIN",
+        metavar="URL",
+        help="https://open.feishu.cn if not given; https://open.larksuite.com for Lark.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE:SECTION",
+        help="Settings from a .toml or .json file, or a section of it; options and their variables win.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Connections = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Connections to open, 1 to 50.", rich_help_panel=_PANEL),
+]
+
+
+def settings(config: str | None, **given: str | int | None) -> SessionConfig:
+    """The session's settings: those `given`, over those of the file, or of the environment if there is no file.
+
+    Raises `ConfigError`, also where there are no credentials.
+    """
+    if config is None:
+        base = SessionConfig.from_env()
+    else:
+        # Sections have colons in them, and so have paths on Windows.
+        match = re.fullmatch(r"(.+?\.(?:toml|json))(?::(.+))?", config, re.IGNORECASE)
+        base = SessionConfig.from_file(*(match.groups() if match else (config,)))
+    chosen = base.evolve(**{name: value for name, value in given.items() if value is not None})
+    if not chosen.app_id:
+        raise ConfigError("there is no app id: give --app-id, or set FEISHU_APP_ID")
+    if not chosen.app_secret and chosen.client_assertion is None:
+        raise ConfigError("there is no app secret: set FEISHU_APP_SECRET, or give --app-secret")
+    return chosen
+
+
+@asynccontextmanager
+async def open_session(config: SessionConfig) -> AsyncGenerator[Session, None]:
+    """A session that is up within eight seconds or raises `ConnectError`; once up, it reconnects as configured."""
+    with trio.CancelScope(deadline=trio.current_time() + _PATIENCE) as opening:
+        async with open_feishu_session(config=config) as session:
+            opening.deadline = inf
+            yield session
+    if opening.cancelled_caught:
+        raise ConnectError(f"{config.domain}: no connection within {_PATIENCE:g} s")

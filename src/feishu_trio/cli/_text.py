@@ -1,0 +1,24 @@
+"""Text for a terminal, of which some comes from strangers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["printable", "shortened"]
+
+# No-break and ideographic space, and what joins the parts of an emoji.
+_HARMLESS: Final = "\u00a0\u3000\u200d"
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """`text` with every character written out that moves the cursor, colours, hides or turns text around."""
+    if text.isprintable():
+        return text
+    return "".join(
+        mark if mark.isprintable() or mark in _HARMLESS or mark in keep else repr(mark)[1:-1] for mark in text
+    )
+
+
+def shortened(text: str, length: int) -> str:
+    """`text`, cut to `length` characters, the last of which then is an ellipsis."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -1,0 +1,164 @@
+"""Asking Feishu where to connect: `POST {domain}/callback/ws/endpoint`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+import attrs
+
+from ..config import SessionConfig
+from ..errors import AuthenticationError, ConnectError, ConnectionLimitError, FeishuError, ForbiddenError
+from .client_config import ClientConfig
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Endpoint", "discover", "refusal", "shown"]
+
+_PATH: Final = "/callback/ws/endpoint"
+_SHOWN: Final = 200
+
+# Codes of discovery's body and of the handshake's headers.
+_OK: Final = 0
+_SYSTEM_BUSY: Final = 1
+_FORBIDDEN: Final = 403
+_AUTH_FAILED: Final = 514
+_INTERNAL_ERROR: Final = 1000040343
+_NO_CREDENTIAL: Final = 1000040344
+_CONNECTION_LIMIT: Final = 1000040350
+
+_WHAT_TO_DO: Final = {
+    _FORBIDDEN: "the app is banned or may not use long connections; only self-built apps may",
+    _AUTH_FAILED: "check the app_id and app_secret",
+    _NO_CREDENTIAL: "give the app_id and app_secret",
+    _CONNECTION_LIMIT: "the app has its 50 connections already; close one",
+}
+
+
+@attrs.frozen
+class Endpoint:
+    """Where one connection goes. Good for that one only: its address holds a ticket, and is never shown."""
+
+    host: str
+    port: int
+    tls: bool
+    resource: str = attrs.field(repr=False)
+    """Path and query, secrets among them."""
+    device_id: str
+    """The connection's id."""
+    service_id: int
+    """An int32 that goes into every ping."""
+    client_config: ClientConfig
+
+
+async def discover(http: httpx.AsyncClient, config: SessionConfig) -> Endpoint:
+    """Get the endpoint for one connection.
+
+    The caller sets the deadline.
+
+    Raises:
+        ConnectError: No answer, a busy server, or one that makes no sense: worth another try.
+        RefusedError: The app was refused; one of its subclasses says why.
+    """
+    import httpx  # here, so that importing this package stays light
+
+    body: dict[str, str | None] = {"AppID": config.app_id, "AppSecret": config.app_secret}
+    if config.client_assertion is not None:
+        assertion = config.client_assertion
+        body |= {"AppSecret": "", "ClientAssertion": assertion() if callable(assertion) else assertion}
+    try:
+        response = await http.post(config.domain + _PATH, json=body, headers={"locale": "zh"})
+    except httpx.HTTPError as error:
+        raise ConnectError(f"{config.domain} could not be reached: {_reason(error)}") from error
+    if response.status_code != 200:
+        raise ConnectError(f"{config.domain} answered with HTTP status {response.status_code}")
+    try:
+        answer = json.loads(response.content)
+        code = answer["code"]
+        if isinstance(code, bool) or not isinstance(code, int):
+            raise TypeError("code is no number")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ConnectError(
+            f"{config.domain}{_PATH} did not answer as Feishu does; is the domain right?"
+        ) from None
+    if code != _OK:
+        raise refusal(code, answer.get("msg"), handshake=False)
+    data = answer.get("data")
+    url = data.get("URL") if isinstance(data, dict) else None
+    return _endpoint(url, data.get("ClientConfig") if isinstance(data, dict) else None, config)
+
+
+def refusal(code: int, message: object, *, handshake: bool, auth_code: int | None = None) -> FeishuError:
+    """The error for a code of discovery, or of a refused handshake's headers."""
+    limit = _CONNECTION_LIMIT in (code, auth_code)
+    said = f" ({shown(message)})" if message else ""
+    hint = _WHAT_TO_DO.get(_CONNECTION_LIMIT if limit else code)
+    text = f"Feishu refused the connection with code {code}{said}" + (f": {hint}" if hint else "")
+    if limit:
+        return ConnectionLimitError(text, code=_CONNECTION_LIMIT)
+    if code == _FORBIDDEN:
+        return ForbiddenError(text, code=code)
+    # In the handshake, "authentication failed" is said of tickets that the server lost, too: a new one helps.
+    if handshake or code in (_SYSTEM_BUSY, _INTERNAL_ERROR):
+        return ConnectError(f"Feishu could not take the connection: code {code}{said}", code=code)
+    return AuthenticationError(text, code=code)
+
+
+def _endpoint(url: object, client_config: Any, config: SessionConfig) -> Endpoint:
+    # The URL holds secrets, so errors say what is wrong with it, and never what it is.
+    try:
+        if not isinstance(url, str):
+            raise ValueError("it is missing")
+        if not url.isascii() or not url.isprintable() or " " in url:
+            raise ValueError("it has characters that no URL has")
+        parts = urlsplit(url)
+        if parts.scheme not in ("ws", "wss"):
+            raise ValueError(f"its scheme is {parts.scheme[:20]!r}, not 'wss'")
+        if parts.scheme == "ws" and not config.domain.startswith("http://"):
+            raise ValueError("its scheme is 'ws', and only 'wss' is safe; 'ws' is for a domain with http://")
+        if not parts.hostname:
+            raise ValueError("it has no host")
+        if any(not 0 < len(label) < 64 for label in parts.hostname.removesuffix(".").split(".")):
+            raise ValueError("its host is no name")
+        tls = parts.scheme == "wss"
+        port = parts.port if parts.port is not None else 443 if tls else 80
+    except ValueError as error:
+        reason = str(error) if "port" not in str(error).lower() else "its port is no port"
+        raise ConnectError(f"the endpoint URL that {config.domain} gave cannot be used: {reason}") from None
+    query = parse_qs(parts.query)
+    return Endpoint(
+        host=parts.hostname,
+        port=port,
+        tls=tls,
+        resource=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        device_id=shown(query.get("device_id", [""])[0]),
+        service_id=_int32(query.get("service_id", ["0"])[0]),
+        client_config=ClientConfig.parse(client_config),
+    )
+
+
+def _int32(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 1 << 31
+    if not -(1 << 31) <= number < 1 << 31:
+        raise ConnectError("the endpoint URL has a service_id that is no 32-bit number")
+    return number
+
+
+def shown(text: object) -> str:
+    """As much of a text off the wire as a log should hold, on one line."""
+    text = str(text)[:_SHOWN]
+    return text if text.isprintable() else repr(text)
+
+
+def _reason(error: BaseException) -> str:
+    # httpx says nothing of its own where TLS fails: the reason is further down.
+    cause: BaseException | None = error
+    while cause is not None and not str(cause):
+        cause = cause.__cause__ or cause.__context__
+    told = error if cause is None else cause
+    return f"{type(told).__name__}: {told}" if str(told) else type(told).__name__

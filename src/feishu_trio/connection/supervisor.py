@@ -1,0 +1,168 @@
+"""Keeping one connection up: connect, wait for its end, wait a little, connect again."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+from trio_util import wait_any
+
+from ..errors import ConnectError, FeishuError, RefusedError
+from ..telemetry.lifecycle import ReconnectScheduled
+from .backoff import Backoff
+from .client_config import ClientConfig
+from .connection import Connection, Wiring
+from .discovery import discover
+from .line import DisconnectReason
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Supervisor"]
+
+logger = logging.getLogger("feishu_trio.connection")
+
+
+@attrs.define(eq=False)
+class _Wish:
+    """Somebody's wish for a new connection, and what came of it."""
+
+    made: trio.Event = attrs.field(factory=trio.Event)
+    settled: trio.Event = attrs.field(factory=trio.Event)
+    error: Exception | None = None
+
+
+class Supervisor:
+    """Keeps one of a session's connections up, until it is stopped or Feishu refuses the app."""
+
+    def __init__(self, wiring: Wiring, http: httpx.AsyncClient, backoff: Backoff) -> None:
+        self._wiring = wiring
+        self._http = http
+        self._backoff = backoff
+        self._client_config = ClientConfig()
+        self._connects = 0
+        self._stop = trio.CancelScope()
+        self._over = False
+        self._wish = _Wish()
+
+    async def run(self) -> None:
+        """Keep a connection up. After `stop`, returns once the connection has ended by itself.
+
+        Raises:
+            ConnectError: The tries are used up, or `auto_reconnect` is off.
+            RefusedError: Feishu refuses the app.
+        """
+        failure: FeishuError | None = None
+        async with trio.open_nursery() as nursery:
+            try:
+                with self._stop:
+                    await self._keep_up(nursery)
+            except FeishuError as error:
+                failure = error  # raised below, so that the nursery does not wrap it in a group
+            finally:
+                self._over = True
+                self._settle(failure or trio.ClosedResourceError("the session is closed"))
+        if failure is not None:
+            raise failure
+
+    def stop(self) -> None:
+        """Make no more connections; the one there is lives on."""
+        self._stop.cancel()
+
+    async def reconnect(self) -> None:
+        """Put a new connection in the place of the old, which is closed once the new one is up.
+
+        That is tried once, and at once. Cancelling this does not take the wish back.
+
+        Raises:
+            ConnectError, RefusedError: No new connection could be had; the old one, if there is one, is kept.
+            trio.ClosedResourceError: The session was closed meanwhile.
+        """
+        if self._over:
+            return  # it was refused, and others carry the session
+        wish = self._wish
+        wish.made.set()
+        await wish.settled.wait()
+        if wish.error is not None:
+            raise wish.error
+
+    def _settle(self, error: Exception | None = None) -> None:
+        if self._wish.made.is_set():
+            wish, self._wish = self._wish, _Wish()
+            wish.error = error
+            wish.settled.set()
+
+    async def _keep_up(self, nursery: trio.Nursery) -> None:
+        current = await self._connect(nursery)
+        while True:
+            await wait_any(current.gone.wait, self._wish.made.wait)
+            if current.gone.is_set():
+                self._client_config = current.client_config
+                self._backoff.ended(trio.current_time() - current.since)
+                loss = ConnectError(f"the connection was lost: {current.ended}")
+                current = await self._connect(nursery, loss)
+            else:
+                try:
+                    successor = await self._open(nursery)
+                except (ConnectError, RefusedError) as error:
+                    self._settle(error)
+                    continue
+                nursery.start_soon(current.close, DisconnectReason.REPLACED)
+                await current.gone.wait()
+                current = successor
+            self._wiring.counters.reconnects += 1
+            self._settle()
+
+    async def _connect(self, nursery: trio.Nursery, error: ConnectError | None = None) -> Connection:
+        """Try until there is a connection. `error` is why there is none, unless this is the first one."""
+        tries = 0
+        while True:
+            if error is not None:
+                await self._pause(error, tries)
+                tries += 1
+            try:
+                return await self._open(nursery)
+            except ConnectError as failure:
+                error = failure
+                self._settle(failure)
+
+    async def _open(self, nursery: trio.Nursery) -> Connection:
+        """Try once."""
+        config = self._wiring.config
+        self._connects += 1
+        stage = "discovery"
+        try:
+            with trio.fail_after(config.connect_timeout):
+                endpoint = await discover(self._http, config)
+                stage = endpoint.host
+                self._client_config = endpoint.client_config
+                connection = Connection(endpoint, self._wiring, attempt=self._connects)
+                await nursery.start(connection.run)
+        except trio.TooSlowError:
+            timeout = config.connect_timeout
+            raise ConnectError(f"no connection within {timeout:g} s: {stage} did not answer") from None
+        logger.info("connected: connection %s to %s", endpoint.device_id, endpoint.host)
+        return connection
+
+    async def _pause(self, error: ConnectError, tries: int) -> None:
+        """Wait before the next try, or raise `error` if there were enough. A wish cuts it short."""
+        config = self._wiring.config
+        limit = config.max_reconnect_attempts
+        if limit is None:
+            limit = self._client_config.reconnect_count
+        if not config.auto_reconnect:
+            raise error
+        if limit is not None and tries >= limit:
+            raise ConnectError(
+                f"given up after {tries} tries to reconnect: {error}", code=error.code
+            ) from error
+        delay = self._backoff.next(self._client_config.reconnect_interval)
+        logger.warning("%s; the next try is in %.1f s", error, delay)
+        if self._wiring.lifecycle:
+            self._wiring.lifecycle.publish(
+                ReconnectScheduled(attempt=tries + 1, delay=delay, reason=str(error))
+            )
+        with trio.move_on_after(delay):
+            await self._wish.made.wait()

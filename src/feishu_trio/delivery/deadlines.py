@@ -1,0 +1,70 @@
+"""Who waits for an answer, and until when that should be out."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import trio
+
+from .run import Run
+
+__all__ = ["Deadlines"]
+
+logger = logging.getLogger("feishu_trio.delivery")
+
+# Seconds by which the loop may wake late before somebody must have blocked it.
+_LAG: Final = 0.5
+
+
+class Deadlines:
+    """The runs that are not answered: first those whose deadline is to come, in order of arrival.
+
+    All have the same time from their arrival, so that this is the order of their deadlines too.
+    """
+
+    def __init__(self) -> None:
+        self._due: OrderedDict[Run, None] = OrderedDict()
+        self._overdue: dict[Run, None] = {}
+        self._wake_at = math.inf
+        self._sooner = trio.lowlevel.ParkingLot()
+
+    def __iter__(self) -> Iterator[Run]:
+        yield from self._overdue
+        yield from self._due
+
+    def add(self, run: Run) -> None:
+        """A run waits for its answer."""
+        self._due[run] = None
+        if run.deadline < self._wake_at and self._sooner:
+            self._sooner.unpark()
+
+    def discard(self, run: Run) -> None:
+        """A run has been answered."""
+        if run in self._due:
+            del self._due[run]
+        else:
+            self._overdue.pop(run, None)
+
+    async def watch(self, overdue: Callable[[Run], None]) -> None:
+        """Call `overdue` with each run whose deadline passes without an answer."""
+        due = self._due
+        while True:
+            # When that run has been answered meanwhile, this wakes once for nothing: less than a wake-up a run.
+            self._wake_at = next(iter(due)).deadline if due else math.inf
+            with trio.move_on_at(self._wake_at):
+                await self._sooner.park()
+            now = trio.current_time()
+            if now - self._wake_at > _LAG:
+                logger.warning(
+                    "the event loop stood still for %.1f s: something blocked it, a handler perhaps; "
+                    "plain (not async) handlers run in threads, where they may",
+                    now - self._wake_at,
+                )
+            while due and (run := next(iter(due))).deadline <= now:
+                del due[run]
+                self._overdue[run] = None
+                overdue(run)

@@ -1,0 +1,502 @@
+"""An event's life from arrival to answer.
+
+`Dispatcher.accept` takes a delivery off a connection's reader: known events are joined or answered from
+the ledger, new ones become a `Run` with a `Job` for each handler, submitted to the handlers' pools. Workers
+run the jobs; the last one that the answer waits for settles the run, and every delivery of it is answered.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from itertools import chain
+from typing import Any, Final
+
+import trio
+
+from ..config import Ack, PoolConfig
+from ..errors import EventDecodeError
+from ..events import Event, decode_event, encode_result, nearest
+from ..router import Route, Router, free_name
+from ..telemetry.lifecycle import ErrorOccurred, EventAnswered, EventReceived, HandlerFailed, Lifecycle
+from ..telemetry.stats import Counters
+from ..wire import FAILED
+from .batches import Batch
+from .deadlines import Deadlines
+from .handlers import call, fault_of
+from .identity import identify
+from .ledger import Ended, Ledger
+from .pool import Pool
+from .run import Delivery, Job, Run, Step
+
+__all__ = ["DEFAULT_POOL", "Dispatcher", "Returned"]
+
+logger = logging.getLogger("feishu_trio.delivery")
+
+DEFAULT_POOL: Final = "default"
+
+# The longest that a late result waits for the makeshift answer to be written before it.
+_WRITING: Final = 10.0
+# Types that came with no handler are told once each; types come off the wire, so not for ever.
+_TOLD: Final = 256
+_SHOWN: Final = 100
+
+
+class Returned(Exception):
+    """The event was given back to the platform, which delivers it again: no fault of a handler's."""
+
+
+class Dispatcher:
+    """Delivers events to handlers and their answers back; owns the ledger, the pools and the deadlines.
+
+    Args:
+        router: What runs for an event.
+        pools: The pools by name, `DEFAULT_POOL` among them.
+        ack: When events are answered, where their routes do not say. To `Ack.ON_STORED` this is what it is
+            to `ON_SUCCESS`: it is for whoever stores events to hand them on, and to take the answers.
+        ack_deadline: Seconds from arrival by which an answer should be out.
+        ledger: Which events are known.
+        counters, lifecycle: Where what happens is told.
+        late: Called with a callback and a handler's result for it that came after the makeshift answer,
+            once that has been written.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        *,
+        pools: dict[str, PoolConfig],
+        ack: Ack,
+        ack_deadline: float,
+        ledger: Ledger[Run],
+        counters: Counters,
+        lifecycle: Lifecycle,
+        late: Callable[[Event[Any], object], Awaitable[None]],
+    ) -> None:
+        self.router = router
+        self.counters = counters
+        self.lifecycle = lifecycle
+        self.ledger = ledger
+        self.in_flight = 0
+        """Events with a handler that runs or waits."""
+        self.pools: dict[str, Pool[Job]] = {
+            name: Pool(name, self._work, concurrency=pool.concurrency, capacity=pool.capacity)
+            for name, pool in pools.items()
+        }
+        self._extra: dict[Route, Pool[Job]] = {}
+        self._ack = ack
+        self._ack_deadline = ack_deadline
+        self._late = late
+        self._unanswered = Deadlines()
+        self._batches: dict[tuple[Route, Pool[Job]], Batch] = {}
+        self._told: set[str] = set()
+        self._nursery: trio.Nursery | None = None
+
+    # The life of the dispatcher
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run handlers until cancelled, which cancels them.
+
+        Raises:
+            BaseException: What a handler raised that is no `Exception`, such as `SystemExit`.
+        """
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for pool in self.pools.values():
+                pool.start(nursery)
+            task_status.started()
+            await self._unanswered.watch(self._overdue)
+
+    async def drain(self) -> None:
+        """Wait until everything that was accepted has run. Batches do not wait to be full."""
+        for batch in list(self._batches.values()):
+            batch.flush()
+        for pool in (*self.pools.values(), *self._extra.values()):
+            await pool.wait_idle()
+
+    def abandon(self) -> None:
+        """Refuse what is still running or waiting, so that the platform delivers it again."""
+        for run in list(self._unanswered):
+            self._answer(run, run.refusal())
+
+    def attach(self, route: Route, *, concurrency: int, capacity: int) -> None:
+        """Add a route of this session alone, with a pool of its own. `detach` takes it out again.
+
+        It gets a name that no other attached route has: what succeeded is remembered by its name.
+        """
+        assert self._nursery is not None, "the dispatcher is not serving"
+        route = route.renamed(free_name(route.name, {other.name for other in self._extra}))
+        pool = self._extra[route] = Pool(route.name, self._work, concurrency=concurrency, capacity=capacity)
+        pool.start(self._nursery)
+
+    def detach(self, route: Route) -> None:
+        """Take out a route that `attach` added; what runs for it goes on."""
+        for attached in [other for other in self._extra if other.handler == route.handler]:
+            self._extra.pop(attached).close()
+
+    @property
+    def queue_depth(self) -> int:
+        """Runs of handlers that wait for a worker or for their turn."""
+        return sum(pool.waiting for pool in chain(self.pools.values(), self._extra.values()))
+
+    # Arrival
+
+    def accept(self, delivery: Delivery) -> Callable[[], Awaitable[None]] | None:
+        """Take one delivery: it is answered, joined or under way when this returns None.
+
+        Otherwise a pool is full, and what is returned must be called and awaited, which holds the caller
+        back for a second at the most. Then the delivery is under way after all, or refused; cancelling that
+        refuses it.
+        """
+        self.counters.received += 1
+        try:
+            event = decode_event(
+                delivery.payload,
+                message_id=delivery.message_id,
+                trace_id=delivery.trace_id,
+                received_at=delivery.received_at,
+            )
+        except EventDecodeError as error:
+            self._refuse_payload(delivery, error)
+            return None
+        keys, chat = identify(event)
+        known = self.ledger.find(keys, event.received_at)
+        if known is not None:
+            self.counters.duplicates += 1
+            event.redelivered = True
+        if self.lifecycle:
+            self.lifecycle.publish(
+                EventReceived(event_id=event.id, event_type=event.type, redelivered=event.redelivered)
+            )
+        succeeded = None
+        if known is not None:
+            if isinstance(known, Run):
+                self._join(known, delivery)
+                return None
+            if known.answer is not None:
+                self._reply(event, delivery, known.answer)
+                return None
+            succeeded = known.succeeded
+        run = Run(event, keys, chat, delivery, event.received_at + self._ack_deadline, succeeded)
+        self.ledger.begin(keys, run)
+        self._unanswered.add(run)
+        full = self._plan(run)
+        if full is not None:
+            return partial(self._hold, run, full)
+        self._begin(run)
+        return None
+
+    def _refuse_payload(self, delivery: Delivery, error: EventDecodeError) -> None:
+        self.counters.bad_frames += 1
+        logger.warning("a payload that is no event was refused (trace %s): %s", delivery.trace_id, error)
+        if self.lifecycle:
+            self.lifecycle.publish(ErrorOccurred(where="payload", error=error))
+        delivery.answer(FAILED)
+
+    def _join(self, run: Run, delivery: Delivery) -> None:
+        """Have a delivery answered like the one that the event runs for."""
+        run.event.redelivered = True
+        if run.said is None:
+            run.join(delivery)
+        else:
+            self._reply(run.event, delivery, run.said)
+
+    def _plan(self, run: Run) -> Pool[Job] | None:
+        """Find out what is to run, where, and behind which key; returns a pool that has no room for it."""
+        event, full = run.event, None
+        run.steps.clear()
+        run.broken.clear()
+        for route in self._routes(event.type):
+            if route.name in run.succeeded:
+                continue
+            try:
+                if route.where is not None and not route.where(event):
+                    continue
+                key = run.chat if route.order_by is None else route.order_by(event)
+                hash(key)
+            except Exception as error:
+                run.broken.append((route, error))
+                continue
+            pool = self._pool_of(route)
+            if pool.is_full:
+                full = pool
+            # Each handler has its own order: those of one event run side by side.
+            run.steps.append(Step(route, pool, None if key is None else (route.name, key)))
+        return full
+
+    def _routes(self, event_type: str) -> tuple[Route, ...]:
+        routes = self.router.resolve(event_type)
+        if self._extra:
+            pulled = [route for route in self._extra if route.matches(event_type)]
+            # Whoever pulls an event handles it, so that `default` is not asked.
+            routes = (*(route for route in routes if not (pulled and route.is_default)), *pulled)
+        if not routes:
+            self._tell_unhandled(event_type)
+        return routes
+
+    async def _hold(self, run: Run, full: Pool[Job] | None) -> None:
+        """Wait until there is room, and begin; or refuse the event, so that it comes again."""
+        try:
+            while full is not None:
+                # Those that wait for company shall not keep others out.
+                for batch in [batch for batch in self._batches.values() if batch.pool is full]:
+                    batch.flush()
+                if not await full.wait_room():
+                    break
+                full = self._plan(run)  # handlers may have come and gone
+        finally:
+            if full is None:
+                self._begin(run)
+            else:
+                self._refuse(run, full)
+
+    def _refuse(self, run: Run, full: Pool[Job]) -> None:
+        self.counters.refused += 1
+        logger.info("event %s (%s) is refused: pool %s is full", *_shown(run.event), full.name)
+        if run.succeeded:
+            self.ledger.end(run.keys, Ended(trio.current_time(), None, run.succeeded))
+        else:
+            self.ledger.forget(run.keys)
+        if run.said is None:
+            self._answer(run, run.refusal())
+
+    def _begin(self, run: Run) -> None:
+        for route, error in run.broken:
+            run.failed = run.faulty = True
+            self._tell_failure(route, (run,), error)
+        steps = run.steps
+        run.jobs = len(steps)
+        for route, _, _ in steps:
+            if run.is_callback or (route.ack or self._ack) is not Ack.ON_RECEIPT:
+                run.pending.append(route)
+            else:
+                run.succeeded[route.name] = None  # whatever becomes of it, it shall not run again
+        if not run.pending:
+            self._settle(run, trio.current_time())
+        if steps:
+            self.in_flight += 1
+        else:
+            self._count(run)
+        for route, pool, key in steps:
+            if route.batch is None:
+                pool.submit(Job(route, (run,)), key)
+            else:
+                self._batch(route, pool).add(run)
+
+    # Work
+
+    async def _work(self, job: Job, threads: trio.CapacityLimiter) -> None:
+        """Run one job to its end; only cancellation, and what is no `Exception`, leaves here."""
+        route, runs = job
+        counters = self.counters
+        started = trio.current_time()
+        counters.queue_wait.append(started - runs[0].event.received_at)
+        json = failure = None
+        try:
+            result = await call(
+                route, runs[0].event if route.batch is None else [run.event for run in runs], threads
+            )
+            if result is not None:
+                json = self._encode(result, job)
+        except BaseException as error:
+            failure = fault_of(error)
+            if failure is None:
+                raise
+            self._tell_failure(route, runs, failure)
+        ended = trio.current_time()
+        counters.handler_time.append(ended - started)
+        for run in runs:
+            self._job_done(run, route, json, failure is not None, ended)
+        if failure is not None:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        elif json is not None:
+            for run in runs:
+                if run.written is not None:
+                    await self._bring_late(run, route, result)
+
+    def _job_done(self, run: Run, route: Route, json: bytes | None, failed: bool, now: float) -> None:
+        if failed:
+            run.faulty = True
+        if route in run.pending:
+            if now >= run.deadline:
+                self._tell_late(run)
+            run.pending.remove(route)
+            if failed:
+                run.failed = True
+            else:
+                run.succeeded[route.name] = json
+            if not run.pending:
+                self._settle(run, now)
+        run.jobs -= 1
+        if not run.jobs:
+            self.in_flight -= 1
+            self._count(run)
+
+    def _encode(self, result: object, job: Job) -> bytes | None:
+        """The JSON of a result. Where nobody waits for one, one that has no JSON is no failure."""
+        try:
+            return encode_result(result)
+        except (TypeError, ValueError) as error:
+            if any(run.is_callback for run in job.runs):
+                raise
+            logger.warning(
+                "what handler %s returned for event %s (%s) is not sent: %s",
+                job.route.name,
+                *_shown(job.runs[0].event),
+                error,
+            )
+            return None
+
+    def _settle(self, run: Run, now: float) -> None:
+        """Answer, and remember how: the handlers that the answer waits for are done."""
+        if run.said is None:
+            self._answer(run, run.outcome())
+        if run.failed:
+            ended = Ended(now, None, run.succeeded)
+        else:
+            ended = Ended(now, run.said)
+        self.ledger.end(run.keys, ended)
+
+    def _count(self, run: Run) -> None:
+        if run.faulty:
+            self.counters.failed += 1
+        else:
+            self.counters.handled += 1
+
+    # Answers
+
+    def _answer(self, run: Run, body: bytes, written: Callable[[], None] | None = None) -> None:
+        """Answer every delivery that waits for this run, and have later ones answered likewise."""
+        run.said = body
+        self._unanswered.discard(run)
+        for delivery in run.deliveries:
+            self._reply(run.event, delivery, body, written)
+        run.deliveries.clear()
+
+    def _reply(
+        self, event: Event[Any], delivery: Delivery, body: bytes, written: Callable[[], None] | None = None
+    ) -> None:
+        latency = trio.current_time() - delivery.received_at
+        self.counters.answered += 1
+        self.counters.latency.append(latency)
+        delivery.answer(body, written)
+        if self.lifecycle:
+            self.lifecycle.publish(
+                EventAnswered(
+                    event_id=event.id, event_type=event.type, ok=body is not FAILED, latency=latency
+                )
+            )
+
+    def _overdue(self, run: Run) -> None:
+        self._tell_late(run)
+        if run.is_callback:
+            run.written = trio.Event()
+            self._answer(run, run.makeshift(), run.written.set)
+
+    async def _bring_late(self, run: Run, route: Route, result: object) -> None:
+        """Hand on what came too late for the answer, but not before that has been written."""
+        assert run.written is not None
+        try:
+            with trio.fail_after(_WRITING):
+                await run.written.wait()
+            await self._late(run.event, result)
+        except BaseException as error:
+            fault = fault_of(error)
+            if fault is None:
+                raise
+            logger.error(
+                "the late result of handler %s for event %s (%s) was not taken: %s",
+                route.name,
+                *_shown(run.event),
+                _words(fault),
+                exc_info=fault,
+            )
+            if self.lifecycle:
+                self.lifecycle.publish(ErrorOccurred(where="late result", error=fault))
+
+    # Telling
+
+    def _tell_late(self, run: Run) -> None:
+        if run.is_late or run.said is not None:
+            return
+        run.is_late = True
+        self.counters.late += 1
+        logger.warning(
+            "event %s (%s) is not answered after %.1f s: %s",
+            *_shown(run.event),
+            trio.current_time() - run.event.received_at,
+            f"still at work: {', '.join(route.name for route in run.pending)}"
+            if run.pending
+            else "its pool is full",
+        )
+
+    def _tell_failure(self, route: Route, runs: tuple[Run, ...], error: Exception) -> None:
+        event = runs[0].event
+        if isinstance(error, Returned):
+            logger.info("event %s (%s) goes back to Feishu: %s", *_shown(event), error)
+            return
+        more = f", the first of a batch of {len(runs)}" if len(runs) > 1 else ""
+        logger.error(
+            "handler %s failed on event %s (%s)%s: %s",
+            route.name,
+            *_shown(event),
+            more,
+            _words(error),
+            exc_info=error,
+        )
+        if self.lifecycle:
+            for run in runs:
+                self.lifecycle.publish(
+                    HandlerFailed(
+                        handler=route.name, event_id=run.event.id, event_type=run.event.type, error=error
+                    )
+                )
+
+    def _tell_unhandled(self, event_type: str) -> None:
+        self.counters.unhandled += 1
+        shown = event_type[:_SHOWN]
+        if shown in self._told or len(self._told) >= _TOLD:
+            return
+        self._told.add(shown)
+        known = nearest(shown)
+        hint = f"; the nearest known type is {known!r}" if known not in (None, event_type) else ""
+        logger.warning("no handler takes events of type %r: they are answered and dropped%s", shown, hint)
+
+    # Pools
+
+    def _pool_of(self, route: Route) -> Pool[Job]:
+        if route.pool is None:
+            return self._extra.get(route) or self.pools[DEFAULT_POOL]
+        pool = self.pools.get(route.pool)
+        if pool is None:
+            # Checked when the session opens; this is a route that was added later.
+            if route.pool not in self._told:
+                self._told.add(route.pool)
+                logger.error(
+                    "handler %s: there is no pool %r, so it runs in the default one", route.name, route.pool
+                )
+            pool = self.pools[DEFAULT_POOL]
+        return pool
+
+    def _batch(self, route: Route, pool: Pool[Job]) -> Batch:
+        batch = self._batches.get((route, pool))
+        if batch is None:
+            assert self._nursery is not None
+            batch = self._batches[route, pool] = Batch(
+                route, pool, self._nursery, on_flush=lambda: self._batches.pop((route, pool), None)
+            )
+        return batch
+
+
+def _shown(event: Event[Any]) -> tuple[str, str]:
+    """An event's id and type, as much of them as a log should hold, on one line."""
+    return _line(event.id), _line(event.type)
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _line(text: str) -> str:
+    return text if len(text) <= _SHOWN and text.isprintable() else repr(text[:_SHOWN])

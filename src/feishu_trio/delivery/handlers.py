@@ -1,0 +1,76 @@
+"""Running one handler: on the loop or in a thread, inside its middleware, within its timeout."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Awaitable
+from typing import Any, cast
+
+import trio
+
+from ..router import Middleware, Route
+
+__all__ = ["call", "fault_of"]
+
+
+async def call(route: Route, argument: Any, threads: trio.CapacityLimiter) -> object:
+    """Run the handler of `route` and return what it returned.
+
+    A plain function runs in a worker thread; a thread that outlives its timeout, or the session, cannot be
+    stopped and is left to end by itself, its place in `threads` taken until then.
+
+    Raises:
+        TimeoutError: The handler took longer than the route's timeout.
+        BaseException: Whatever it raised; `fault_of` tells what of that is its own affair.
+    """
+    if route.timeout is not None:
+        return await _within(route.timeout, route, argument, threads)
+    if route.is_async and not route.middleware:
+        return await cast("Awaitable[object]", route.handler(argument))
+    return await _through(route.middleware, route, argument, threads)
+
+
+def fault_of(error: BaseException) -> Exception | None:
+    """The part of an error that concerns whoever raised it alone; None if the error is to go on its way.
+
+    That goes on which ends the program, and cancellation by a scope around us. Trio's nurseries mix the
+    latter with the errors that met it.
+    """
+    rest = error.split(trio.Cancelled)[1] if isinstance(error, BaseExceptionGroup) else error
+    if isinstance(rest, Exception):
+        return rest
+    cancelled = rest is None or isinstance(rest, trio.Cancelled)
+    if cancelled and trio.current_effective_deadline() > -math.inf:
+        return RuntimeError("it raised trio.Cancelled although nobody had cancelled it")
+    return None
+
+
+async def _within(seconds: float, route: Route, argument: Any, threads: trio.CapacityLimiter) -> object:
+    with trio.move_on_after(seconds) as scope:
+        result = await _through(route.middleware, route, argument, threads)
+    if scope.cancelled_caught:
+        raise TimeoutError(f"not done after its timeout of {seconds:g} s")
+    if scope.cancel_called:
+        raise TimeoutError(f"done only after its timeout of {seconds:g} s: it did not stop when cancelled")
+    return result
+
+
+async def _through(
+    middleware: tuple[Middleware, ...], route: Route, argument: Any, threads: trio.CapacityLimiter
+) -> object:
+    if middleware:
+        outermost, *inner = middleware
+
+        async def call_next(event: Any) -> object:
+            return await _through(tuple(inner), route, event, threads)
+
+        return await outermost(argument, call_next)
+    if route.is_async:
+        return await cast("Awaitable[object]", route.handler(argument))
+    # A plain function may hand on what an async one gave it, as a lambda or a decorator does: in a box,
+    # because trio takes a coroutine that comes out of a thread for a mistake.
+    (result,) = await trio.to_thread.run_sync(
+        lambda: (route.handler(argument),), limiter=threads, abandon_on_cancel=True
+    )
+    return await result if inspect.isawaitable(result) else result

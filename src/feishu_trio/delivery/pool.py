@@ -1,0 +1,186 @@
+"""A pool: so many handlers at a time, so many events waiting, and order within a key.
+
+Workers take jobs from one queue. A job whose key is busy waits in that key's lane instead and joins the queue
+when its turn comes, so that it holds no worker and no other key. Workers are started when there is work for
+one more; lanes vanish when they are empty.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Final, Generic, TypeVar
+
+import trio
+
+__all__ = ["Pool"]
+
+J = TypeVar("J")
+
+# Seconds for which a full pool may hold its callers back; and of them, what each job that begins gives back.
+# A pool that moves holds them for as long as it takes; one that is stuck, or crawls, soon refuses at once.
+_PATIENCE: Final = 1.0
+_REGAINED: Final = 0.2
+# So many jobs that never wait may run one after the other before others get the processor.
+_JOBS_PER_TURN: Final = 32
+
+
+class Pool(Generic[J]):
+    """Runs jobs, at most `concurrency` at a time; with `capacity` waiting for a worker or their turn, it is full.
+
+    `run` is called with a job and the limiter of this pool's threads. Only what ends the program, or at
+    least the nursery, may leave it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[J, trio.CapacityLimiter], Awaitable[None]],
+        *,
+        concurrency: int,
+        capacity: int,
+    ) -> None:
+        self.name = name
+        self.concurrency = concurrency
+        self.capacity = capacity
+        self.waiting = 0
+        """Events that wait."""
+        self.running = 0
+        """Jobs that run."""
+        # A limiter of its own, so that no other pool, nor another library, can exhaust it.
+        self._threads = trio.CapacityLimiter(concurrency)
+        self._run = run
+        self._queue: deque[tuple[Hashable, J, int]] = deque()
+        # The jobs that wait for the one of their key that runs or is queued; None where none does.
+        self._lanes: dict[Hashable, deque[tuple[J, int]] | None] = {}
+        self._nursery: trio.Nursery | None = None
+        self._workers = 0
+        self._closed = False
+        self._patience = _PATIENCE
+        self._held = 0  # callers in wait_room
+        self._waking = False  # a worker has been woken, or started, and has not looked for a job yet
+        self._sleeping = trio.lowlevel.ParkingLot()
+        self._room = trio.lowlevel.ParkingLot()
+        self._idle = trio.lowlevel.ParkingLot()
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.name}: {self.running}/{self.concurrency} running, {self.waiting}/{self.capacity} waiting>"
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for a job, or others have been waiting for that room."""
+        return self.waiting >= self.capacity or self._held > 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs and nothing waits."""
+        return not self.waiting and not self.running
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Let workers be started in `nursery`; whoever holds it ends them by cancelling it."""
+        self._nursery = nursery
+
+    def reserve(self) -> None:
+        """Count one event as waiting here, before it is submitted as a part of a batch."""
+        self.waiting += 1
+
+    def submit(self, job: J, key: Hashable = None, *, weight: int = 1, reserved: bool = False) -> None:
+        """Queue a job behind those of its key; None is no key.
+
+        `weight` is the number of events it stands for, which `reserve` has counted before if `reserved`.
+        The caller has seen that there is room; the handlers of one event may go beyond it.
+        """
+        if not reserved:
+            self.waiting += weight
+        if key is not None:
+            if key in self._lanes:
+                lane = self._lanes[key]
+                if lane is None:
+                    lane = self._lanes[key] = deque()
+                lane.append((job, weight))
+                return
+            self._lanes[key] = None
+        self._queue.append((key, job, weight))
+        if not self._waking:
+            self._wake()
+
+    def close(self) -> None:
+        """Have the workers end once there is nothing left to do."""
+        self._closed = True
+        self._sleeping.unpark_all()
+
+    async def wait_room(self) -> bool:
+        """Wait until there is room for a job, a second at the most; False if there is none.
+
+        The room is the caller's until its next checkpoint.
+        """
+        start = trio.current_time()
+        self._held += 1
+        try:
+            with trio.move_on_after(self._patience):
+                while self.waiting >= self.capacity:
+                    await self._room.park()
+        finally:
+            self._held -= 1
+            self._patience = max(0.0, self._patience - (trio.current_time() - start))
+        return self.waiting < self.capacity
+
+    async def wait_idle(self) -> None:
+        """Wait until nothing runs and nothing waits."""
+        while not self.is_idle:
+            await self._idle.park()
+
+    def _wake(self) -> None:
+        """Have one more worker look for a job, if there is one to be had.
+
+        One at a time: each wakes the next if it leaves any work. So jobs that never wait are all done by the first.
+        """
+        if self._sleeping:
+            self._waking = True
+            self._sleeping.unpark()
+        elif self._workers < self.concurrency:
+            assert self._nursery is not None, "the pool has not been started"
+            self._waking = True
+            self._workers += 1
+            self._nursery.start_soon(self._work, name=f"feishu_trio pool {self.name}")
+
+    async def _work(self) -> None:
+        queue, turn = self._queue, 0
+        self._waking = False
+        while True:
+            while not queue:
+                self._patience = _PATIENCE
+                if self._closed:
+                    self._workers -= 1
+                    return
+                await self._sleeping.park()
+                self._waking = False
+            key, job, weight = queue.popleft()
+            if queue and not self._waking:
+                self._wake()
+            self.waiting -= weight
+            self.running += 1
+            if self._patience < _PATIENCE:
+                self._patience = min(_PATIENCE, self._patience + _REGAINED)
+            if self._room and self.waiting < self.capacity:
+                self._room.unpark(count=weight)
+            try:
+                await self._run(job, self._threads)
+            finally:
+                self.running -= 1
+                if key is not None:
+                    self._advance(key)
+                if self._idle and self.is_idle:
+                    self._idle.unpark_all()
+            turn += 1
+            if turn % _JOBS_PER_TURN == 0:
+                await trio.lowlevel.checkpoint()
+
+    def _advance(self, key: Hashable) -> None:
+        """Queue the next job of this key, or forget the key."""
+        lane = self._lanes[key]
+        if lane:
+            job, weight = lane.popleft()
+            self._queue.append((key, job, weight))
+        else:
+            del self._lanes[key]

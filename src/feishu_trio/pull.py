@@ -1,0 +1,93 @@
+"""Pull style: events come to a loop, and are answered as it goes on."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from copy import copy
+from typing import Any
+
+import trio
+
+from .delivery import Returned
+from .events import Event
+from .router import Route
+
+__all__ = ["EventStream"]
+
+
+class _Pulled:
+    """An event that waits for its answer."""
+
+    def __init__(self, event: Event[Any]) -> None:
+        # A copy: other streams and handlers have the same event, and give their own answers.
+        self.event = copy(event)
+        self.event.settle = self.settle
+        self.settled = trio.Event()
+        self.result: object = None
+        self.ok = False
+
+    def settle(self, ok: bool, result: object) -> None:
+        """Answer; the first answer counts."""
+        if not self.settled.is_set():
+            self.ok, self.result = ok, result
+            self.settled.set()
+
+
+def _no_key(event: Event[Any]) -> None:
+    """Events are handed out in order of arrival; whoever pulls them decides what waits for what."""
+
+
+class EventStream(AsyncIterator[Event[Any]]):
+    """The events of one `Session.events` block, in order of arrival. One task may iterate over it."""
+
+    def __init__(self, pattern: str) -> None:
+        # Its handler hands the event over and waits, so that answers, deadlines and bounds are as anywhere.
+        self.route = Route(
+            handler=self._hand_over, name=f"events({pattern!r})", patterns=(pattern,), order_by=_no_key
+        )
+        self._waiting: deque[_Pulled] = deque()
+        self._begun: _Pulled | None = None
+        self._arrived = trio.lowlevel.ParkingLot()
+        self._ended = False
+
+    async def __anext__(self) -> Event[Any]:
+        """The next event; the last one has been handled.
+
+        Raises:
+            trio.BusyResourceError: Another task is waiting for the next one.
+        """
+        if self._arrived:
+            raise trio.BusyResourceError("another task is iterating over these events")
+        self.settle(ok=True)
+        await trio.lowlevel.checkpoint()
+        while not self._waiting:
+            if self._ended:
+                raise StopAsyncIteration
+            await self._arrived.park()
+        self._begun = self._waiting.popleft()
+        return self._begun.event
+
+    def settle(self, *, ok: bool) -> None:
+        """Answer the event that the loop's body has had, unless it has been answered."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.settle(ok, None)
+
+    def end(self) -> None:
+        """Nothing more is handed out; what was not begun goes back to the platform."""
+        self._ended = True
+        while self._waiting:
+            self._waiting.popleft().settle(False, None)
+        self._arrived.unpark_all()
+
+    async def _hand_over(self, event: Event[Any]) -> object:
+        if self._ended:
+            raise Returned("nobody pulls any more")
+        pulled = _Pulled(event)
+        self._waiting.append(pulled)
+        self._arrived.unpark_all()
+        await pulled.settled.wait()
+        if not pulled.ok:
+            raise Returned("it was given back by the loop that pulled it")
+        return pulled.result

@@ -1,0 +1,487 @@
+"""`open_feishu_session`: supervises the connections, owns everything, and is what users hold."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import json
+import logging
+import os
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import trio
+from trio_util import AsyncValue
+
+from .api import Api
+from .config import Ack, PoolConfig, SessionConfig
+from .connection import (
+    Backoff,
+    DisconnectReason,
+    Outgoing,
+    Relay,
+    Supervisor,
+    Wiring,
+    default_ssl_context,
+    request_headers,
+)
+from .delivery import DEFAULT_POOL, Dispatcher, Ledger
+from .errors import ConfigError, ConnectionLimitError, first_error
+from .events import Event, encode_result
+from .messages import TextMessages
+from .pull import EventStream
+from .router import Router
+from .telemetry.heartbeat import HeartbeatStats
+from .telemetry.lifecycle import ErrorOccurred, Lifecycle, LifecycleStream
+from .telemetry.stats import Counters, SessionStats
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Health", "Session", "SessionState", "open_feishu_session"]
+
+logger = logging.getLogger("feishu_trio.session")
+
+# Between the first tries of a session's connections, so that they do not live and die together.
+_STAGGER: Final = 1.0
+
+
+class SessionState(enum.Enum):
+    """Where a session stands."""
+
+    CONNECTING = "connecting"
+    """The first connection is not up yet."""
+    CONNECTED = "connected"
+    """At least one connection is up."""
+    RECONNECTING = "reconnecting"
+    """All connections are lost for now."""
+    CLOSING = "closing"
+    """No more events are read; what runs may end."""
+    CLOSED = "closed"
+    """Over, as it should be."""
+    FAILED = "failed"
+    """Over, because of an error that leaves the `async with` block."""
+
+
+_OVER: Final = frozenset({SessionState.CLOSED, SessionState.FAILED})
+_ENDING: Final = _OVER | {SessionState.CLOSING}
+
+
+@attrs.frozen
+class Health:
+    """Whether a session does its work, and if not, why."""
+
+    ok: bool
+    reasons: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+class Session:
+    """A session with Feishu, made by `open_feishu_session`: all it starts ends with its block."""
+
+    def __init__(self, config: SessionConfig, router: Router, http: httpx.AsyncClient) -> None:
+        self._config = config
+        self._router = router
+        self._state = AsyncValue(SessionState.CONNECTING)
+        self._counters = Counters()
+        self._heartbeat = HeartbeatStats()
+        self._lifecycle = Lifecycle()
+        self._relay = Relay(self._on_connections)
+        self._api = Api(
+            http,
+            config.domain,
+            config.app_id or "",
+            config.app_secret or "",
+            timeout=config.connect_timeout,
+        )
+        self._dispatcher = Dispatcher(
+            router,
+            pools={DEFAULT_POOL: PoolConfig(concurrency=config.concurrency, capacity=config.queue_capacity)}
+            | dict(config.pools),
+            ack=config.ack,
+            ack_deadline=config.ack_deadline,
+            ledger=Ledger(config.dedupe_window),
+            counters=self._counters,
+            lifecycle=self._lifecycle,
+            late=self._take_late,
+        )
+        self._messages = TextMessages(
+            config, router, self._dispatcher, self._counters, self._heartbeat, self._lifecycle
+        )
+        wiring = Wiring(
+            config=config,
+            deliveries=self._dispatcher,
+            take_text=self._messages.take,
+            on_up=self._messages.authenticate,
+            relay=self._relay,
+            counters=self._counters,
+            heartbeat=self._heartbeat,
+            lifecycle=self._lifecycle,
+        )
+        self._supervisors = [
+            Supervisor(wiring, http, Backoff(config.reconnect_delay, config.max_reconnect_delay))
+            for _ in range(config.connections)
+        ]
+        self._scope = trio.CancelScope()
+        self._failure: BaseException | None = None
+        self._waiting: set[trio.CancelScope] = set()
+        self._streams: set[EventStream] = set()
+
+    def __repr__(self) -> str:
+        return f"<Session {self._config.app_id}: {self.state.value}>"
+
+    # What it is
+
+    @property
+    def state(self) -> SessionState:
+        """Where the session stands."""
+        state: SessionState = self._state.value
+        return state
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection is up."""
+        return self._state.value is SessionState.CONNECTED
+
+    @property
+    def config(self) -> SessionConfig:
+        """The settings in force."""
+        return self._config
+
+    @property
+    def router(self) -> Router:
+        """The handlers; they may be added and removed at any time."""
+        return self._router
+
+    @property
+    def api(self) -> Api:
+        """Feishu's HTTP API, with this app's token."""
+        return self._api
+
+    @property
+    def heartbeat(self) -> HeartbeatStats:
+        """Statistics of the heartbeats, over all connections."""
+        return self._heartbeat
+
+    def stats(self) -> SessionStats:
+        """A snapshot of the counters."""
+        return self._counters.snapshot(
+            connections=len(self._relay.live),
+            in_flight=self._dispatcher.in_flight,
+            queue_depth=self._dispatcher.queue_depth,
+        )
+
+    def health(self) -> Health:
+        """Whether events come in and are handled, and what is wrong if not."""
+        reasons = []
+        if not self.is_connected:
+            reasons.append(f"the session is {self.state.value}")
+        elif len(self._relay.live) < self._config.connections:
+            reasons.append(f"{len(self._relay.live)} of {self._config.connections} connections are up")
+        reasons += [f"pool {pool.name} is full" for pool in self._dispatcher.pools.values() if pool.is_full]
+        return Health(not reasons, tuple(reasons))
+
+    # What happens
+
+    async def wait_state(self, state: SessionState) -> None:
+        """Wait until the session is in this state.
+
+        Raises:
+            trio.ClosedResourceError: The session is over, and will never be in that state.
+        """
+        reached = await self._state.wait_value(lambda now: now is state or now in _OVER)
+        if reached is not state:
+            raise trio.ClosedResourceError(f"the session is {reached.value}")
+
+    async def wait_closed(self) -> None:
+        """Wait until the session has ended. A fatal error cancels this, and leaves the block as itself."""
+        await self._state.wait_value(lambda now: now in _OVER)
+
+    def lifecycle(self, *, capacity: int = 1000) -> AbstractAsyncContextManager[LifecycleStream]:
+        """Follow what happens from here on, as typed events: `async with session.lifecycle() as stream`.
+
+        A subscriber that is more than `capacity` events behind loses the oldest (`stream.lost` counts them).
+        The iterator ends with the session.
+        """
+        return self._lifecycle.subscribe(_checked_capacity(capacity))
+
+    @asynccontextmanager
+    async def events(self, pattern: str = "*", *, capacity: int = 64) -> AsyncGenerator[EventStream, None]:
+        """Pull events instead of having them handled: `async with session.events() as events`.
+
+        Iterate over it; asking for the next event answers the last one. An exception in the loop's body
+        leaves its event unanswered to the platform's redelivery (500), as do events that were not begun
+        when the block is left. `event.ack(result)` and `event.nack()` answer at once.
+
+        Args:
+            pattern: An event type or a glob.
+            capacity: Events that may wait here; more wait in the socket, or come again.
+        """
+        _checked_capacity(capacity)
+        stream = EventStream(pattern)
+        # One that is worked on, and those that wait; the pool's own queue is but a doorstep.
+        self._dispatcher.attach(stream.route, concurrency=capacity + 1, capacity=1)
+        self._streams.add(stream)
+        if self.state in _ENDING:
+            stream.end()
+        try:
+            yield stream
+            stream.settle(ok=True)
+        except BaseException:
+            stream.settle(ok=False)
+            raise
+        finally:
+            stream.end()
+            self._streams.discard(stream)
+            self._dispatcher.detach(stream.route)
+
+    # What can be asked of it
+
+    async def send(self, message: str | bytes) -> None:
+        """Send a WebSocket message of your own (`str`: text, `bytes`: binary); returns once it is written.
+
+        Waits for a connection if there is none. Once cancelled, it may or may not be sent.
+
+        Raises:
+            trio.ClosedResourceError: The session is over, or is being closed.
+            UnicodeEncodeError: The text has surrogates, which UTF-8 has not.
+        """
+        if not isinstance(message, str | bytes):
+            raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
+        if isinstance(message, str):
+            message.encode()  # what cannot be is the caller's mistake, not the connection's end
+        written = trio.Event()
+        with self._until_closing():
+            self._relay.forward(Outgoing(message, written.set))
+            await written.wait()
+
+    async def reconnect(self) -> None:
+        """Put new connections in the place of those there are; each old one is closed once its new one is up.
+
+        One after the other, each tried once and at once. Cancelling this does not stop the one under way.
+
+        Raises:
+            ConnectError, RefusedError: A new connection could not be had; the old one lives on.
+            trio.ClosedResourceError: The session is over, or is being closed.
+        """
+        with self._until_closing():
+            for supervisor in self._supervisors:
+                await supervisor.reconnect()
+
+    async def aclose(self) -> None:
+        """Close the session, gracefully: read no more, let handlers end within `shutdown_timeout`, write
+        their answers, close with 1000. What has not ended by then is cancelled, and answered 500.
+
+        Cancelling this closes at once.
+        """
+        if self.state in _ENDING:
+            await self.wait_closed()
+            return
+        self._state.value = SessionState.CLOSING
+        for scope in self._waiting:
+            scope.cancel()
+        try:
+            for supervisor in self._supervisors:
+                supervisor.stop()
+            for connection in self._relay.live:
+                connection.stop_reading()
+            for stream in self._streams:
+                stream.end()
+            with trio.move_on_after(self._config.shutdown_timeout):
+                await self._dispatcher.drain()
+                await self._messages.wait_idle()
+            self._dispatcher.abandon()
+            async with trio.open_nursery() as nursery:
+                for connection in self._relay.live:
+                    nursery.start_soon(connection.close, DisconnectReason.SESSION_CLOSED)
+        finally:
+            self._scope.cancel()
+        await self.wait_closed()
+
+    # Inside
+
+    @contextmanager
+    def _until_closing(self) -> Iterator[None]:
+        """Raise `trio.ClosedResourceError` if the session is closing, or as soon as it does."""
+        if self.state not in _ENDING:
+            with trio.CancelScope() as scope:
+                self._waiting.add(scope)
+                try:
+                    yield
+                finally:
+                    self._waiting.discard(scope)
+            if not scope.cancelled_caught:
+                return
+        raise trio.ClosedResourceError("the session is closed")
+
+    async def _serve(self) -> None:
+        """All that works in the background, until the session is closed or a fatal error ends it."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(self._dispatcher.serve)
+                    self._messages.start(nursery)
+                    for number, supervisor in enumerate(self._supervisors):
+                        nursery.start_soon(self._supervise, supervisor, number * _STAGGER)
+        except BaseExceptionGroup as group:
+            self._failure = first_error(group)
+            raise
+        self._finish(SessionState.CLOSED)
+
+    async def _supervise(self, supervisor: Supervisor, delay: float) -> None:
+        if delay:
+            # The first connection of a session is also what tells whether there can be any.
+            await self.wait_state(SessionState.CONNECTED)
+            await trio.sleep(delay)
+        try:
+            await supervisor.run()
+        except ConnectionLimitError as error:
+            if not self._relay.live:
+                raise
+            logger.error("the session goes on with %d connections: %s", len(self._relay.live), error)
+            if self._lifecycle:
+                self._lifecycle.publish(ErrorOccurred(where="connection", error=error))
+
+    def _finish(self, state: SessionState) -> None:
+        if self.state not in _OVER:
+            for stream in self._streams:
+                stream.end()
+            self._state.value = state
+            for scope in self._waiting:
+                scope.cancel()
+            self._lifecycle.end()
+
+    def _on_connections(self) -> None:
+        if self.state not in _ENDING:
+            live = bool(self._relay.live)
+            self._state.value = SessionState.CONNECTED if live else SessionState.RECONNECTING
+
+    async def _take_late(self, event: Event[Any], result: object) -> None:
+        """What a callback's handler returned after the fallback went out: to the user's hook, or the card."""
+        handlers = self._router.late_handlers()
+        for handler in handlers:
+            given = handler(event, result)
+            if inspect.isawaitable(given):
+                await given
+        card = None if handlers or event.type != "card.action.trigger" else _card_of(result)
+        if card is not None:
+            await self._api.update_card(event.data.token, card)
+
+
+@asynccontextmanager
+async def open_feishu_session(
+    app_id: str | None = None,
+    app_secret: str | None = None,
+    *,
+    router: Router | None = None,
+    config: SessionConfig | None = None,
+    **settings: Any,
+) -> AsyncGenerator[Session, None]:
+    """Open a session; it is up when the block is entered, and nothing of it is left when the block is left.
+
+    Leaving normally closes it gracefully (`Session.aclose`), leaving by cancellation or with an exception at
+    once. An error in the background that nothing helps against ends the block's body and leaves as itself.
+
+    Args:
+        app_id: The app's id; `config.app_id` or `FEISHU_APP_ID` if not given.
+        app_secret: The app's secret; `config.app_secret` or `FEISHU_APP_SECRET` if not given.
+        router: The handlers. Without one, events can be pulled (`Session.events`).
+        config: The settings; `SessionConfig()` if not given.
+        settings: Fields of `SessionConfig` by name; they win over `config`.
+
+    Raises:
+        ConfigError: A setting is wrong, or there are no credentials.
+        AuthenticationError, ForbiddenError, ConnectionLimitError: Feishu refuses the app.
+        ConnectError: Feishu cannot be reached, and no more tries are configured.
+    """
+    settings_given = {"app_id": app_id, "app_secret": app_secret}
+    settings |= {name: value for name, value in settings_given.items() if value is not None}
+    if config is None:
+        config = SessionConfig()
+    elif not isinstance(config, SessionConfig):
+        raise ConfigError(f"config={config!r}: a SessionConfig is allowed")
+    config = _with_credentials(config.evolve(**settings))
+    router = router if router is not None else Router()
+    _check(config, router)
+    error: BaseException | None = None
+    async with _http_client(config) as http:
+        session = Session(config, router, http)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(session._serve, name="feishu_trio session")
+                try:
+                    await session.wait_state(SessionState.CONNECTED)
+                    yield session
+                    await session.aclose()
+                except BaseException as raised:
+                    error = raised
+                    raise
+        except BaseException:
+            # What counts is raised below, as itself: here it is in the nursery's group.
+            error = session._failure or error
+        finally:
+            session._finish(SessionState.CLOSED if session._failure is None else SessionState.FAILED)
+    if error is not None:
+        raise error
+
+
+def _with_credentials(config: SessionConfig) -> SessionConfig:
+    found: dict[str, str] = {}
+    for name in ("app_id", "app_secret"):
+        variable = f"FEISHU_{name.upper()}"
+        value = getattr(config, name) or os.environ.get(variable, "").strip()
+        if value:
+            found[name] = value
+        elif name == "app_id" or config.client_assertion is None:
+            raise ConfigError(f"there is no {name}: give it to open_feishu_session, or set {variable}")
+    return config.evolve(**found)
+
+
+def _check(config: SessionConfig, router: Router) -> None:
+    if not isinstance(router, Router):
+        raise ConfigError(f"router={router!r}: a Router is allowed")
+    if config.ack is Ack.ON_STORED:
+        raise ConfigError("ack=Ack.ON_STORED needs a durable inbox to store events in, and there is none")
+    pools = {DEFAULT_POOL, *config.pools}
+    for route in router.routes():
+        if route.pool is not None and route.pool not in pools:
+            raise ConfigError(
+                f"handler {route.name}: there is no pool {route.pool!r}; there is {', '.join(sorted(pools))}"
+            )
+
+
+def _http_client(config: SessionConfig) -> httpx.AsyncClient:
+    import ssl  # here, so that importing this package stays light
+
+    import httpx
+
+    # To load the certificate authorities takes a while; without them, nobody is trusted.
+    plain = config.domain.startswith("http://") and not (config.proxy or "").startswith("https://")
+    usual = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else default_ssl_context()
+    return httpx.AsyncClient(
+        headers=request_headers(config),
+        transport=config.http_transport,
+        proxy=config.proxy,
+        verify=config.ssl_context or usual,
+        timeout=config.connect_timeout,
+    )
+
+
+def _checked_capacity(capacity: int) -> int:
+    if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 1:
+        raise ConfigError(f"capacity={capacity!r}: a whole number of at least 1 is allowed")
+    return capacity
+
+
+def _card_of(result: object) -> dict[str, Any] | None:
+    """The card in a callback's answer, in the form in which a card is updated."""
+    answer = json.loads(encode_result(result))
+    card = answer.get("card") if isinstance(answer, dict) else None
+    if not isinstance(card, dict):
+        return None
+    data = card.get("data")
+    return data if card.get("type") == "raw" and isinstance(data, dict) else card

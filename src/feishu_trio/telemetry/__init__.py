@@ -1,0 +1,1 @@
+"""Lifecycle events, statistics and heartbeats: what users can see. It costs nothing when nobody looks."""

@@ -1,0 +1,218 @@
+"""What happens in a session, as typed events that any number of subscribers may follow."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+__all__ = [
+    "Authenticated",
+    "Connected",
+    "Disconnected",
+    "ErrorOccurred",
+    "EventAnswered",
+    "EventReceived",
+    "HandlerFailed",
+    "HeartbeatReceived",
+    "Lifecycle",
+    "LifecycleEvent",
+    "LifecycleStream",
+    "MessageReceived",
+    "PingReceived",
+    "PingSent",
+    "PongReceived",
+    "ReconnectScheduled",
+]
+
+
+@attrs.frozen(kw_only=True)
+class LifecycleEvent:
+    """The base of all of them. `at` is when it happened, in seconds on trio's clock."""
+
+    at: float = attrs.field(factory=trio.current_time)
+
+
+@attrs.frozen(kw_only=True)
+class Connected(LifecycleEvent):
+    """A connection is up."""
+
+    connection_id: str
+    service_id: int
+    attempt: int
+    """Which try it was, from 1."""
+
+
+@attrs.frozen(kw_only=True)
+class Disconnected(LifecycleEvent):
+    """A connection has ended; `reason` is one of `DisconnectReason`."""
+
+    connection_id: str
+    reason: str
+    detail: str
+    code: int | None
+    """The WebSocket close code, if the server sent one."""
+    lived: float
+    """Seconds for which it was up."""
+
+
+@attrs.frozen(kw_only=True)
+class ReconnectScheduled(LifecycleEvent):
+    """The next try to connect, in `delay` seconds, and why there must be one."""
+
+    attempt: int
+    delay: float
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class PingSent(LifecycleEvent):
+    """A ping went out; `probe` if it is one of the quick ones after a pong went missing."""
+
+    connection_id: str
+    probe: bool
+
+
+@attrs.frozen(kw_only=True)
+class PingReceived(LifecycleEvent):
+    """The server pinged (as a JSON text message) and was answered."""
+
+    connection_id: str
+
+
+@attrs.frozen(kw_only=True)
+class PongReceived(LifecycleEvent):
+    """A pong came; `rtt` is the seconds since its ping, None if none was waiting."""
+
+    connection_id: str
+    rtt: float | None
+
+
+@attrs.frozen(kw_only=True)
+class HeartbeatReceived(LifecycleEvent):
+    """A JSON heartbeat message came."""
+
+    connection_id: str
+    timestamp: float | None
+    interval: float | None
+    status: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Authenticated(LifecycleEvent):
+    """The server accepted the app access token that was sent as a JSON message."""
+
+    connection_id: str
+
+
+@attrs.frozen(kw_only=True)
+class EventReceived(LifecycleEvent):
+    """An event arrived; `redelivered` if it was known already."""
+
+    event_id: str
+    event_type: str
+    redelivered: bool
+
+
+@attrs.frozen(kw_only=True)
+class EventAnswered(LifecycleEvent):
+    """An event was answered; `latency` is the seconds since that delivery arrived."""
+
+    event_id: str
+    event_type: str
+    ok: bool
+    latency: float
+
+
+@attrs.frozen(kw_only=True)
+class HandlerFailed(LifecycleEvent):
+    """A handler raised, ran into its timeout, or returned what cannot be sent."""
+
+    handler: str
+    event_id: str
+    event_type: str
+    error: BaseException
+
+
+@attrs.frozen(kw_only=True)
+class MessageReceived(LifecycleEvent):
+    """A JSON text message came, of whatever type."""
+
+    connection_id: str
+    message_type: str
+
+
+@attrs.frozen(kw_only=True)
+class ErrorOccurred(LifecycleEvent):
+    """Something went wrong that the session survives; `where` names the stage."""
+
+    where: str
+    error: BaseException
+
+
+class LifecycleStream(AsyncIterator[LifecycleEvent]):
+    """The events of a session since it was subscribed to, in order. `lost` counts those it was too slow for."""
+
+    def __init__(self, capacity: int) -> None:
+        self.lost = 0
+        self._events: deque[LifecycleEvent] = deque(maxlen=capacity)
+        self._waiting = trio.lowlevel.ParkingLot()
+        self._ended = False
+
+    def put(self, event: LifecycleEvent) -> None:
+        """Add an event; the oldest goes if there is no room."""
+        if len(self._events) == self._events.maxlen:
+            self.lost += 1
+        self._events.append(event)
+        self._waiting.unpark_all()
+
+    def end(self) -> None:
+        """No more events: the iterator stops once it has given out those it has."""
+        self._ended = True
+        self._waiting.unpark_all()
+
+    async def __anext__(self) -> LifecycleEvent:
+        await trio.lowlevel.checkpoint()
+        while not self._events:
+            if self._ended:
+                raise StopAsyncIteration
+            await self._waiting.park()
+        return self._events.popleft()
+
+
+class Lifecycle:
+    """Hands lifecycle events to whoever subscribes. Falsy while nobody does, so that none need be made."""
+
+    def __init__(self) -> None:
+        self._streams: list[LifecycleStream] = []
+        self._ended = False
+
+    def __bool__(self) -> bool:
+        return bool(self._streams)
+
+    def publish(self, event: LifecycleEvent) -> None:
+        """Give an event to every subscriber, none of whom can hold the caller up."""
+        for stream in self._streams:
+            stream.put(event)
+
+    def end(self) -> None:
+        """The session has ended, and with it every stream."""
+        self._ended = True
+        for stream in self._streams:
+            stream.end()
+
+    @asynccontextmanager
+    async def subscribe(self, capacity: int) -> AsyncGenerator[LifecycleStream, None]:
+        """Follow the events from here on; a stream holds `capacity` of them at the most."""
+        stream = LifecycleStream(capacity)
+        if self._ended:
+            stream.end()
+        self._streams.append(stream)
+        try:
+            yield stream
+        finally:
+            self._streams.remove(stream)
+            stream.end()

@@ -1,0 +1,244 @@
+"""Proxies, for real: a small CONNECT proxy and a small SOCKS5 proxy on loopback, with and without credentials."""
+
+from __future__ import annotations
+
+import socket
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import pytest
+import trio
+from socksio import socks5
+
+from feishu_trio import ConnectError, Router, SessionConfig, open_feishu_session
+from feishu_trio.connection.dial import open_stream
+from feishu_trio.connection.proxies import proxy_for
+from feishu_trio.testing import open_gateway
+
+USER, PASSWORD = "someone", "pass:word@1"
+CREDENTIALS = "someone:pass%3Aword%401@"
+
+
+class Proxy:
+    """What a test sees of a proxy: where it is, and where it has been asked to go."""
+
+    def __init__(self, port: int) -> None:
+        self.address = f"127.0.0.1:{port}"
+        self.asked: list[str] = []
+
+
+async def pipe(one: trio.SocketStream, other: trio.SocketStream) -> None:
+    async def copy(source: trio.SocketStream, sink: trio.SocketStream, scope: trio.CancelScope) -> None:
+        try:
+            async for data in source:
+                await sink.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(copy, one, other, nursery.cancel_scope)
+        nursery.start_soon(copy, other, one, nursery.cancel_scope)
+
+
+async def read_head(stream: trio.SocketStream) -> bytes:
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += bytes(await stream.receive_some(4096))
+    return head
+
+
+async def http_proxy(client: trio.SocketStream, proxy: Proxy, *, credentials: bool) -> None:
+    head = await read_head(client)
+    method, target, _ = head.split(b"\r\n")[0].decode().split(" ")
+    proxy.asked.append(f"{method} {target}")
+    wanted = b"Basic " + b64encode(f"{USER}:{PASSWORD}".encode())
+    if credentials and wanted not in head:
+        await client.send_all(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        return
+    url = urlsplit(f"//{target}" if method == "CONNECT" else target)
+    assert url.hostname is not None
+    async with await trio.open_tcp_stream(url.hostname, url.port or 80) as server:
+        if method == "CONNECT":
+            await client.send_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        else:
+            await server.send_all(head.replace(target.encode(), url.path.encode(), 1))
+        await pipe(client, server)
+
+
+async def socks_proxy(client: trio.SocketStream, proxy: Proxy, *, credentials: bool) -> None:
+    await client.receive_some(4096)
+    if credentials:
+        await client.send_all(b"\x05\x02")
+        said = bytes(await client.receive_some(4096))
+        name, password = USER.encode(), PASSWORD.encode()
+        right = said == bytes([1, len(name)]) + name + bytes([len(password)]) + password
+        await client.send_all(b"\x01\x00" if right else b"\x01\x01")
+        if not right:
+            return
+    else:
+        await client.send_all(b"\x05\x00")
+    request = bytes(await client.receive_some(4096))
+    kinds = {1: (4, lambda raw: socket.inet_ntoa(raw)), 3: (request[4] + 1, lambda raw: raw[1:].decode())}
+    size, read = kinds[request[3]]
+    host, port = read(request[4 : 4 + size]), int.from_bytes(request[4 + size : 6 + size], "big")
+    proxy.asked.append(f"{host}:{port}")
+    try:
+        server = await trio.open_tcp_stream(host, port)
+    except OSError:
+        code = socks5.SOCKS5ReplyCode.CONNECTION_REFUSED.value
+        await client.send_all(b"\x05" + bytes(code) + b"\x00\x01\x00\x00\x00\x00\x00\x00")
+        return
+    async with server:
+        await client.send_all(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
+        await pipe(client, server)
+
+
+Serve = Callable[..., Awaitable[None]]
+
+
+@asynccontextmanager
+async def open_proxy(serve: Serve, *, credentials: bool = False) -> AsyncGenerator[Proxy, None]:
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        proxy = Proxy(listeners[0].socket.getsockname()[1])
+
+        async def handle(client: trio.SocketStream) -> None:
+            async with client:
+                await serve(client, proxy, credentials=credentials)
+
+        nursery.start_soon(trio.serve_listeners, handle, listeners)
+        yield proxy
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_echo() -> AsyncGenerator[int, None]:
+    async def echo(stream: trio.SocketStream) -> None:
+        async for data in stream:
+            await stream.send_all(data)
+
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, echo, listeners)
+        yield listeners[0].socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("scheme", "serve"), [("http", http_proxy), ("socks5", socks_proxy)])
+@pytest.mark.parametrize("credentials", [False, True])
+async def test_note_19_bytes_go_through_the_proxy(scheme: str, serve: Serve, credentials: bool) -> None:
+    async with open_echo() as port, open_proxy(serve, credentials=credentials) as proxy:
+        config = SessionConfig(proxy=f"{scheme}://{CREDENTIALS if credentials else ''}{proxy.address}")
+        with trio.fail_after(5):
+            async with await open_stream("127.0.0.1", port, tls=False, config=config) as stream:
+                await stream.send_all(b"hello")
+                assert await stream.receive_some(100) == b"hello"
+    assert len(proxy.asked) == 1
+    assert str(port) in proxy.asked[0]
+
+
+@pytest.mark.parametrize(("scheme", "serve"), [("http", http_proxy), ("socks5", socks_proxy)])
+async def test_a_proxy_that_refuses_is_named_without_its_credentials(scheme: str, serve: Serve) -> None:
+    async with open_proxy(serve, credentials=True) as proxy:
+        config = SessionConfig(proxy=f"{scheme}://me:hush-hush@{proxy.address}")
+        with trio.fail_after(5), pytest.raises(ConnectError, match="user and password") as caught:
+            await open_stream("127.0.0.1", 9, tls=False, config=config)
+        assert proxy.address in str(caught.value)
+        assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+async def test_a_proxy_that_is_not_there_is_a_connect_error(scheme: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        config = SessionConfig(proxy=f"{scheme}://127.0.0.1:{taken.getsockname()[1]}")
+        with trio.fail_after(5), pytest.raises(ConnectError):
+            await open_stream("127.0.0.1", 9, tls=False, config=config)
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+async def test_a_proxy_that_hangs_up_is_a_connect_error(scheme: str) -> None:
+    async def hang_up(client: trio.SocketStream, proxy: Proxy, *, credentials: bool) -> None:
+        await client.receive_some(4096)
+
+    async with open_proxy(hang_up) as proxy:
+        with trio.fail_after(5), pytest.raises(ConnectError):
+            await open_stream(
+                "a.test", 9, tls=False, config=SessionConfig(proxy=f"{scheme}://{proxy.address}")
+            )
+
+
+async def test_a_proxy_that_hangs_is_given_up_at_the_connect_timeout() -> None:
+    async def hang(client: trio.SocketStream, proxy: Proxy, *, credentials: bool) -> None:
+        await trio.sleep_forever()
+
+    async with open_gateway() as gateway, open_proxy(hang) as proxy:
+        started = trio.current_time()
+        with pytest.raises(ConnectError, match=r"no connection within 0\.3 s|could not be reached"):
+            async with open_feishu_session(
+                gateway.app_id,
+                gateway.app_secret,
+                domain=gateway.domain,
+                proxy=f"http://{proxy.address}",
+                connect_timeout=0.3,
+                auto_reconnect=False,
+            ):
+                pytest.fail("it connected")
+        assert trio.current_time() - started < 3
+
+
+async def test_note_19_a_whole_session_goes_through_the_proxy() -> None:
+    router = Router()
+    handled = trio.Event()
+
+    @router.default
+    async def handle(event: object) -> None:
+        handled.set()
+
+    async with open_gateway() as gateway, open_proxy(http_proxy) as proxy:
+        with trio.fail_after(5):
+            async with open_feishu_session(
+                gateway.app_id,
+                gateway.app_secret,
+                router=router,
+                domain=gateway.domain,
+                proxy=f"http://{proxy.address}",
+            ):
+                push = await gateway.push("im.message.receive_v1", {})
+                assert (await push.answer()).code == 200
+        assert handled.is_set()
+    assert any(asked.startswith("POST http://127.0.0.1") for asked in proxy.asked)
+    assert any(asked.startswith("CONNECT 127.0.0.1:") for asked in proxy.asked)
+
+
+@pytest.mark.parametrize(
+    ("environment", "tls", "expected"),
+    [
+        ({}, True, None),
+        ({"HTTPS_PROXY": "http://p:1"}, True, "http://p:1"),
+        ({"https_proxy": "p:1"}, True, "http://p:1"),
+        ({"HTTPS_PROXY": "http://p:1"}, False, None),
+        ({"http_proxy": "http://p:1"}, False, "http://p:1"),
+        ({"ALL_PROXY": "socks5://p:1"}, True, "socks5://p:1"),
+        ({"ALL_PROXY": "socks5://q:1", "HTTPS_PROXY": "http://p:1"}, True, "http://p:1"),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "*"}, True, None),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "feishu.cn"}, True, None),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "localhost, .feishu.cn"}, True, None),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "eishu.cn,example.com"}, True, "http://p:1"),
+    ],
+)
+def test_note_19_the_environment_is_honoured_as_httpx_honours_it(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], tls: bool, expected: str | None
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "REQUEST_METHOD"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert proxy_for("msg-frontier.feishu.cn", 443, tls=tls, config=SessionConfig()) == expected
+    assert (
+        proxy_for("x.feishu.cn", 443, tls=tls, config=SessionConfig(proxy="http://own:1")) == "http://own:1"
+    )

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import trio
+import trio.testing
+
+from feishu_trio import LifecycleEvent, PingReceived
+from feishu_trio.telemetry.lifecycle import Lifecycle
+
+
+async def test_it_is_false_while_nobody_looks() -> None:
+    lifecycle = Lifecycle()
+    assert not lifecycle
+    async with lifecycle.subscribe(1), lifecycle.subscribe(1):
+        assert lifecycle
+    assert not lifecycle
+
+
+async def test_every_subscriber_gets_what_happened_since() -> None:
+    lifecycle = Lifecycle()
+    first, second = PingReceived(connection_id="1"), PingReceived(connection_id="2")
+    async with lifecycle.subscribe(9) as early:
+        lifecycle.publish(first)
+        async with lifecycle.subscribe(9) as late:
+            lifecycle.publish(second)
+            lifecycle.end()
+            assert [event async for event in early] == [first, second]
+            assert [event async for event in late] == [second]
+
+
+async def test_the_oldest_are_lost_and_counted() -> None:
+    lifecycle = Lifecycle()
+    async with lifecycle.subscribe(3) as stream:
+        for n in range(10):
+            lifecycle.publish(PingReceived(connection_id=str(n)))
+        lifecycle.end()
+        assert [event.connection_id async for event in stream if isinstance(event, PingReceived)] == [
+            "7",
+            "8",
+            "9",
+        ]
+    assert stream.lost == 7
+
+
+async def test_waiting_subscribers_are_woken_by_events_and_by_the_end() -> None:
+    lifecycle = Lifecycle()
+    got: list[LifecycleEvent] = []
+
+    async def collect() -> None:
+        async with lifecycle.subscribe(9) as stream:
+            async for event in stream:
+                got.append(event)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(collect)
+        await trio.testing.wait_all_tasks_blocked()
+        lifecycle.publish(PingReceived(connection_id="1"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(got) == 1
+        lifecycle.end()
+
+
+async def test_a_stream_ends_when_its_block_is_left() -> None:
+    lifecycle = Lifecycle()
+    async with lifecycle.subscribe(9) as stream:
+        lifecycle.publish(PingReceived(connection_id="1"))
+    lifecycle.publish(PingReceived(connection_id="2"))
+    assert len([event async for event in stream]) == 1
+
+
+async def test_a_subscription_after_the_end_is_over_at_once() -> None:
+    lifecycle = Lifecycle()
+    lifecycle.end()
+    async with lifecycle.subscribe(9) as stream:
+        assert [event async for event in stream] == []
