@@ -6,12 +6,13 @@ handlers for with `Router.on_message`. Source: the .NET client Mud.Feishu.WebSoc
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import attrs
 import trio
@@ -19,8 +20,9 @@ import trio
 from .config import SessionConfig
 from .connection import Connection, Outgoing
 from .delivery import Dispatcher, Pool
+from .delivery.handlers import call, fault_of
 from .errors import AuthenticationError, FrameError
-from .router import Handler, Router
+from .router import Route, Router
 from .telemetry.heartbeat import HeartbeatStats
 from .telemetry.lifecycle import (
     Authenticated,
@@ -37,14 +39,22 @@ __all__ = ["TextMessages"]
 
 logger = logging.getLogger("feishu_trio.messages")
 
+_BUILT_IN: Final = frozenset({"ping", "pong", "heartbeat", "auth", "event"})
+# The facts of an event's header, which the .NET client's flat form has beside the body.
+_FLAT: Final = ("event_id", "event_type", "create_time", "app_id", "tenant_key")
+# Of a text off the wire, what is told of it.
 _SHOWN: Final = 100
+# Complaints about bad messages: the first few, then one in so many.
+_COMPLAINTS: Final = 10
+_COMPLAIN_EVERY: Final = 1000
 
 
 @attrs.frozen(eq=False)
 class _Call:
-    handler: Handler
-    message_type: str
-    message: dict[str, Any]
+    """One run of one handler, for one message."""
+
+    route: Route
+    message: dict[str, Any] = attrs.field(repr=False)
 
 
 class _TextDelivery:
@@ -80,6 +90,7 @@ class TextMessages:
         self._counters = counters
         self._heartbeat = heartbeat
         self._lifecycle = lifecycle
+        self._tokens: WeakKeyDictionary[Connection, str] = WeakKeyDictionary()
         self._pool: Pool[_Call] = Pool(
             "messages", self._call, concurrency=config.concurrency, capacity=config.queue_capacity
         )
@@ -94,46 +105,59 @@ class TextMessages:
 
     def authenticate(self, connection: Connection) -> None:
         """Send the app access token over a connection that has just come up, if one was given."""
-        token = self._config.app_access_token
-        if token is not None:
-            data = {"app_access_token": token() if callable(token) else token}
+        given = self._config.app_access_token
+        if given is not None:
+            token = self._tokens[connection] = given() if callable(given) else given
+            data = {"app_access_token": token}
             self._send(connection, {"type": "auth", "timestamp": int(time.time()), "data": data})
 
     def take(self, connection: Connection, text: str | bytes) -> Callable[[], Awaitable[None]] | None:
         """Take one message. What is returned must be awaited before more is read: something is full.
 
+        One that makes no sense is told, counted and dropped.
+
         Raises:
             AuthenticationError: The server did not accept the app access token.
         """
-        message = _parse(text)
-        kind = _kind(message)
-        if message is None or kind is None:
-            self._tell_bad(connection)
+        try:
+            message = _parse(text)
+            names = _names(message)
+            payload = _payload(message, text) if names[0] == "event" else None
+        except FrameError as error:
+            self._drop(connection, error)
             return None
         if self._lifecycle:
-            self._lifecycle.publish(MessageReceived(connection_id=connection.id, message_type=kind))
-        if kind == "ping":
-            self._send(connection, {"type": "pong", "timestamp": int(time.time())})
-            if self._lifecycle:
-                self._lifecycle.publish(PingReceived(connection_id=connection.id))
-        elif kind == "pong":
-            self._heartbeat.record(trio.current_time(), None)
-            if self._lifecycle:
-                self._lifecycle.publish(PongReceived(connection_id=connection.id, rtt=None))
-        elif kind == "heartbeat":
-            self._take_heartbeat(connection, message)
-        elif kind == "auth":
-            self._take_auth(connection, message)
-        elif kind == "event":
-            payload = _payload(message)
-            if payload is None:
-                self._tell_bad(connection)
-                return None
-            return self._dispatcher.accept(_TextDelivery(payload))
-        return self._call_handlers(kind, message)
+            self._lifecycle.publish(MessageReceived(connection_id=connection.id, message_type=names[0]))
+        match names[0]:
+            case "ping":
+                self._send(connection, {"type": "pong", "timestamp": int(time.time())})
+                if self._lifecycle:
+                    self._lifecycle.publish(PingReceived(connection_id=connection.id))
+            case "pong":
+                self._count_heartbeat()
+                if self._lifecycle:
+                    self._lifecycle.publish(PongReceived(connection_id=connection.id, rtt=None))
+            case "heartbeat":
+                self._take_heartbeat(connection, message)
+            case "auth":
+                self._take_auth(connection, message)
+        held = None if payload is None else self._dispatcher.accept(_TextDelivery(payload))
+        full = self._call_handlers(names, message)
+        if held is None or full is None:
+            return held or full
+
+        async def both() -> None:
+            await held()
+            await full()
+
+        return both
+
+    def _count_heartbeat(self) -> None:
+        # It is the answer to no ping of ours: there is no round trip, and its interval is the server's.
+        self._heartbeat.record(math.nan, None)
 
     def _take_heartbeat(self, connection: Connection, message: dict[str, Any]) -> None:
-        self._heartbeat.record(trio.current_time(), None)
+        self._count_heartbeat()
         if self._lifecycle:
             data = message.get("data")
             data = data if isinstance(data, dict) else {}
@@ -143,117 +167,161 @@ class TextMessages:
                     connection_id=connection.id,
                     timestamp=_number(data.get("timestamp")),
                     interval=_number(data.get("interval")),
-                    status=None if status is None else str(status)[:_SHOWN],
+                    status=str(status)[:_SHOWN] if isinstance(status, str | int | float) else None,
                 )
             )
 
     def _take_auth(self, connection: Connection, message: dict[str, Any]) -> None:
         code = message.get("code")
-        if code != 0 or isinstance(code, bool):
-            said = str(message.get("msg", ""))[:_SHOWN]
+        if isinstance(code, bool) or not isinstance(code, int):
+            self._drop(connection, FrameError("an auth message without a code that is a whole number"))
+            return
+        if code:
             raise AuthenticationError(
-                f"the app access token was not accepted: code {code!r:.20} ({said!r})",
-                code=code if isinstance(code, int) else None,
+                f"the app access token was not accepted: code {code!r:.20} ({self._said(connection, message)!r})",
+                code=code,
             )
         logger.info("connection %s: the app access token was accepted", connection.id)
         if self._lifecycle:
             self._lifecycle.publish(Authenticated(connection_id=connection.id))
 
-    def _call_handlers(self, kind: str, message: dict[str, Any]) -> Callable[[], Awaitable[None]] | None:
-        calls = [_Call(handler, kind, message) for handler in self._router.message_handlers(kind)]
+    def _said(self, connection: Connection, message: dict[str, Any]) -> str:
+        """What the server said of the token, which it may have repeated."""
+        said = message.get("msg")
+        if not isinstance(said, str):
+            return ""
+        token = self._tokens.get(connection)
+        return (said.replace(token, "***") if token else said)[:_SHOWN]
+
+    def _call_handlers(
+        self, names: tuple[str, ...], message: dict[str, Any]
+    ) -> Callable[[], Awaitable[None]] | None:
+        calls = [
+            _Call(Route(handler=handler, name=_name_of(handler), patterns=(name,)), message)
+            for name in names
+            for handler in self._router.message_handlers(name)
+        ]
         if not calls:
-            if kind not in _BUILT_IN:
-                logger.debug("no handler takes messages of type %.100r", kind)
+            if names[0] not in _BUILT_IN:
+                logger.debug("no handler takes messages of type %.100r", names[0])
             return None
 
         async def submit_when_there_is_room() -> None:
-            for call in calls:
+            for each in calls:
                 if await self._pool.wait_room():
-                    self._pool.submit(call)
+                    self._pool.submit(each)
                 else:
-                    logger.warning("a message of type %.100r is dropped: its handlers are stuck", kind)
+                    logger.warning(
+                        "a message of type %.100r is dropped: no room for handler %s",
+                        names[0],
+                        each.route.name,
+                    )
 
         if self._pool.is_full:
             return submit_when_there_is_room
-        for call in calls:
-            self._pool.submit(call)
+        for each in calls:
+            self._pool.submit(each)
         return None
 
-    async def _call(self, call: _Call, threads: trio.CapacityLimiter) -> None:
+    async def _call(self, this: _Call, threads: trio.CapacityLimiter) -> None:
         """Run one handler; what it raises is told, and harms nobody else."""
         try:
-            if inspect.iscoroutinefunction(call.handler):
-                await call.handler(call.message)
-                return
-            result = await trio.to_thread.run_sync(
-                call.handler, call.message, limiter=threads, abandon_on_cancel=True
-            )
-            if inspect.isawaitable(result):
-                await result
-        except Exception as error:
-            name = getattr(call.handler, "__qualname__", repr(call.handler))
+            await call(this.route, this.message, threads)
+        except BaseException as error:
+            fault = fault_of(error)
+            if fault is None:
+                raise
             logger.error(
-                "handler %s failed on a message of type %.100r", name, call.message_type, exc_info=error
+                "handler %s failed on a message of type %.100r",
+                this.route.name,
+                this.route.patterns[0],
+                exc_info=fault,
             )
             if self._lifecycle:
-                self._lifecycle.publish(ErrorOccurred(where="message", error=error))
+                self._lifecycle.publish(ErrorOccurred(where="message", error=fault))
+            await trio.lowlevel.checkpoint_if_cancelled()
 
     def _send(self, connection: Connection, message: dict[str, Any]) -> None:
-        connection.post(Outgoing(json.dumps(message), portable=False))
+        # Once the connection has ended, so has the peer that this is for: no other connection is to carry it.
+        if connection.ended is None:
+            connection.post(Outgoing(json.dumps(message), portable=False))
 
-    def _tell_bad(self, connection: Connection) -> None:
-        self._counters.bad_frames += 1
-        logger.warning(
-            "connection %s: a text message that is no JSON object with a type was dropped", connection.id
-        )
+    def _drop(self, connection: Connection, error: FrameError) -> None:
+        counters = self._counters
+        counters.bad_frames += 1
+        if counters.bad_frames <= _COMPLAINTS or counters.bad_frames % _COMPLAIN_EVERY == 0:
+            logger.warning(
+                "connection %s: bad message dropped (the %d. so far): %s",
+                connection.id,
+                counters.bad_frames,
+                error,
+            )
         if self._lifecycle:
-            error = FrameError("a text message that is no JSON object with a type")
             self._lifecycle.publish(ErrorOccurred(where="message", error=error))
 
 
-_BUILT_IN: Final = frozenset({"ping", "pong", "heartbeat", "auth", "event"})
-
-
-def _parse(text: str | bytes) -> dict[str, Any] | None:
+def _parse(text: str | bytes) -> dict[str, Any]:
     try:
         message = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return message if isinstance(message, dict) else None
+    except (ValueError, RecursionError):  # no JSON, no UTF-8, a number of thousands of digits, or too deep
+        message = None
+    if not isinstance(message, dict):
+        raise FrameError("a text message that is no JSON object")
+    return message
 
 
-def _kind(message: dict[str, Any] | None) -> str | None:
-    """The type of a message; both envelopes of events count as `event`."""
-    if message is None:
-        return None
-    if message.get("schema") == "2.0" and isinstance(message.get("header"), dict):
-        return "event"
-    kind = message.get("type")
-    if not isinstance(kind, str) or not kind:
-        return None
-    return (
-        "event" if kind.lower() == "event_callback" else kind.lower() if kind.lower() in _BUILT_IN else kind
-    )
+def _names(message: dict[str, Any]) -> tuple[str, ...]:
+    """The type of a message, and what the message itself calls it if that is something else.
 
-
-def _payload(message: dict[str, Any]) -> bytes | None:
-    """The event in a message, in one of the two envelopes that delivery knows; None if there is none.
-
-    Beside these two the .NET client has a flat form in `data`: event_id, event_type, …, and the body as `event`.
+    Letters' case does not count for the types that are known here, and both envelopes of events are `event`.
     """
-    if "header" in message or str(message.get("type")).lower() == "event_callback":
-        return json.dumps(message).encode()
+    said = message.get("type")
+    if message.get("schema") == "2.0" and isinstance(message.get("header"), dict):
+        return ("event",)
+    if not isinstance(said, str) or not said:
+        raise FrameError("a JSON message without a type")
+    known = "event" if _is_v1(message) else said.lower()
+    return tuple(dict.fromkeys((known, said))) if known in _BUILT_IN else (said,)
+
+
+def _is_v1(message: dict[str, Any]) -> bool:
+    """Whether this is the whole envelope of an event of schema 1.0."""
+    return str(message.get("type")).lower() == "event_callback"
+
+
+def _payload(message: dict[str, Any], text: str | bytes) -> bytes:
+    """The event in a message, in one of the two envelopes that delivery knows.
+
+    The message may be the envelope, or have in `data` either an envelope, or the body of schema 1.0, or the
+    .NET client's flat form: the facts of the header, and the body as `event`.
+    """
+    if isinstance(message.get("header"), dict) or _is_v1(message):
+        return text.encode() if isinstance(text, str) else text
     data = message.get("data")
     if not isinstance(data, dict):
-        return None
+        raise FrameError("an event message without data")
     if "event_type" in data:
-        names = ("event_id", "event_type", "create_time", "app_id", "tenant_key")
-        header = {name: str(data[name]) for name in names if data.get(name) is not None}
+        header = {name: data[name] for name in _FLAT if name in data}
         data = {"schema": "2.0", "header": header, "event": data.get("event")}
-    elif "event" not in data and "header" not in data:
-        data = {"uuid": data.get("uuid"), "ts": data.get("ts"), "type": "event_callback", "event": data}
-    return json.dumps(data).encode()
+    elif not isinstance(data.get("header"), dict) and not isinstance(data.get("event"), dict):
+        facts = {name: data.get(name, message.get(name)) for name in ("uuid", "ts")}
+        data = {**facts, "type": "event_callback", "event": data}
+    try:
+        return json.dumps(data).encode()
+    except RecursionError:  # reading goes a little deeper than writing
+        raise FrameError("an event message that nests too deeply") from None
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """A number, be it in a string; None for all else, and for what no clock shows."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _name_of(handler: object) -> str:
+    return getattr(handler, "__qualname__", None) or type(handler).__qualname__

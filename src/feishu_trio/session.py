@@ -379,6 +379,7 @@ async def open_feishu_session(
     *,
     router: Router | None = None,
     config: SessionConfig | None = None,
+    inbox: None = None,
     **settings: Any,
 ) -> AsyncGenerator[Session, None]:
     """Open a session; it is up when the block is entered, and nothing of it is left when the block is left.
@@ -391,6 +392,7 @@ async def open_feishu_session(
         app_secret: The app's secret; `config.app_secret` or `FEISHU_APP_SECRET` if not given.
         router: The handlers. Without one, events can be pulled (`Session.events`).
         config: The settings; `SessionConfig()` if not given.
+        inbox: The place of a durable inbox, of which there is none yet.
         settings: Fields of `SessionConfig` by name; they win over `config`.
 
     Raises:
@@ -404,6 +406,8 @@ async def open_feishu_session(
         config = SessionConfig()
     elif not isinstance(config, SessionConfig):
         raise ConfigError(f"config={config!r}: a SessionConfig is allowed")
+    if inbox is not None:
+        raise ConfigError(f"inbox={inbox!r}: there is no durable inbox yet, only None is allowed")
     config = _with_credentials(config.evolve(**settings))
     router = router if router is not None else Router()
     _check(config, router)

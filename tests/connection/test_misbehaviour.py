@@ -133,6 +133,24 @@ async def test_an_end_without_a_close_frame(
     assert ended.reason is DisconnectReason.END_OF_FILE
 
 
+async def test_a_close_frame_counts_though_writing_fails_first(
+    feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        assert isinstance(peer.stream, trio.StapledStream)
+        await peer.stream.receive_stream.aclose()
+        await trio.sleep(0.5)  # by then nothing can be written
+        await peer.frame(CLOSE, b"\x0f\xa5")
+
+    async with session_with(feishu_gateway, script) as session, session.lifecycle() as lifecycle:
+        await session.send("x")
+        async for event in lifecycle:
+            if isinstance(event, Disconnected):
+                assert (event.reason, event.code) == (DisconnectReason.CLOSED_BY_SERVER, 4005)
+                break
+
+
 async def test_data_after_the_close_frame_is_not_looked_at(
     feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock
 ) -> None:

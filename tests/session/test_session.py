@@ -354,14 +354,27 @@ async def test_send_waits_while_the_session_reconnects(
         assert feishu_gateway.texts[-1] == "in time"
 
 
-async def test_send_ends_with_the_session(
+async def test_send_ends_as_soon_as_the_session_begins_to_close(
     feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async with open_session(feishu_gateway) as session, trio.open_nursery() as nursery:
+    router = Router()
+
+    @router.on(RECEIVE)
+    async def slow(event: object) -> None:
+        await trio.sleep(60)
+
+    async with (
+        open_session(feishu_gateway, router=router, shutdown_timeout=100) as session,
+        trio.open_nursery() as nursery,
+    ):
 
         async def never_sent() -> None:
             with pytest.raises(trio.ClosedResourceError):
                 await session.send("x")
+            assert session.state is SessionState.CLOSING
+
+        await feishu_gateway.push(RECEIVE, message(1), ladder=())
+        await trio.sleep(0.1)
 
         await feishu_gateway.stop_listening()
         await feishu_gateway.drop()

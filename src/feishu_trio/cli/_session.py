@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import trio
 import typer
 
-from feishu_trio import ConfigError, ConnectError, Session, SessionConfig, open_feishu_session
+from feishu_trio import ConfigError, ConnectError, Router, Session, SessionConfig, open_feishu_session
 
 __all__ = ["AppId", "AppSecret", "Config", "Connections", "Domain", "open_session", "settings"]
 
@@ -76,10 +76,10 @@ def settings(config: str | None, **given: str | int | None) -> SessionConfig:
 
 
 @asynccontextmanager
-async def open_session(config: SessionConfig) -> AsyncGenerator[Session, None]:
+async def open_session(config: SessionConfig, router: Router) -> AsyncGenerator[Session, None]:
     """A session that is up within eight seconds or raises `ConnectError`; once up, it reconnects as configured."""
     with trio.CancelScope(deadline=trio.current_time() + _PATIENCE) as opening:
-        async with open_feishu_session(config=config) as session:
+        async with open_feishu_session(config=config, router=router) as session:
             opening.deadline = inf
             yield session
     if opening.cancelled_caught:

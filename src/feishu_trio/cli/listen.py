@@ -9,10 +9,12 @@ from collections.abc import Callable
 from math import inf
 from typing import Annotated, Any
 
+import attrs
 import trio
 import typer
 
 from feishu_trio import Event, EventDecodeError, Router, SessionConfig
+from feishu_trio.delivery import Returned
 
 from ._endings import Failed, Interrupted
 from ._interrupt import interruptible
@@ -52,58 +54,71 @@ def listen(
     """
     log_to_stderr(verbose)
     chosen = settings(config, app_id=app_id, app_secret=app_secret, domain=domain, connections=connections)
-    trio.run(_listen, chosen, _chooser(types), max_events or inf, inf if timeout is None else timeout)
-
-
-def _chooser(types: list[str] | None) -> Callable[[str], bool]:
-    """Which types to show. What a pattern takes is the router's to say, and so is a hint at a slip of the pen."""
-    if not types:
-        return lambda event_type: True
+    printer = _Printer(readable() if sys.stdout.isatty() else json_line, max_events or inf)
     router = Router()
-    router.on(types)(lambda event: None)
-    return router.is_registered
+    router.on(types or "*", order_by=_in_one_line, name="stdout")(printer.show)
+    trio.run(_listen, chosen, router, printer, inf if timeout is None else timeout)
 
 
-async def _listen(
-    config: SessionConfig, is_chosen: Callable[[str], bool], max_events: float, timeout: float
-) -> None:
-    render = readable() if sys.stdout.isatty() else json_line
+def _in_one_line(event: Event[Any]) -> str:
+    return "stdout"  # one key for all: they are shown one after the other, in order of arrival
+
+
+async def _listen(config: SessionConfig, router: Router, printer: _Printer, timeout: float) -> None:
     # The first signal ends the inner block, and the session is left in order. The outer one is for signals
     # while there is no session yet, and for the second.
-    async with interruptible() as outer, open_session(config) as session, session.events() as events:
+    async with interruptible() as outer, open_session(config, router):
         async with interruptible() as inner:
-            shown = 0
             with trio.move_on_after(timeout):
-                async for event in events:
-                    if is_chosen(event.type):
-                        if not await _show(event, render):
-                            break
-                        shown += 1
-                        if shown >= max_events:
-                            break
-        logger.info("%d events were shown", shown)
+                await printer.stopped.wait()
+        printer.stop()
+    logger.info("%d events were shown", printer.shown)
+    if printer.failure is not None:
+        raise printer.failure
     if outer.cancelled_caught or inner.cancelled_caught:
         raise Interrupted
 
 
-async def _show(event: Event[Any], render: Callable[[Event[Any]], bytes]) -> bool:
-    """Write an event to stdout and answer it; False if nobody reads any more, and the event goes back."""
-    try:
-        # In a thread, for whoever reads may be slow, and heartbeats must not wait for that. Not through
-        # sys.stdout: the thread may be left behind, with the lock that Python's exit would wait for.
-        await trio.to_thread.run_sync(_write, render(event), abandon_on_cancel=True)
-    except EventDecodeError as error:
-        logger.warning("an event is answered, but cannot be shown: %s", error)
-    except BrokenPipeError:
-        event.nack()
-        return False
-    except OSError as error:
-        raise Failed(f"stdout cannot be written to: {error.strerror}") from error
-    except trio.Cancelled:
-        event.nack()
-        raise
-    event.ack()
-    return True
+@attrs.define
+class _Printer:
+    """Writes events to stdout, until it is stopped or somebody does not read any more."""
+
+    render: Callable[[Event[Any]], bytes]
+    max_events: float
+    shown: int = 0
+    failure: Failed | None = None
+    stopped: trio.Event = attrs.field(factory=trio.Event)
+    _writing: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+
+    async def show(self, event: Event[Any]) -> None:
+        """Write an event, which answers it; it goes back to Feishu if it was not written."""
+        if self.stopped.is_set():
+            raise Returned("no more is shown")
+        try:
+            data = self.render(event)
+        except EventDecodeError as error:
+            logger.warning("an event is answered, but cannot be shown: %s", error)
+            return
+        try:
+            with trio.CancelScope() as self._writing:
+                # In a thread, for whoever reads may be slow, and heartbeats must not wait for that. Not through
+                # sys.stdout: the thread may be left behind, with the lock that Python's exit would wait for.
+                await trio.to_thread.run_sync(_write, data, abandon_on_cancel=True)
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):  # that one is a reader who has had enough
+                self.failure = Failed(f"stdout cannot be written to: {error.strerror}")
+            self.stop()
+            raise Returned("nobody reads it") from error
+        if self._writing.cancelled_caught:
+            raise Returned("it was not written")
+        self.shown += 1
+        if self.shown >= self.max_events:
+            self.stop()
+
+    def stop(self) -> None:
+        """Show nothing more, and give up what is being written."""
+        self.stopped.set()
+        self._writing.cancel()
 
 
 def _write(data: bytes) -> None:

@@ -286,6 +286,8 @@ class Connection:
                     await self._hold(wait)
             if len(self.outbox) > _BACKLOG:
                 await self._hold(lambda: self.outbox.wait_at_most(_BACKLOG))
+            if self._line.is_clogged:
+                await self._hold(self._line.wait_unclogged)
 
     async def _read_others(self) -> None:
         """Read what trio-websocket makes of all else: messages in fragments or text, and the end."""

@@ -123,10 +123,18 @@ class Line(trio.abc.Stream):
         """As the wrapped stream does."""
         await self._stream.wait_send_all_might_not_block()
 
+    @property
+    def is_clogged(self) -> bool:
+        """Whether `receive_some` must keep up before more should be received."""
+        return len(self._others) > _PIECE
+
+    async def wait_unclogged(self) -> None:
+        """Wait until `receive_some` has kept up."""
+        while self.is_clogged:
+            await self._others_changed.park()
+
     async def receive_messages(self, max_bytes: int) -> list[bytes] | None:
         """Receive, and take out the messages that are whole and binary; None at the end of the line."""
-        while len(self._others) > _PIECE and self._end is None:
-            await self._others_changed.park()  # somebody else must keep up first
         if self._early:
             data: bytes | bytearray = self._early
             self._early = b""

@@ -27,7 +27,7 @@ from .deadlines import Deadlines
 from .handlers import call, fault_of
 from .identity import identify
 from .ledger import Ended, Ledger
-from .pool import Pool
+from .pool import PATIENCE, Pool
 from .run import Delivery, Job, Run, Step
 
 __all__ = ["DEFAULT_POOL", "Dispatcher", "Returned"]
@@ -203,7 +203,7 @@ class Dispatcher:
             self._reply(run.event, delivery, run.said)
 
     def _plan(self, run: Run) -> Pool[Job] | None:
-        """Find out what is to run, where, and behind which key; returns a pool that has no room for it."""
+        """Find out what is to run, where, and behind which key; returns a pool that is full, if one is."""
         event, full = run.event, None
         run.steps.clear()
         run.broken.clear()
@@ -242,9 +242,10 @@ class Dispatcher:
                 # Those that wait for company shall not keep others out.
                 for batch in [batch for batch in self._batches.values() if batch.pool is full]:
                     batch.flush()
-                if not await full.wait_room():
+                if not await full.wait_room(run.event.received_at + PATIENCE):
                     break
-                full = self._plan(run)  # handlers may have come and gone
+                self._plan(run)  # handlers may have come and gone
+                full = next((step.pool for step in run.steps if not step.pool.has_room), None)
         finally:
             if full is None:
                 self._begin(run)

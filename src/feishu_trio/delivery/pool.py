@@ -7,19 +7,20 @@ one more; lanes vanish when they are empty.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Final, Generic, TypeVar
 
 import trio
 
-__all__ = ["Pool"]
+__all__ = ["PATIENCE", "Pool"]
 
 J = TypeVar("J")
 
 # Seconds for which a full pool may hold its callers back; and of them, what each job that begins gives back.
 # A pool that moves holds them for as long as it takes; one that is stuck, or crawls, soon refuses at once.
-_PATIENCE: Final = 1.0
+PATIENCE: Final = 1.0
 _REGAINED: Final = 0.2
 # So many jobs that never wait may run one after the other before others get the processor.
 _JOBS_PER_TURN: Final = 32
@@ -56,7 +57,7 @@ class Pool(Generic[J]):
         self._nursery: trio.Nursery | None = None
         self._workers = 0
         self._closed = False
-        self._patience = _PATIENCE
+        self._patience = PATIENCE
         self._held = 0  # callers in wait_room
         self._waking = False  # a worker has been woken, or started, and has not looked for a job yet
         self._sleeping = trio.lowlevel.ParkingLot()
@@ -67,8 +68,13 @@ class Pool(Generic[J]):
         return f"<Pool {self.name}: {self.running}/{self.concurrency} running, {self.waiting}/{self.capacity} waiting>"
 
     @property
+    def has_room(self) -> bool:
+        """Whether there is room for a job."""
+        return self.waiting < self.capacity
+
+    @property
     def is_full(self) -> bool:
-        """Whether there is no room for a job, or others have been waiting for that room."""
+        """Whether a newcomer must wait: there is no room, or others have been waiting for it."""
         return self.waiting >= self.capacity or self._held > 0
 
     @property
@@ -109,21 +115,21 @@ class Pool(Generic[J]):
         self._closed = True
         self._sleeping.unpark_all()
 
-    async def wait_room(self) -> bool:
-        """Wait until there is room for a job, a second at the most; False if there is none.
+    async def wait_room(self, until: float = math.inf) -> bool:
+        """Wait until there is room for a job, `PATIENCE` at the most; False if there is none.
 
         The room is the caller's until its next checkpoint.
         """
         start = trio.current_time()
         self._held += 1
         try:
-            with trio.move_on_after(self._patience):
-                while self.waiting >= self.capacity:
+            with trio.move_on_at(min(until, start + self._patience)):
+                while not self.has_room:
                     await self._room.park()
         finally:
             self._held -= 1
             self._patience = max(0.0, self._patience - (trio.current_time() - start))
-        return self.waiting < self.capacity
+        return self.has_room
 
     async def wait_idle(self) -> None:
         """Wait until nothing runs and nothing waits."""
@@ -149,7 +155,7 @@ class Pool(Generic[J]):
         self._waking = False
         while True:
             while not queue:
-                self._patience = _PATIENCE
+                self._patience = PATIENCE
                 if self._closed:
                     self._workers -= 1
                     return
@@ -160,9 +166,9 @@ class Pool(Generic[J]):
                 self._wake()
             self.waiting -= weight
             self.running += 1
-            if self._patience < _PATIENCE:
-                self._patience = min(_PATIENCE, self._patience + _REGAINED)
-            if self._room and self.waiting < self.capacity:
+            if self._patience < PATIENCE:
+                self._patience = min(PATIENCE, self._patience + _REGAINED)
+            if self._room and self.has_room:
                 self._room.unpark(count=weight)
             try:
                 await self._run(job, self._threads)
