@@ -44,7 +44,7 @@ _BUILT_IN: Final = frozenset({"ping", "pong", "heartbeat", "auth", "event"})
 _FLAT: Final = ("event_id", "event_type", "create_time", "app_id", "tenant_key")
 # Of a text off the wire, what is told of it.
 _SHOWN: Final = 100
-# Complaints about bad messages: the first few, then one in so many.
+# Complaints about messages that are dropped: the first few, then one in so many.
 _COMPLAINTS: Final = 10
 _COMPLAIN_EVERY: Final = 1000
 
@@ -90,6 +90,7 @@ class TextMessages:
         self._counters = counters
         self._heartbeat = heartbeat
         self._lifecycle = lifecycle
+        self._no_room = 0
         self._tokens: WeakKeyDictionary[Connection, str] = WeakKeyDictionary()
         self._pool: Pool[_Call] = Pool(
             "messages", self._call, concurrency=config.concurrency, capacity=config.queue_capacity
@@ -211,11 +212,7 @@ class TextMessages:
                 if await self._pool.wait_room():
                     self._pool.submit(each)
                 else:
-                    logger.warning(
-                        "a message of type %.100r is dropped: no room for handler %s",
-                        names[0],
-                        each.route.name,
-                    )
+                    self._tell_no_room(each)
 
         if self._pool.is_full:
             return submit_when_there_is_room
@@ -241,6 +238,16 @@ class TextMessages:
                 self._lifecycle.publish(ErrorOccurred(where="message", error=fault))
             await trio.lowlevel.checkpoint_if_cancelled()
 
+    def _tell_no_room(self, this: _Call) -> None:
+        self._no_room += 1
+        if _is_worth_telling(self._no_room):
+            logger.warning(
+                "there is no room for handler %s: it does not get a message of type %.100r (the %d. so far)",
+                this.route.name,
+                this.route.patterns[0],
+                self._no_room,
+            )
+
     def _send(self, connection: Connection, message: dict[str, Any]) -> None:
         # Once the connection has ended, so has the peer that this is for: no other connection is to carry it.
         if connection.ended is None:
@@ -249,7 +256,7 @@ class TextMessages:
     def _drop(self, connection: Connection, error: FrameError) -> None:
         counters = self._counters
         counters.bad_frames += 1
-        if counters.bad_frames <= _COMPLAINTS or counters.bad_frames % _COMPLAIN_EVERY == 0:
+        if _is_worth_telling(counters.bad_frames):
             logger.warning(
                 "connection %s: bad message dropped (the %d. so far): %s",
                 connection.id,
@@ -258,6 +265,10 @@ class TextMessages:
             )
         if self._lifecycle:
             self._lifecycle.publish(ErrorOccurred(where="message", error=error))
+
+
+def _is_worth_telling(count: int) -> bool:
+    return count <= _COMPLAINTS or count % _COMPLAIN_EVERY == 0
 
 
 def _parse(text: str | bytes) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from .connection import (
     request_headers,
 )
 from .delivery import DEFAULT_POOL, Dispatcher, Ledger
-from .errors import ConfigError, ConnectionLimitError, first_error
+from .errors import ConfigError, ConnectError, ConnectionLimitError, first_error
 from .events import Event, encode_result
 from .messages import TextMessages
 from .pull import EventStream
@@ -182,6 +182,9 @@ class Session:
             reasons.append(f"the session is {self.state.value}")
         elif len(self._relay.live) < self._config.connections:
             reasons.append(f"{len(self._relay.live)} of {self._config.connections} connections are up")
+        reasons += [
+            f"a heartbeat of connection {each.id} is overdue" for each in self._relay.live if each.is_overdue
+        ]
         reasons += [f"pool {pool.name} is full" for pool in self._dispatcher.pools.values() if pool.is_full]
         return Health(not reasons, tuple(reasons))
 
@@ -339,7 +342,7 @@ class Session:
             await trio.sleep(delay)
         try:
             await supervisor.run()
-        except ConnectionLimitError as error:
+        except (ConnectError, ConnectionLimitError) as error:
             if not self._relay.live:
                 raise
             logger.error("the session goes on with %d connections: %s", len(self._relay.live), error)

@@ -26,7 +26,7 @@ class Backoff:
     def __init__(self, first: float | None, longest: float | None, rng: random.Random | None = None) -> None:
         self._first = _FIRST_DELAY if first is None else first
         self._longest = longest
-        self._rng = rng or random.Random()
+        self._uniform = random.uniform if rng is None else rng.uniform
         self._tries = 0  # since a connection last proved itself
 
     def next(self, server_longest: float) -> float:
@@ -34,7 +34,7 @@ class Backoff:
         longest = max(server_longest if self._longest is None else self._longest, self._first)
         tries, self._tries = self._tries, self._tries + 1
         bound = min((self._first or _FIRST_DELAY) * 2.0 ** min(tries, 30), longest) if tries else self._first
-        return self._rng.uniform(0.0, max(bound, _LEAST) if tries else bound)
+        return self._uniform(0.0, max(bound, _LEAST) if tries else bound)
 
     def ended(self, lived: float) -> None:
         """A connection ended after `lived` seconds: if that was long enough, start from the beginning."""

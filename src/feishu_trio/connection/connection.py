@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, Protocol
@@ -34,6 +33,7 @@ from .client_config import ClientConfig
 from .dial import open_stream
 from .discovery import Endpoint, shown
 from .handshake import NO_WEBSOCKET, handshake_error, shake_hands
+from .heartbeat import Pace, sleep_awake
 from .line import DisconnectReason, Line
 from .relay import Outbox, Outgoing, Relay
 
@@ -41,13 +41,11 @@ __all__ = ["Connection", "Ended", "Wiring"]
 
 logger = logging.getLogger("feishu_trio.connection")
 
-# Heartbeats at least this often: shorter than the idle time-outs of most NATs and proxies.
-_HEARTBEAT_INTERVAL: Final = 30.0
-# A missing pong is asked for again this often before the connection is given up.
+# When a pong is missing, it is asked for again so many times, quickly, before the connection is given up.
 _PROBES: Final = 2
-# How often the clocks are compared, and by how much the wall clock must have run ahead: the machine slept.
-_CLOCK_CHECK: Final = 5.0
-_CLOCK_JUMP: Final = 5.0
+# While a pong is waited for, the ping is repeated after so many seconds: with 3 % of the pongs lost, three
+# in a row are lost every two weeks, five in a row never.
+_ASK_AGAIN: Final = 5.0
 # Answers written at once, and answers waiting before the reader stops to let them out.
 _BATCH: Final = 256
 _BACKLOG: Final = 4096
@@ -117,7 +115,7 @@ class Arrival:
 class Connection:
     """A connection to `endpoint`, which is good for one only. Its life is `run`."""
 
-    def __init__(self, endpoint: Endpoint, wiring: Wiring, *, attempt: int) -> None:
+    def __init__(self, endpoint: Endpoint, wiring: Wiring, pace: Pace, *, attempt: int) -> None:
         self.endpoint = endpoint
         self.client_config = endpoint.client_config
         self.outbox = Outbox()
@@ -126,7 +124,10 @@ class Connection:
         self.ended: Ended | None = None
         self.gone = trio.Event()
         """Set once the connection has ended and its socket is closed."""
+        self.is_overdue = False
+        """Whether a heartbeat was not answered in time, and the connection is being probed."""
         self._wiring = wiring
+        self._pace = pace
         self._attempt = attempt
         self._assembler = Assembler(max_bytes=wiring.config.max_message_size * 4)
         self._websocket: WebSocketConnection | None = None
@@ -139,7 +140,7 @@ class Connection:
         self._inbound = 0
         self._pinged_at = -math.inf
         self._ponged_at: float | None = None
-        self._awaits_pong = False
+        self._asked_at: float | None = None  # when the first ping went out that awaits a pong
         self._held_since: float | None = None
         self._held = 0.0
 
@@ -336,10 +337,10 @@ class Connection:
         now = trio.current_time()
         wiring = self._wiring
         rtt: float | None = None
-        if self._awaits_pong:
-            rtt = now - self._pinged_at
+        if self._asked_at is not None:
+            rtt = now - self._asked_at
             wiring.heartbeat.record(rtt, None if self._ponged_at is None else now - self._ponged_at)
-            self._awaits_pong = False
+            self._asked_at = None
             self._ponged_at = now
         if wiring.lifecycle:
             wiring.lifecycle.publish(PongReceived(connection_id=self.id, rtt=rtt))
@@ -371,36 +372,45 @@ class Connection:
 
     async def _beat(self) -> None:
         """Ping at the interval; without a sign of life in time, probe, and then give the connection up."""
-        pong_timeout = self._wiring.config.pong_timeout
         while True:
-            self._ping(probe=False)
-            if not await self._hears_within(pong_timeout) and not await self._probe():
-                self.end(DisconnectReason.NO_PONG, f"silent for {pong_timeout:g} s and {_PROBES} probes")
-                return
-            await self._rest()
+            self._asked_at = None
+            if await self._answers(self._wiring.config.pong_timeout, probe=False):
+                self._pace.answered()
+            else:
+                await self._probe()
+            while await self._rest():
+                logger.info("the machine seems to have slept: connection %s is probed", self.id)
+                await self._probe()
 
-    async def _probe(self) -> bool:
+    async def _rest(self) -> bool:
+        """Sleep until the next ping is due; True if the machine slept meanwhile."""
+        due = self._pinged_at + self._pace.interval(self.client_config.ping_interval)
+        return await sleep_awake(due - trio.current_time())
+
+    async def _probe(self) -> None:
+        """Ask quickly, and give the connection up if nothing comes."""
+        self.is_overdue = True
+        patience = self._wiring.config.pong_timeout / 3
         for _ in range(_PROBES):
-            self._ping(probe=True)
-            if await self._hears_within(self._wiring.config.pong_timeout / 3):
+            if await self._answers(patience, probe=True):
+                self.is_overdue = False
+                return
+        self.end(DisconnectReason.NO_PONG, f"{_PROBES} probes had no answer")
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    async def _answers(self, patience: float, *, probe: bool) -> bool:
+        """Ping, and again from time to time; whether anything comes within `patience`."""
+        times = max(round(patience / _ASK_AGAIN), 1)
+        for _ in range(times):
+            self._ping(probe=probe)
+            if await self._hears_within(patience / times):
                 return True
         return False
 
-    async def _rest(self) -> None:
-        """Sleep until the next ping is due, or the machine wakes from a sleep of its own."""
-        config = self._wiring.config
-        interval = config.heartbeat_interval or min(_HEARTBEAT_INTERVAL, self.client_config.ping_interval)
-        due = self._pinged_at + interval
-        while (left := due - trio.current_time()) > 0:
-            ahead = time.time() - trio.current_time()
-            await trio.sleep(min(left, _CLOCK_CHECK))
-            if time.time() - trio.current_time() - ahead > _CLOCK_JUMP:
-                logger.info("the clock jumped ahead: connection %s is probed", self.id)
-                return
-
     def _ping(self, *, probe: bool) -> None:
         self._pinged_at = trio.current_time()
-        self._awaits_pong = True
+        if self._asked_at is None:
+            self._asked_at = self._pinged_at
         self._inbound = 0
         self.outbox.put(Outgoing(encode_ping(self.endpoint.service_id), portable=False))
         if self._wiring.lifecycle:

@@ -19,6 +19,8 @@ __all__ = ["Endpoint", "discover", "refusal", "shown"]
 
 _PATH: Final = "/callback/ws/endpoint"
 _SHOWN: Final = 200
+# What is asked once a connection needs no socket of its own for as long as that lives.
+_HEADERS: Final = {"locale": "zh", "Connection": "close"}
 
 # Codes of discovery's body and of the handshake's headers.
 _OK: Final = 0
@@ -69,7 +71,7 @@ async def discover(http: httpx.AsyncClient, config: SessionConfig) -> Endpoint:
         assertion = config.client_assertion
         body |= {"AppSecret": "", "ClientAssertion": assertion() if callable(assertion) else assertion}
     try:
-        response = await http.post(config.domain + _PATH, json=body, headers={"locale": "zh"})
+        response = await http.post(config.domain + _PATH, json=body, headers=_HEADERS)
     except httpx.HTTPError as error:
         raise ConnectError(f"{config.domain} could not be reached: {_reason(error)}") from error
     if response.status_code != 200:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -15,6 +16,7 @@ from .backoff import Backoff
 from .client_config import ClientConfig
 from .connection import Connection, Wiring
 from .discovery import discover
+from .heartbeat import Pace, sleep_awake
 from .line import DisconnectReason
 
 if TYPE_CHECKING:
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["Supervisor"]
 
 logger = logging.getLogger("feishu_trio.connection")
+
+
+# Ends that a heartbeat at shorter intervals may avoid: something on the way had forgotten the connection.
+_SILENCE: Final = frozenset({DisconnectReason.NO_PONG, DisconnectReason.WRITE_STALLED})
 
 
 @attrs.define(eq=False)
@@ -41,6 +47,7 @@ class Supervisor:
         self._wiring = wiring
         self._http = http
         self._backoff = backoff
+        self._pace = Pace(wiring.config.heartbeat_interval)
         self._client_config = ClientConfig()
         self._connects = 0
         self._stop = trio.CancelScope()
@@ -101,6 +108,8 @@ class Supervisor:
             if current.gone.is_set():
                 self._client_config = current.client_config
                 self._backoff.ended(trio.current_time() - current.since)
+                if current.ended is not None and current.ended.reason in _SILENCE:
+                    self._pace.failed(self._client_config.ping_interval)
                 loss = ConnectError(f"the connection was lost: {current.ended}")
                 current = await self._connect(nursery, loss)
             else:
@@ -138,7 +147,7 @@ class Supervisor:
                 endpoint = await discover(self._http, config)
                 stage = endpoint.host
                 self._client_config = endpoint.client_config
-                connection = Connection(endpoint, self._wiring, attempt=self._connects)
+                connection = Connection(endpoint, self._wiring, self._pace, attempt=self._connects)
                 await nursery.start(connection.run)
         except trio.TooSlowError:
             timeout = config.connect_timeout
@@ -147,7 +156,7 @@ class Supervisor:
         return connection
 
     async def _pause(self, error: ConnectError, tries: int) -> None:
-        """Wait before the next try, or raise `error` if there were enough. A wish cuts it short."""
+        """Wait before the next try, or raise `error` if there were enough. A wish cuts it short, as does the end of the machine's sleep."""
         config = self._wiring.config
         limit = config.max_reconnect_attempts
         if limit is None:
@@ -164,5 +173,5 @@ class Supervisor:
             self._wiring.lifecycle.publish(
                 ReconnectScheduled(attempt=tries + 1, delay=delay, reason=str(error))
             )
-        with trio.move_on_after(delay):
-            await self._wish.made.wait()
+        # A machine that wakes has, as a rule, a network again: what it waited for is another one.
+        await wait_any(self._wish.made.wait, partial(sleep_awake, delay))

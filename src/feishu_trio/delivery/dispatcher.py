@@ -353,10 +353,7 @@ class Dispatcher:
         """Answer, and remember how: the handlers that the answer waits for are done."""
         if run.said is None:
             self._answer(run, run.outcome())
-        if run.failed:
-            ended = Ended(now, None, run.succeeded)
-        else:
-            ended = Ended(now, run.said)
+        ended = Ended(now, None, run.succeeded) if run.failed else Ended(now, run.said)
         self.ledger.end(run.keys, ended)
 
     def _count(self, run: Run) -> None:

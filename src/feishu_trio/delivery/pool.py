@@ -120,6 +120,8 @@ class Pool(Generic[J]):
 
         The room is the caller's until its next checkpoint.
         """
+        if not self._patience:
+            return self.has_room
         start = trio.current_time()
         self._held += 1
         try:

@@ -340,9 +340,10 @@ class Gateway:
         for line in self._server.lines:
             line.delay = seconds
 
-    def lose_pongs(self, n: int) -> None:
-        """Do not answer the next `n` pings."""
+    def lose_pongs(self, n: int = 0, *, chance: float = 0.0) -> None:
+        """Do not answer the next `n` pings; nor, with this chance each, any of those after them."""
         self._platform.pongs_to_lose = n
+        self._platform.loss = chance
 
     async def garbage(
         self,

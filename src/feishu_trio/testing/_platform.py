@@ -38,6 +38,8 @@ class Platform:
     strict: bool
     pong_config: Mapping[str, object] | None
     pongs_to_lose: int = attrs.field(default=0, init=False)
+    loss: float = attrs.field(default=0.0, init=False)
+    """The chance of each ping to get no answer."""
     violations: list[str] = attrs.field(factory=list, init=False)
     pings: list[tuple[float, GatewayConnection]] = attrs.field(factory=list, init=False)
     pinged: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0), init=False)
@@ -109,6 +111,8 @@ class Platform:
         self.pinged.value = len(self.pings)
         if self.pongs_to_lose:
             self.pongs_to_lose -= 1
+            return
+        if self.random.random() < self.loss:
             return
         payload = None if self.pong_config is None else msgspec.json.encode(self.pong_config)
         pong = encode_frame(

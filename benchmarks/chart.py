@@ -1,0 +1,53 @@
+"""The chart that the README shows: four numbers, one bar for each client."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .clients import CLIENTS
+from .results import OURS, Results
+
+__all__ = ["draw"]
+
+_PANELS: Final = (
+    ("Throughput", "1 kB, window 64", "µs CPU/event", "CPU per event, µs: less is better\n(1 kB, window 64)"),
+    ("Throughput", "1 kB, window 64", "events/s", "events per second: more is better\n(1 kB, window 64)"),
+    ("Latency", "1,000 events/s", "p99 µs", "event to answer, p99, µs: less is better\n(at 1,000 events/s)"),
+    ("Start", "one process", "connected MB", "memory once connected, MB: less is better\n"),
+)
+_OURS, _OTHERS, _INK = "#1456f0", "#b9c2d0", "#2b2f36"
+
+
+def draw(results: Results, path: Path) -> None:
+    """Write the chart as PNG."""
+    with mpl.rc_context({"font.size": 9, "text.color": _INK, "axes.edgecolor": _OTHERS}):
+        figure = Figure(figsize=(12, 2.7), dpi=160, layout="constrained")
+        names = [name for name in CLIENTS if name in results.clients("Throughput")]
+        for axes, panel in zip(figure.subplots(1, len(_PANELS), sharey=True), _PANELS, strict=True):
+            _bars(axes, results, names, *panel)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+
+
+def _bars(
+    axes: Axes, results: Results, names: list[str], scenario: str, case: str, metric: str, title: str
+) -> None:
+    values = [results.median(scenario, case, metric, name) or 0.0 for name in names]
+    bars = axes.barh(
+        [CLIENTS[name].title for name in names],
+        values,
+        color=[_OURS if name == OURS else _OTHERS for name in names],
+    )
+    axes.bar_label(bars, [f"{value:,.0f}" for value in values], padding=3, color=_INK)
+    axes.set_title(title, fontsize=9, loc="left", color=_INK)
+    axes.set_xlim(0, max(values) * 1.25 or 1)
+    axes.invert_yaxis() if not axes.yaxis_inverted() else None
+    axes.xaxis.set_visible(False)
+    axes.tick_params(left=False, labelcolor=_INK)
+    for side in ("top", "right", "bottom"):
+        axes.spines[side].set_visible(False)

@@ -1,0 +1,265 @@
+"""What one event costs, in things that can be counted, so that no noisy machine moves them.
+
+A peer sends 64 events and waits for their 64 answers, so many times over; everything the session does
+meanwhile is counted. The limits are today's counts with a little room: whoever makes a count grow finds it
+named here, and decides whether it is worth it.
+"""
+
+from __future__ import annotations
+
+import base64
+import gc
+import hashlib
+import json
+import sys
+import tracemalloc
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import httpx
+import pytest
+import trio
+import trio.testing
+
+import feishu_trio
+from feishu_trio import Event, Router, open_feishu_session
+from feishu_trio.wire import DATA, encode_frame
+
+WINDOW: Final = 64
+ROUNDS: Final = 40
+EVENTS: Final = WINDOW * ROUNDS
+
+# An event's share of what a window of 64 takes.
+LIMITS: Final = {
+    "scheduler steps": 0.20,
+    "send calls": 0.030,
+    "recv calls": 0.020,
+    "function calls": 62.0,  # of this package
+}
+
+PACKAGE: Final = str(Path(feishu_trio.__file__).parent)
+ENDPOINT: Final = {"code": 0, "data": {"URL": "ws://peer/ws/v2?device_id=7250&service_id=33554678"}}
+
+
+class CountingStream(trio.abc.Stream):
+    """Counts what would be system calls: each is one on a socket with room, or with bytes to read."""
+
+    def __init__(self, stream: trio.abc.Stream, counts: Counter[str]) -> None:
+        self._stream = stream
+        self._counts = counts
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self._counts["send calls"] += 1
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        data = await self._stream.receive_some(max_bytes)
+        self._counts["recv calls"] += 1
+        return data
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class StepCounter(trio.abc.Instrument):
+    """Counts the scheduler's steps of all tasks below one, but not of that one: it is the peer."""
+
+    def __init__(self, counts: Counter[str], peer: trio.lowlevel.Task) -> None:
+        self._counts = counts
+        self._peer = peer
+        self._is_below: dict[trio.lowlevel.Task, bool] = {}
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task not in self._is_below:
+            above = task.parent_nursery
+            while above is not None and above.parent_task is not self._peer:
+                above = above.parent_task.parent_nursery
+            self._is_below[task] = above is not None
+        if self._is_below[task]:
+            self._counts["scheduler steps"] += 1
+
+
+class Peer:
+    """The server's end, in the test's own task."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._number = 0
+        self._data = bytearray()
+
+    async def accept(self) -> None:
+        while b"\r\n\r\n" not in self._data:
+            self._data += await self._stream.receive_some()
+        key = bytes(self._data).lower().partition(b"sec-websocket-key: ")[2].split(b"\r\n")[0]
+        start = bytes(self._data).lower().index(key)
+        key = bytes(self._data[start : start + len(key)])
+        accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        self._data.clear()
+        head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        await self._stream.send_all(head + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
+
+    def windows(self, count: int) -> list[bytes]:
+        """So many windows of events that no one has seen before."""
+        first = self._number
+        self._number += count * WINDOW
+        return [
+            b"".join(map(event, range(start, start + WINDOW))) for start in range(first, self._number, WINDOW)
+        ]
+
+    async def exchange(self, windows: list[bytes]) -> None:
+        """Send each window and wait for all its answers before the next."""
+        for window in windows:
+            await self._stream.send_all(window)
+            for _ in range(WINDOW):
+                await self._answer()
+
+    async def _answer(self) -> None:
+        while True:
+            data = self._data
+            if len(data) >= 4:
+                short = data[1] & 0x7F
+                end = 8 + int.from_bytes(data[2:4], "big") if short == 126 else 6 + short
+                if len(data) >= end:
+                    del data[:end]
+                    if short == 126:  # what is shorter is a ping
+                        return
+                    continue
+            data += await self._stream.receive_some()
+
+
+def event(number: int) -> bytes:
+    """A message event in a WebSocket frame; neighbours come from different chats."""
+    body = {
+        "schema": "2.0",
+        "header": {
+            "event_id": f"event-{number:012}",
+            "event_type": "im.message.receive_v1",
+            "create_time": "1760000000000",
+            "app_id": "cli_0123456789abcdef",
+            "tenant_key": "2ca1d211f64f6438",
+        },
+        "event": {
+            "sender": {"sender_id": {"open_id": "ou_84aad35d084aa403a838cf73ee18467"}, "sender_type": "user"},
+            "message": {
+                "message_id": f"om_{number:012}",
+                "chat_id": f"oc_{number % 100:012}",
+                "chat_type": "group",
+                "message_type": "text",
+                "content": '{"text":"hello"}',
+            },
+        },
+    }
+    headers = {
+        "type": "event",
+        "message_id": f"message-{number:012}",
+        "sum": "1",
+        "seq": "0",
+        "trace_id": f"trace-{number:012}",
+        "timestamp": "1760000000000",
+        "instance_id": "7250184630112",
+    }
+    frame = encode_frame(
+        seq_id=number, log_id=7, service=1, method=DATA, headers=headers, payload=json.dumps(body).encode()
+    )
+    return b"\x82\x7e" + len(frame).to_bytes(2, "big") + frame
+
+
+@asynccontextmanager
+async def connected(counts: Counter[str], **settings: Any) -> AsyncGenerator[Peer, None]:
+    """A session with a handler that does nothing, warm, and the peer it is connected to."""
+    router = Router()
+
+    @router.on("im.message.receive_v1")
+    async def handler(event: Event[Any]) -> None:
+        pass
+
+    ours, theirs = trio.testing.memory_stream_pair()
+    peer = Peer(theirs)
+
+    async def dial(host: str, port: int) -> trio.abc.Stream:
+        return CountingStream(ours, counts)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(peer.accept)
+        async with open_feishu_session(
+            "cli_0123456789abcdef",
+            "secret",
+            router=router,
+            domain="http://peer",
+            dial=dial,
+            http_transport=httpx.MockTransport(lambda request: httpx.Response(200, json=ENDPOINT)),
+            **settings,
+        ):
+            await peer.exchange(peer.windows(ROUNDS))  # until what is kept for statistics is full
+            counts.clear()
+            yield peer
+            nursery.cancel_scope.cancel()  # the peer does not shake hands at the end
+
+
+def assert_within(costs: Mapping[str, float], limits: Mapping[str, float]) -> None:
+    grown = [
+        f"{name}: {costs[name]:.3f}, where {limit} is the limit"
+        for name, limit in limits.items()
+        if costs[name] > limit
+    ]
+    assert not grown, f"an event costs more than it did; {'; '.join(grown)}"
+
+
+async def test_steps_and_calls() -> None:
+    """What the processor and the kernel are asked to do for an event."""
+    counts: Counter[str] = Counter()
+
+    def on_call(frame: FrameType, what: str, _: object) -> None:
+        if what == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+            counts["function calls"] += 1
+
+    async with connected(counts) as peer:
+        windows = peer.windows(ROUNDS)
+        steps = StepCounter(counts, trio.lowlevel.current_task())
+        trio.lowlevel.add_instrument(steps)
+        sys.setprofile(on_call)
+        try:
+            await peer.exchange(windows)
+        finally:
+            sys.setprofile(None)
+            trio.lowlevel.remove_instrument(steps)
+    assert set(counts) == set(LIMITS), "something was not counted at all"
+    assert_within({name: count / EVENTS for name, count in counts.items()}, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("dedupe_window", "limits"),
+    [
+        # What the ledger keeps of an event for hours: a record, and two keys in a table.
+        (8 * 3600, {"objects": 1.2, "bytes": 700}),
+        # Nothing: the little that is left is the caches filling up.
+        (0, {"objects": 0.1, "bytes": 32}),
+    ],
+    ids=["ledger", "nothing"],
+)
+async def test_what_is_left_of_an_event(dedupe_window: float, limits: dict[str, float]) -> None:
+    """What stays in memory when an event is over; objects are those that the garbage collector tracks."""
+    async with connected(Counter(), dedupe_window=dedupe_window) as peer:
+        windows = peer.windows(ROUNDS)
+        tracemalloc.start()
+        try:
+            await peer.exchange(peer.windows(1))  # what it replaces was not traced
+            before = alive()
+            await peer.exchange(windows)
+            after = alive()
+        finally:
+            tracemalloc.stop()
+    left = {name: (after[name] - before[name]) / EVENTS for name in before}
+    assert_within(left, limits)
+
+
+def alive() -> dict[str, int]:
+    gc.collect()
+    return {"objects": len(gc.get_objects()), "bytes": tracemalloc.get_traced_memory()[0]}
