@@ -22,7 +22,7 @@ from .connection import Connection, Outgoing
 from .delivery import Dispatcher, Pool
 from .delivery.handlers import call, fault_of
 from .errors import AuthenticationError, FrameError
-from .router import Route, Router
+from .router import MESSAGE_TYPES, Route, Router
 from .telemetry.heartbeat import HeartbeatStats
 from .telemetry.lifecycle import (
     Authenticated,
@@ -39,7 +39,6 @@ __all__ = ["TextMessages"]
 
 logger = logging.getLogger("feishu_trio.messages")
 
-_BUILT_IN: Final = frozenset({"ping", "pong", "heartbeat", "auth", "event"})
 # The facts of an event's header, which the .NET client's flat form has beside the body.
 _FLAT: Final = ("event_id", "event_type", "create_time", "app_id", "tenant_key")
 # Of a text off the wire, what is told of it.
@@ -155,7 +154,7 @@ class TextMessages:
 
     def _count_heartbeat(self) -> None:
         # It is the answer to no ping of ours: there is no round trip, and its interval is the server's.
-        self._heartbeat.record(math.nan, None)
+        self._heartbeat.record(None, None)
 
     def _take_heartbeat(self, connection: Connection, message: dict[str, Any]) -> None:
         self._count_heartbeat()
@@ -203,7 +202,7 @@ class TextMessages:
             for handler in self._router.message_handlers(name)
         ]
         if not calls:
-            if names[0] not in _BUILT_IN:
+            if names[0] not in MESSAGE_TYPES:
                 logger.debug("no handler takes messages of type %.100r", names[0])
             return None
 
@@ -292,7 +291,9 @@ def _names(message: dict[str, Any]) -> tuple[str, ...]:
     if not isinstance(said, str) or not said:
         raise FrameError("a JSON message without a type")
     known = "event" if _is_v1(message) else said.lower()
-    return tuple(dict.fromkeys((known, said))) if known in _BUILT_IN else (said,)
+    if known not in MESSAGE_TYPES:
+        return (said,)
+    return (known,) if said.lower() == known else (known, said)
 
 
 def _is_v1(message: dict[str, Any]) -> bool:

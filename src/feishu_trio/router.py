@@ -33,6 +33,9 @@ H = TypeVar("H", bound=Callable[..., object])
 M = TypeVar("M")
 R = TypeVar("R")
 
+MESSAGE_TYPES: Final = frozenset({"ping", "pong", "heartbeat", "auth", "event"})
+"""The types of JSON text messages that are known here, whatever handlers there are."""
+
 # Types come off the wire: neither many of them nor a long one may cost memory.
 _RESOLVED_TYPES: Final = 1024
 _RESOLVED_TYPE_LENGTH: Final = 256
@@ -256,13 +259,20 @@ class Router:
         return function
 
     def on_message(self, message_type: str) -> Callable[[H], H]:
-        """Register a handler of JSON text messages whose `type` is this; it is given the message's dict."""
+        """Register a handler of JSON text messages whose `type` is this; it is given the message's dict.
+
+        Those that this package knows itself (`ping`, `pong`, `heartbeat`, `auth`, `event`) are handled beside
+        that, and the case of their letters does not count.
+        """
         if not isinstance(message_type, str) or not message_type:
             raise ConfigError(f"on_message({message_type!r}): a message type is a string that is not empty")
 
+        lower = message_type.lower()
+        name = lower if lower in MESSAGE_TYPES else message_type
+
         def register(handler: H) -> H:
             _callable("on_message", handler, "message")
-            self._messages.setdefault(message_type, []).append(handler)
+            self._messages.setdefault(name, []).append(handler)
             return handler
 
         return register

@@ -15,6 +15,8 @@ def main() -> None:
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 refused by Feishu, 4 unreachable, 130 interrupted.
     """
+    if sys.stdout is None:
+        sys.exit("feishu-trio: stdout is closed")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # nobody's name may end a command

@@ -50,6 +50,8 @@ def ending(error: BaseException) -> Ending | None:
             return Ending(3, str(error))
         case ConnectError():
             return Ending(4, f"{error}; check the network, the proxy (HTTPS_PROXY) and --domain")
+        case OSError():  # a disk that is full, a terminal that is gone: the world's doing
+            return Ending(1, str(error))
         case SystemExit(code=int(code)):
             return Ending(code)
     return None

@@ -41,7 +41,7 @@ class Stage:
         row.add_column(width=8, style=_STYLES.get(who, "bold"))
         row.add_column(ratio=1, overflow="fold")
         row.add_column(justify="right", no_wrap=True, style="dim")
-        row.add_row(self._stamp(), who, Text(printable(text)), note)
+        row.add_row(self._stamp(), who, Text(printable(text, keep="\n")), note)
         self.console.print(row)
 
     def summary(self, title: str, rows: Iterable[tuple[str, str]]) -> None:

@@ -15,8 +15,9 @@ import trio
 import typer
 from trio_util import wait_any
 
-from feishu_trio import ConfigError, testing
+from feishu_trio import ConfigError, EventDecodeError, testing
 from feishu_trio.events import decode_event
+from feishu_trio.events.content import parse_content, plain_text
 
 from ._endings import Failed, Interrupted
 from ._interrupt import interruptible
@@ -131,11 +132,11 @@ class _Desk:
         """Show what bots send through the API."""
         for n in itertools.count(1):
             message = await self.gateway.wait_message(n)
-            match message.content:
-                case {"text": str(text)}:
-                    shown = text
-                case content:
-                    shown = f"{message.msg_type} {json.dumps(content, ensure_ascii=False)}"
+            written = json.dumps(message.content, ensure_ascii=False)
+            try:
+                shown = plain_text(parse_content(message.msg_type, written), {}) or written
+            except EventDecodeError:
+                shown = written
             self.stage.line("bot", shortened(shown, _LONGEST), message.kind)
 
     async def push_lines(self) -> None:

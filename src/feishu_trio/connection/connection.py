@@ -216,10 +216,10 @@ class Connection:
         await self.gone.wait()
 
     def post(self, item: Outgoing) -> None:
-        """Have a message written by this connection, or by another if this one has ended."""
+        """Have a message written by this connection; by another if this one has ended and it may be."""
         if self.ended is None:
             self.outbox.put(item)
-        else:
+        elif item.portable:
             self._wiring.relay.forward(item)
 
     async def _live(self) -> None:
@@ -232,9 +232,9 @@ class Connection:
 
     def _join(self) -> None:
         wiring = self._wiring
+        wiring.on_up(self)  # what it sends goes first
         self.since = trio.current_time()
         wiring.relay.joined(self)
-        wiring.on_up(self)
         if wiring.lifecycle:
             wiring.lifecycle.publish(
                 Connected(connection_id=self.id, service_id=self.endpoint.service_id, attempt=self._attempt)
@@ -302,7 +302,7 @@ class Connection:
             if isinstance(message, bytes):
                 wait = self._take(message, trio.current_time())
             else:
-                wait = self._wiring.take_text(self, message)
+                wait = self._wiring.take_text(self, message) if self._takes_events else None
             if wait is not None:
                 await wait()
 
@@ -319,7 +319,7 @@ class Connection:
                 self._pong(frame)
             # "card" is the old callback, which clients ignore; others are of tomorrow
         except FrameError as error:
-            if message.lstrip()[:1] == b"{":  # no frame, but maybe JSON
+            if message.lstrip()[:1] == b"{" and self._takes_events:  # no frame, but maybe JSON
                 return self._wiring.take_text(self, message)
             self._bad_frame(error)
         return None

@@ -259,8 +259,7 @@ class Dispatcher:
             self.ledger.end(run.keys, Ended(trio.current_time(), None, run.succeeded))
         else:
             self.ledger.forget(run.keys)
-        if run.said is None:
-            self._answer(run, run.refusal())
+        self._answer(run, run.refusal())
 
     def _begin(self, run: Run) -> None:
         for route, error in run.broken:

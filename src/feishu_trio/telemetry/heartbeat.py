@@ -21,10 +21,10 @@ _DEVIATION_LIMIT: Final = 5.0
 
 @attrs.frozen
 class Beat:
-    """One heartbeat that was answered: when (UTC), and the round trip in seconds."""
+    """One heartbeat: when it came (UTC), and the round trip in seconds, None if it answered no ping."""
 
     at: datetime
-    rtt: float
+    rtt: float | None
 
 
 class HeartbeatStats:
@@ -47,8 +47,8 @@ class HeartbeatStats:
 
     @property
     def last_rtt(self) -> float | None:
-        """The last round trip."""
-        return self._recent[-1].rtt if self._recent else None
+        """The last round trip that is known."""
+        return next((beat.rtt for beat in reversed(self._recent) if beat.rtt is not None), None)
 
     @property
     def recent(self) -> tuple[Beat, ...]:
@@ -69,7 +69,7 @@ class HeartbeatStats:
         mean = sum(last) / len(last)
         return sum(abs(interval - mean) for interval in last) / len(last)
 
-    def record(self, rtt: float, interval: float | None) -> None:
+    def record(self, rtt: float | None, interval: float | None) -> None:
         """Count a heartbeat that was just answered, `interval` after the last one of its connection, if any."""
         self.total += 1
         if interval is not None:
