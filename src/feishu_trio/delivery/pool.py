@@ -1,8 +1,8 @@
 """A pool: so many handlers at a time, so many events waiting, and order within a key.
 
-Workers take jobs from one queue. A job whose key is busy waits in that key's lane instead and joins the queue
-when its turn comes, so that it holds no worker and no other key. Workers are started when there is work for
-one more; lanes vanish when they are empty.
+Workers take jobs out of a memory channel. A job whose key is busy waits in that key's lane instead and joins
+the channel when its turn comes, so that it holds no worker and no other key. Workers are started when there is
+work for one more; lanes vanish when they are empty.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class Pool(Generic[J]):
         # A limiter of its own, so that no other pool, nor another library, can exhaust it.
         self._threads = trio.CapacityLimiter(concurrency)
         self._run = run
-        self._queue: deque[tuple[Hashable, J, int]] = deque()
+        # Bounded by `has_room`, which callers see to, and which counts what waits in lanes and batches, too.
+        self._ready, self._jobs = trio.open_memory_channel[tuple[Hashable, J, int] | None](math.inf)
+        self._queued = 0  # jobs in the channel
         # The jobs that wait for the one of their key that runs or is queued; None where none does.
         self._lanes: dict[Hashable, deque[tuple[J, int]] | None] = {}
         self._nursery: trio.Nursery | None = None
@@ -59,6 +61,7 @@ class Pool(Generic[J]):
         self._closed = False
         self._patience = PATIENCE
         self._held = 0  # callers in wait_room
+        self._attended = False  # a worker waits for the next job, or has been given it
         self._waking = False  # a worker has been woken, or started, and has not looked for a job yet
         self._sleeping = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
@@ -106,14 +109,13 @@ class Pool(Generic[J]):
                 lane.append((job, weight))
                 return
             self._lanes[key] = None
-        self._queue.append((key, job, weight))
-        if not self._waking:
-            self._wake()
+        self._enqueue(key, job, weight)
 
     def close(self) -> None:
         """Have the workers end once there is nothing left to do."""
         self._closed = True
         self._sleeping.unpark_all()
+        self._ready.send_nowait(None)  # have the one that waits look again
 
     async def wait_room(self, until: float = math.inf) -> bool:
         """Wait until there is room for a job, `PATIENCE` at the most; False if there is none.
@@ -138,6 +140,12 @@ class Pool(Generic[J]):
         while not self.is_idle:
             await self._idle.park()
 
+    def _enqueue(self, key: Hashable, job: J, weight: int) -> None:
+        self._queued += 1
+        self._ready.send_nowait((key, job, weight))
+        if not self._attended and not self._waking:
+            self._wake()
+
     def _wake(self) -> None:
         """Have one more worker look for a job, if there is one to be had.
 
@@ -153,18 +161,16 @@ class Pool(Generic[J]):
             self._nursery.start_soon(self._work, name=f"feishu_trio pool {self.name}")
 
     async def _work(self) -> None:
-        queue, turn = self._queue, 0
         self._waking = False
+        turn = 0
         while True:
-            while not queue:
-                self._patience = PATIENCE
-                if self._closed:
-                    self._workers -= 1
-                    return
-                await self._sleeping.park()
-                self._waking = False
-            key, job, weight = queue.popleft()
-            if queue and not self._waking:
+            try:
+                key, job, weight = await self._wait_job()
+            except trio.EndOfChannel:
+                self._workers -= 1
+                return
+            self._queued -= 1
+            if self._queued and not self._attended and not self._waking:
                 self._wake()
             self.waiting -= weight
             self.running += 1
@@ -184,11 +190,35 @@ class Pool(Generic[J]):
             if turn % _JOBS_PER_TURN == 0:
                 await trio.lowlevel.checkpoint()
 
+    async def _wait_job(self) -> tuple[Hashable, J, int]:
+        """Wait for the next job. One worker waits for it to come, the others sleep until they are woken.
+
+        Raises:
+            trio.EndOfChannel: The pool is closed, and there is nothing left to do.
+        """
+        while True:
+            try:
+                job = self._jobs.receive_nowait()
+            except trio.WouldBlock:
+                self._patience = PATIENCE
+                if self._closed:
+                    raise trio.EndOfChannel from None
+                if self._attended:
+                    await self._sleeping.park()
+                    self._waking = False
+                    continue
+                self._attended = True
+                try:
+                    job = await self._jobs.receive()
+                finally:
+                    self._attended = False
+            if job is not None:
+                return job
+
     def _advance(self, key: Hashable) -> None:
         """Queue the next job of this key, or forget the key."""
         lane = self._lanes[key]
         if lane:
-            job, weight = lane.popleft()
-            self._queue.append((key, job, weight))
+            self._enqueue(key, *lane.popleft())
         else:
             del self._lanes[key]

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Coroutine, Hashable
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from feishu_trio.delivery import Pool
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+def make_pool(nursery: trio.Nursery, *, concurrency: int = 2, capacity: int = 10) -> Pool[Work]:
+    async def run(job: Work, threads: trio.CapacityLimiter) -> None:
+        await job()
+
+    pool = Pool("test", run, concurrency=concurrency, capacity=capacity)
+    pool.start(nursery)
+    return pool
+
+
+def sleep_for(seconds: float) -> Work:
+    return partial(trio.sleep, seconds)
+
+
+async def test_no_more_than_so_many_at_a_time(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        pool = make_pool(nursery, concurrency=3)
+        for _ in range(10):
+            pool.submit(sleep_for(1))
+        await trio.sleep(0.5)
+        assert (pool.running, pool.waiting, pool.is_full) == (3, 7, False)
+        await pool.wait_idle()
+        assert trio.current_time() == 4
+        nursery.cancel_scope.cancel()
+
+
+async def test_workers_are_as_many_as_there_is_work_for(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        pool = make_pool(nursery, concurrency=64)
+        for _ in range(100):
+            pool.submit(trio.lowlevel.checkpoint)
+            await pool.wait_idle()
+        assert len(nursery.child_tasks) <= 2
+        pool.close()
+        await trio.sleep(0.1)
+        assert len(nursery.child_tasks) == 0
+
+
+async def test_a_closed_pool_ends_what_it_has_and_its_workers(autojump_clock: MockClock) -> None:
+    done = []
+    async with trio.open_nursery() as nursery:
+        pool = make_pool(nursery, concurrency=2)
+
+        async def job() -> None:
+            await trio.sleep(1)
+            done.append(trio.current_time())
+
+        for _ in range(5):
+            pool.submit(job)
+        pool.close()
+        pool.submit(job)  # what was on its way when the pool was closed is not lost
+    assert done == [1, 1, 2, 2, 3, 3]
+
+
+async def test_jobs_that_never_wait_leave_others_the_processor(autojump_clock: MockClock) -> None:
+    turns = 0
+
+    async def quick() -> None:
+        pass
+
+    async def other() -> None:
+        nonlocal turns
+        while not pool.is_idle:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        pool = make_pool(nursery, concurrency=1, capacity=1000)
+        for _ in range(1000):
+            pool.submit(quick)
+        nursery.start_soon(other)
+        await pool.wait_idle()
+        nursery.cancel_scope.cancel()
+    assert turns > 20
+
+
+# Room
+
+
+async def test_a_full_pool_waits_a_second_and_then_refuses_at_once(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        pool = make_pool(nursery, concurrency=1, capacity=2)
+        for _ in range(3):
+            pool.submit(trio.sleep_forever)
+            await trio.lowlevel.checkpoint()
+        assert pool.is_full
+        for _ in range(1000):
+            assert not await pool.wait_room()
+        assert trio.current_time() == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_room_that_comes_in_time_is_taken(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        pool = make_pool(nursery, concurrency=1, capacity=1)
+        pool.submit(sleep_for(0.7))
+        await trio.lowlevel.checkpoint()
+        pool.submit(sleep_for(0.7))
+        assert await pool.wait_room()
+        assert trio.current_time() == 0.7
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_pool_that_moves_holds_its_callers_as_long_as_it_takes(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        pool = make_pool(nursery, concurrency=1, capacity=1)
+        for _ in range(200):
+            if pool.is_full:
+                assert await pool.wait_room()
+            pool.submit(sleep_for(0.1))
+            await trio.lowlevel.checkpoint()
+        await pool.wait_idle()
+        assert trio.current_time() == pytest.approx(20)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_pool_that_crawls_holds_its_callers_a_small_part_of_the_time(
+    autojump_clock: MockClock,
+) -> None:
+    held = 0.0
+    async with trio.open_nursery() as nursery:
+        pool = make_pool(nursery, concurrency=1, capacity=1)
+        while trio.current_time() < 1000:
+            if pool.is_full:
+                before = trio.current_time()
+                room = await pool.wait_room()
+                held += trio.current_time() - before
+                if not room:
+                    await trio.sleep(0.1)
+                    continue
+            pool.submit(sleep_for(5))
+            await trio.sleep(0.1)
+        nursery.cancel_scope.cancel()
+    assert held < 50
+
+
+async def test_a_pool_that_was_idle_has_all_its_patience_again(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        pool = make_pool(nursery, concurrency=1, capacity=1)
+        for _ in range(3):
+            pool.submit(sleep_for(10))
+            await trio.lowlevel.checkpoint()
+            pool.submit(sleep_for(1))
+            began = trio.current_time()
+            assert not await pool.wait_room()
+            assert trio.current_time() == began + 1
+            await pool.wait_idle()
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_waits_for_room_is_not_overtaken(autojump_clock: MockClock) -> None:
+    order: list[str] = []
+
+    async def wait(name: str) -> None:
+        assert await pool.wait_room()
+        order.append(name)
+        pool.submit(sleep_for(0.1))
+
+    async with trio.open_nursery() as nursery:
+        pool = make_pool(nursery, concurrency=1, capacity=1)
+        pool.submit(sleep_for(0.1))
+        await trio.lowlevel.checkpoint()
+        pool.submit(sleep_for(0.1))
+        async with trio.open_nursery() as waiting:
+            for name in "abcd":
+                waiting.start_soon(wait, name)
+                await trio.sleep(0.01)
+            while order != list("abcd"):
+                assert pool.is_full, "to newcomers it is, as long as others wait"
+                await trio.lowlevel.checkpoint()
+                await trio.sleep(0.001)
+        nursery.cancel_scope.cancel()
+
+
+async def test_room_belongs_to_who_waited_for_it_even_before_they_wake(autojump_clock: MockClock) -> None:
+    seen = []
+
+    async def newcomer() -> None:
+        # This job has just left the queue; who waits for its place has been woken, but has not run yet.
+        seen.append((pool.has_room, pool.is_full))
+
+    async with trio.open_nursery() as nursery:
+        pool = make_pool(nursery, concurrency=1, capacity=1)
+        pool.submit(sleep_for(0.5))
+        await trio.lowlevel.checkpoint()
+        pool.submit(newcomer)
+        assert await pool.wait_room()
+        assert (seen, pool.is_full) == ([(True, True)], False)
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_stops_waiting_leaves_no_trace(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        pool = make_pool(nursery, concurrency=1, capacity=1)
+        pool.submit(sleep_for(0.5))
+        await trio.lowlevel.checkpoint()
+        pool.submit(sleep_for(0))
+        with trio.move_on_after(0.1) as scope:
+            await pool.wait_room()
+        assert scope.cancelled_caught
+        await pool.wait_idle()
+        assert not pool.is_full
+        nursery.cancel_scope.cancel()
+
+
+# Order by key
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([None, "a", "b", "c", ("d", 1)]),
+            st.sampled_from([0, 0, 1, 3]),
+            st.sampled_from([0, 0, 0, 1]),
+        ),
+        max_size=40,
+    ),
+    st.integers(1, 4),
+)
+def test_note_16_one_key_in_order_and_others_side_by_side(
+    jobs: list[tuple[Hashable, float, float]], concurrency: int
+) -> None:
+    began: defaultdict[Hashable, list[int]] = defaultdict(list)
+    running: Counter[Hashable] = Counter()
+
+    async def play() -> None:
+        async with trio.open_nursery() as nursery:
+            pool = make_pool(nursery, concurrency=concurrency, capacity=1000)
+            for number, (key, takes, then) in enumerate(jobs):
+
+                async def job(number: int = number, key: Hashable = key, takes: float = takes) -> None:
+                    began[key].append(number)
+                    running[key] += 1
+                    assert key is None or running[key] == 1
+                    assert running.total() <= concurrency
+                    if takes:
+                        await trio.sleep(takes)
+                    running[key] -= 1
+
+                pool.submit(job, key)
+                if then:
+                    await trio.sleep(then)
+            await pool.wait_idle()
+            assert (pool.waiting, pool.running) == (0, 0)
+            assert pool._lanes == {}
+            assert len(nursery.child_tasks) <= concurrency
+            nursery.cancel_scope.cancel()
+
+    trio.run(play, clock=MockClock(autojump_threshold=0))
+    for numbers in began.values():
+        assert numbers == sorted(numbers)
+    assert sum(map(len, began.values())) == len(jobs)
+
+
+async def test_note_16_a_busy_key_holds_no_worker(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        pool = make_pool(nursery, concurrency=2, capacity=1000)
+        for _ in range(100):
+            pool.submit(sleep_for(1), "slow chat")
+        done = trio.Event()
+
+        async def job() -> None:
+            done.set()
+
+        pool.submit(job, "other chat")
+        await done.wait()
+        assert trio.current_time() == 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_hundred_thousand_keys_leave_nothing_behind(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        pool = make_pool(nursery, concurrency=8, capacity=1000)
+        for key in range(100_000):
+            if pool.is_full:
+                await pool.wait_room()
+            pool.submit(trio.lowlevel.checkpoint, key)
+        await pool.wait_idle()
+        assert pool._lanes == {}
+        assert len(nursery.child_tasks) <= 8
+        nursery.cancel_scope.cancel()

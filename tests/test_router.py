@@ -1,0 +1,405 @@
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import AsyncGenerator, Generator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feishu_trio import Ack, ConfigError, Event, Router
+from feishu_trio.events import Card
+from feishu_trio.events.im import MessageReceived
+
+MESSAGE = "im.message.receive_v1"
+USER = "contact.user.created_v3"
+
+
+async def one(event: Event[Any]) -> None: ...
+async def two(event: Event[Any]) -> None: ...
+def plain(event: Event[Any]) -> None: ...
+
+
+# What takes what
+
+
+def test_types_globs_lists_and_models() -> None:
+    router = Router()
+    assert router.on(MESSAGE)(one) is one
+    router.on("contact.*")(two)
+    router.on([MessageReceived, "x.y"])(plain)
+    assert router.handlers(MESSAGE) == (one, plain)
+    assert router.handlers(USER) == (two,)
+    assert router.handlers("x.y") == (plain,)
+    assert router.handlers("contact") == router.handlers("im.message.receive_v2") == ()
+    assert router.event_types == (MESSAGE, "contact.*", "x.y")
+    assert [router.is_registered(each) for each in (MESSAGE, USER, "x.z")] == [True, True, False]
+
+
+def test_letters_case_counts() -> None:
+    router = Router()
+    router.on("Contact.*")(one)
+    assert not router.is_registered(USER)
+
+
+def test_default_takes_what_nobody_else_does() -> None:
+    router, inner = Router(), Router()
+    router.on(MESSAGE)(one)
+    router.default(two)
+    inner.default(plain)
+    router.include(inner)
+    assert router.handlers(MESSAGE) == (one,)
+    assert router.handlers("x.y") == (two, plain)
+    assert not router.is_registered("x.y")
+    assert router.event_types == (MESSAGE,)
+    assert len(router.routes()) == 3
+
+
+def test_the_next_question_sees_every_change() -> None:
+    router, inner, innermost = Router(), Router(), Router()
+    router.include(inner)
+    inner.include(innermost)
+    assert router.handlers(USER) == ()
+    innermost.on(USER)(one)
+    assert router.handlers(USER) == (one,)
+    router.remove(one)
+    assert router.handlers(USER) == innermost.handlers(USER) == ()
+
+
+@pytest.mark.parametrize("what", ["", 3, None, [], [None], object, [MESSAGE, int]])
+def test_what_is_no_event_type(what: Any) -> None:
+    with pytest.raises(ConfigError, match="event type"):
+        Router().on(what)
+
+
+def test_many_types_off_the_wire_cost_no_memory() -> None:
+    router = Router()
+    router.on("x.*")(one)
+    for number in range(5000):
+        assert router.handlers(f"x.{number}") == (one,)
+    assert router.handlers("x." + "y" * 10_000) == (one,)
+    assert len(router._resolved) <= 1024
+    assert max(map(len, router._resolved)) < 300
+
+
+# Misnomers
+
+
+def test_a_type_that_is_nearly_right_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    router = Router()
+    for handler in (one, two):
+        router.on("im.message.recieve_v1")(handler)
+    router.on(USER)(one)
+    router.on("contact.usr.*")(one)
+    router.on("nothing.like.it")(one)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"'im.message.recieve_v1' is no event type that is known here; did you mean '{MESSAGE}'?"
+    ]
+
+
+def test_a_name_that_feishu_never_sends_is_followed_by_the_real_one(caplog: pytest.LogCaptureFixture) -> None:
+    router = Router()
+    router.on("meeting.meeting.started_v1")(one)
+    assert router.handlers("vc.meeting.meeting_started_v1") == (one,)
+    router.on("approval.approval.approved_v1")(two)
+    assert [record.getMessage() for record in caplog.records] == [
+        "Feishu never sends 'meeting.meeting.started_v1'; "
+        "its handlers take 'vc.meeting.meeting_started_v1' too, which is what it sends",
+        "Feishu never sends 'approval.approval.approved_v1'; it has no counterpart",
+    ]
+
+
+# Names
+
+
+class Handlers:
+    event_type = MESSAGE
+
+    async def handle(self, event: Event[Any]) -> None: ...
+
+    async def __call__(self, event: Event[Any]) -> None: ...
+
+
+def test_handlers_are_called_by_their_qualified_names() -> None:
+    router = Router()
+    router.on(MESSAGE)(one)
+    router.on(USER)(one)
+    router.on(MESSAGE)(Handlers().handle)
+    router.on(MESSAGE)(Handlers())
+    router.on(MESSAGE)(functools.partial(functools.partial(two)))
+    router.on(MESSAGE, name="by hand")(two)
+    assert [route.name for route in router.routes()] == [
+        "one",
+        "one#2",
+        "Handlers.handle",
+        "Handlers",
+        "two",
+        "by hand",
+    ]
+
+
+def test_no_name_is_given_twice() -> None:
+    router = Router()
+    router.on(MESSAGE, name="same")(one)
+    with pytest.raises(ConfigError, match="name='same': another handler has this name already"):
+        router.on(USER, name="same")(two)
+
+
+def test_names_are_told_apart_over_all_routers_that_meet() -> None:
+    router, left, right = Router(), Router(), Router()
+    router.include(left)
+    router.include(right)
+    left.on(MESSAGE, name="same")(one)
+    with pytest.raises(ConfigError, match="another handler has this name"):
+        right.on(MESSAGE, name="same")(two)
+    right.on(MESSAGE)(one)
+    left.on(USER)(one)
+    assert [route.name for route in router.routes()] == ["same", "one#2", "one"]
+    late = Router()
+    late.on(MESSAGE, name="same")(two)
+    with pytest.raises(ConfigError, match="both routers have handlers named same"):
+        left.include(late)
+
+
+def test_one_handler_is_not_registered_twice_for_one_type() -> None:
+    router = Router()
+    router.on([MESSAGE, USER])(one)
+    with pytest.raises(ConfigError, match=f"one is registered for {USER} already"):
+        router.on([USER, "x.y"])(one)
+    router.on("x.y")(one)
+
+
+# Objects
+
+
+def test_objects_are_added_and_removed() -> None:
+    router, handlers = Router(), Handlers()
+    router.add(handlers)
+    assert router.handlers(MESSAGE) == (handlers.handle,)
+    router.remove(handlers)
+    assert router.handlers(MESSAGE) == ()
+    router.add(SimpleNamespace(event_type=["contact.*", "x.y"], handle=one))
+    assert router.event_types == ("contact.*", "x.y")
+
+
+@pytest.mark.parametrize("odd", [object(), SimpleNamespace(event_type="x.y"), SimpleNamespace(handle=one)])
+def test_objects_that_are_no_handlers(odd: Any) -> None:
+    with pytest.raises(ConfigError, match="is no handler"):
+        Router().add(odd)
+
+
+@pytest.mark.parametrize("by", [one, "one"])
+def test_handlers_are_removed_by_function_or_name(by: object) -> None:
+    router = Router()
+    router.on(MESSAGE)(one)
+    router.on(MESSAGE)(two)
+    router.remove(by)
+    assert router.handlers(MESSAGE) == (two,)
+    with pytest.raises(ConfigError, match="no such handler"):
+        router.remove(by)
+
+
+def test_everything_can_be_removed() -> None:
+    router = Router()
+
+    async def middleware(event: Event[Any], call_next: Any) -> object: ...
+    async def late(event: Event[Any], result: object) -> None: ...
+    async def message(message: dict[str, Any]) -> None: ...
+
+    router.middleware(middleware)
+    router.late(late)
+    router.on_message("custom")(message)
+    router.default(one)
+    assert router.message_handlers("custom") == (message,)
+    assert router.late_handlers() == (late,)
+    for each in (middleware, late, message, one):
+        router.remove(each)
+    assert (router.message_handlers("custom"), router.late_handlers(), router.routes()) == ((), (), ())
+    router.on(MESSAGE)(two)
+    assert router.resolve(MESSAGE)[0].middleware == ()
+
+
+# Arguments
+
+
+def generator(event: Event[Any]) -> Generator[int]:
+    yield 1
+
+
+async def async_generator(event: Event[Any]) -> AsyncGenerator[int]:
+    yield 1
+
+
+async def of_two(event: Event[Any], other: object) -> None: ...
+async def of_none() -> None: ...
+
+
+@pytest.mark.parametrize(
+    "handler", [None, "one", 3, generator, async_generator, of_two, of_none, Handlers.handle]
+)
+def test_what_is_no_handler(handler: Any) -> None:
+    router = Router()
+    for register in (router.on(MESSAGE), router.on_batch(MESSAGE), router.default):
+        with pytest.raises(ConfigError, match="handler"):
+            register(handler)
+    assert router.routes() == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"where": 3}, "where: 3 cannot be called"),
+        ({"where": one}, "where=.* a plain function of the event is allowed"),
+        ({"where": lambda: True}, "where: .* does not fit"),
+        ({"order_by": one}, "order_by=.* a plain function"),
+        ({"timeout": 0}, "timeout=0: a number of seconds above 0 is allowed"),
+        ({"timeout": -1.5}, "timeout=-1.5"),
+        ({"timeout": True}, "timeout=True"),
+        ({"timeout": "1"}, "timeout='1'"),
+        ({"timeout": float("nan")}, "timeout=nan"),
+        ({"ack": "on_receipt"}, "ack='on_receipt': one of .*ON_SUCCESS"),
+        ({"fallback": object()}, "fallback=<object .*: what JSON can hold is allowed"),
+        ({"fallback": float("nan")}, "fallback=nan"),
+    ],
+)
+def test_wrong_options_are_told_with_what_is_allowed(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Router().on(MESSAGE, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_size": 0}, "max_size=0: a whole number of at least 1"),
+        ({"max_size": 1.5}, "max_size=1.5"),
+        ({"max_size": True}, "max_size=True"),
+        ({"max_wait": 0}, "max_wait=0"),
+        ({"max_wait": None}, "max_wait=None"),
+    ],
+)
+def test_wrong_options_of_batches(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Router().on_batch(MESSAGE, **options)
+
+
+def test_options_end_up_in_the_route() -> None:
+    router = Router()
+
+    def key(event: Event[Any]) -> int:
+        return 1
+
+    router.on(
+        MESSAGE, where=plain, order_by=key, pool="p", ack=Ack.ON_RECEIPT, timeout=2, fallback=Card.raw({})
+    )(one)
+    (route,) = router.routes()
+    assert (route.where, route.order_by, route.pool, route.ack, route.timeout, route.fallback) == (
+        plain,
+        key,
+        "p",
+        Ack.ON_RECEIPT,
+        2.0,
+        b'{"type":"raw","data":{}}',
+    )
+
+
+@pytest.mark.parametrize("kind", ["", None, 3])
+def test_a_message_type_is_a_string(kind: Any) -> None:
+    with pytest.raises(ConfigError, match="message type"):
+        Router().on_message(kind)
+
+
+def test_message_handlers_of_all_routers() -> None:
+    router, inner = Router(), Router()
+    router.include(inner)
+
+    def first(message: dict[str, Any]) -> None: ...
+    def second(message: dict[str, Any]) -> None: ...
+
+    inner.on_message("custom")(second)
+    router.on_message("custom")(first)
+    assert router.message_handlers("custom") == (first, second)
+    assert router.message_handlers("other") == ()
+
+
+# Routers in routers
+
+
+def test_no_router_includes_itself() -> None:
+    a, b, c = Router(), Router(), Router()
+    a.include(b)
+    b.include(c)
+    for inner, outer in ((a, a), (b, a), (c, a), (c, b)):
+        with pytest.raises(ConfigError, match="cannot include itself"):
+            inner.include(outer)
+    with pytest.raises(ConfigError, match="included already"):
+        a.include(b)
+
+
+def test_one_router_by_two_ways_is_told_by_its_handlers_names() -> None:
+    root, left, right, shared = Router(), Router(), Router(), Router()
+    shared.on(MESSAGE)(one)
+    root.include(left)
+    root.include(right)
+    left.include(shared)
+    with pytest.raises(ConfigError, match="handlers named one"):
+        right.include(shared)
+    assert root.handlers(MESSAGE) == (one,)
+
+
+def test_middleware_of_outer_routers_is_outermost() -> None:
+    router, inner = Router(), Router()
+
+    def middleware() -> Any:
+        async def wrap(event: Event[Any], call_next: Any) -> object: ...
+
+        return wrap
+
+    first, second, third = middleware(), middleware(), middleware()
+    router.middleware(first)
+    inner.middleware(third)
+    router.middleware(second)
+    router.include(inner)
+    router.on(MESSAGE)(one)
+    inner.on(MESSAGE)(two)
+    assert [route.middleware for route in router.resolve(MESSAGE)] == [
+        (first, second),
+        (first, second, third),
+    ]
+    with pytest.raises(ConfigError, match=r"middleware: .* does not fit"):
+        router.middleware(one)  # type: ignore[arg-type]
+
+
+def test_repr_says_how_much_there_is() -> None:
+    router = Router()
+    router.on([MESSAGE, USER])(one)
+    router.default(two)
+    assert repr(router) == "<Router: 2 handlers for 2 event types>"
+
+
+_types = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3).map(".".join)
+_patterns = st.lists(st.sampled_from(["a", "b", "c", "*", "?"]), min_size=1, max_size=3).map(".".join)
+
+
+@given(st.lists(st.tuples(_patterns, st.integers(0, 2)), max_size=8), _types)
+def test_resolving_is_matching_and_keeps_the_order(added: list[tuple[str, int]], event_type: str) -> None:
+    logging.disable(logging.WARNING)
+    routers = [Router(), Router(), Router()]
+    routers[0].include(routers[1])
+    routers[1].include(routers[2])
+    expected: list[list[Any]] = [[], [], []]
+    for pattern, depth in added:
+
+        async def handler(event: Event[Any]) -> None: ...
+
+        routers[0].handlers(event_type)  # fills what must be forgotten
+        routers[depth].on(pattern)(handler)
+        if routers[depth].routes()[len(expected[depth])].matches(event_type):
+            expected[depth].append(handler)
+        else:
+            routers[depth].remove(handler)
+    logging.disable(logging.NOTSET)
+    assert routers[0].handlers(event_type) == tuple(expected[0] + expected[1] + expected[2])
+    assert routers[1].handlers(event_type) == tuple(expected[1] + expected[2])
