@@ -6,9 +6,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from delivery.scene import CARD, MESSAGE, USER, open_scene
+from delivery.scene import CARD, MESSAGE, USER, open_scene, open_session
 from feishu_trio import Event, EventStream, Router
-from feishu_trio.testing import Push
+from feishu_trio.testing import Push, open_gateway
 
 
 async def collect(stream: EventStream, into: list[str], seconds: float = 0) -> None:
@@ -249,9 +249,66 @@ async def test_a_stream_that_is_left_while_reading_is_held_for_it(autojump_clock
             pushes = [await scene.gateway.push(USER) for _ in range(10)]
             await trio.sleep(0.5)
         await trio.sleep(5)
-        # Those it had are given back; the one held, and those behind it, find nobody who wants them.
-        codes = [(await push.answer()).code for push in pushes]
-        assert codes == sorted(codes, reverse=True)
-        assert codes[0] == 500
-        assert codes[-1] == 200
+        # Those it had are given back, as are the one held, and those behind it.
+        assert [(await push.answer()).code for push in pushes] == [500] * 10
         assert scene.session.stats().refused == 0
+
+
+async def test_no_event_comes_before_the_block_has_had_its_first_steps(autojump_clock: MockClock) -> None:
+    """Feishu sends what it has as soon as a connection is up."""
+    async with open_gateway() as gateway, trio.open_nursery() as nursery:
+        seen: list[str] = []
+
+        async def pull() -> None:
+            async with open_session(gateway) as session, session.events() as events:
+                async for event in events:
+                    seen.append(event.id)
+                    break
+
+        async def push() -> None:
+            await gateway.wait_connected()
+            pushes.append(await gateway.push(USER, event_id="early", ladder=()))
+
+        pushes: list[Push] = []
+        nursery.start_soon(push)
+        await pull()
+        assert seen == ["early"]
+        assert [answer.code for answer in pushes[0].answers] == [200]
+
+
+async def test_a_loop_left_by_break_answers_its_event_though_the_session_ends(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_scene() as scene:
+        push = await scene.gateway.push(USER, ladder=())
+        async with scene.session.events() as events:
+            async for _ in events:
+                break
+    assert [answer.code for answer in push.answers] == [200]
+
+
+async def test_what_comes_while_nobody_pulls_comes_again(autojump_clock: MockClock) -> None:
+    async with open_scene() as scene:
+        async with scene.session.events():
+            pass
+        second = await scene.gateway.push(USER, event_id="second")
+        assert (await second.wait_answers())[0].code == 500
+        async with scene.session.events() as events:
+            async for event in events:
+                assert event.id == "second"
+                break
+    assert scene.session.stats().unhandled == 0
+
+
+async def test_what_was_pulled_once_is_given_back_beside_handlers_of_other_types(
+    autojump_clock: MockClock,
+) -> None:
+    router = Router()
+    router.on(MESSAGE)(lambda event: None)
+    async with open_scene(router) as scene:
+        unknown = await scene.gateway.push(USER, ladder=())
+        assert (await unknown.answer()).code == 200  # nobody ever asked for these
+        async with scene.session.events("contact.*"):
+            pass
+        asked = await scene.gateway.push(USER, ladder=())
+        assert (await asked.answer()).code == 500

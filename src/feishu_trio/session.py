@@ -109,6 +109,7 @@ class Session:
             lifecycle=self._lifecycle,
             late=self._take_late,
         )
+        self._entered = trio.Event()
         self._messages = TextMessages(
             config, router, self._dispatcher, self._counters, self._heartbeat, self._lifecycle
         )
@@ -117,6 +118,7 @@ class Session:
             deliveries=self._dispatcher,
             take_text=self._messages.take,
             on_up=self._messages.authenticate,
+            ready=self._entered,
             relay=self._relay,
             counters=self._counters,
             heartbeat=self._heartbeat,
@@ -387,6 +389,9 @@ async def open_feishu_session(
 ) -> AsyncGenerator[Session, None]:
     """Open a session; it is up when the block is entered, and nothing of it is left when the block is left.
 
+    Events are read from the first checkpoint in the block on: handlers and streams (`Session.events`) that are
+    added before it miss none.
+
     Leaving normally closes it gracefully (`Session.aclose`), leaving by cancellation or with an exception at
     once. An error in the background that nothing helps against ends the block's body and leaves as itself.
 
@@ -422,6 +427,7 @@ async def open_feishu_session(
                 nursery.start_soon(session._serve, name="feishu_trio session")
                 try:
                     await session.wait_state(SessionState.CONNECTED)
+                    session._entered.set()
                     yield session
                     await session.aclose()
                 except BaseException as raised:

@@ -86,6 +86,8 @@ class Wiring:
     deliveries: Accepts
     take_text: Callable[[Connection, str | bytes], Callable[[], Awaitable[None]] | None]
     on_up: Callable[[Connection], object]
+    ready: trio.Event
+    """Set when events may come in: whoever handles them has had the time to say so."""
     relay: Relay
     counters: Counters
     heartbeat: HeartbeatStats
@@ -276,6 +278,7 @@ class Connection:
         """Read whole binary messages, as many as come at once, until the line ends."""
         assert self._line is not None
         size = self._wiring.config.receive_buffer_size
+        await self._wiring.ready.wait()
         while (messages := await self._line.receive_messages(size)) is not None:
             self._inbound += 1
             if self._heard:
@@ -293,6 +296,7 @@ class Connection:
     async def _read_others(self) -> None:
         """Read what trio-websocket makes of all else: messages in fragments or text, and the end."""
         assert self._websocket is not None
+        await self._wiring.ready.wait()
         while True:
             try:
                 message = await self._websocket.get_message()

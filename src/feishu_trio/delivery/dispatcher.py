@@ -47,6 +47,13 @@ class Returned(Exception):
     """The event was given back to the platform, which delivers it again: no fault of a handler's."""
 
 
+async def _give_back(event: Event[Any]) -> None:
+    raise Returned("whoever pulled such events does not do so at the moment")
+
+
+_NOBODY: Final = Route(handler=_give_back, name="nobody", patterns=("*",))
+
+
 class Dispatcher:
     """Delivers events to handlers and their answers back; owns the ledger, the pools and the deadlines.
 
@@ -85,6 +92,8 @@ class Dispatcher:
             for name, pool in pools.items()
         }
         self._extra: dict[Route, Pool[Job]] = {}
+        self._former: dict[tuple[str, ...], Route] = {}  # what was attached once, by patterns
+        self._closing: list[Pool[Job]] = []  # whose routes have been detached, and which may be at work
         self._ack = ack
         self._ack_deadline = ack_deadline
         self._late = late
@@ -112,7 +121,7 @@ class Dispatcher:
         """Wait until everything that was accepted has run. Batches do not wait to be full."""
         for batch in list(self._batches.values()):
             batch.flush()
-        for pool in (*self.pools.values(), *self._extra.values()):
+        for pool in (*self.pools.values(), *self._extra.values(), *self._closing):
             await pool.wait_idle()
 
     def abandon(self) -> None:
@@ -132,8 +141,12 @@ class Dispatcher:
 
     def detach(self, route: Route) -> None:
         """Take out a route that `attach` added; what runs for it goes on."""
+        self._closing = [pool for pool in self._closing if not pool.is_idle]
         for attached in [other for other in self._extra if other.handler == route.handler]:
-            self._extra.pop(attached).close()
+            pool = self._extra.pop(attached)
+            pool.close()
+            self._closing.append(pool)
+            self._former[attached.patterns] = attached
 
     @property
     def queue_depth(self) -> int:
@@ -232,6 +245,8 @@ class Dispatcher:
             # Whoever pulls an event handles it, so that `default` is not asked.
             routes = (*(route for route in routes if not (pulled and route.is_default)), *pulled)
         if not routes:
+            if any(route.matches(event_type) for route in self._former.values()):
+                return (_NOBODY,)
             self._tell_unhandled(event_type)
         return routes
 

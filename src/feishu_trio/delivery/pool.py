@@ -52,7 +52,7 @@ class Pool(Generic[J]):
         self._threads = trio.CapacityLimiter(concurrency)
         self._run = run
         # Bounded by `has_room`, which callers see to, and which counts what waits in lanes and batches, too.
-        self._ready, self._jobs = trio.open_memory_channel[tuple[Hashable, J, int] | None](math.inf)
+        self._ready, self._jobs = trio.open_memory_channel[tuple[Hashable, J, int]](math.inf)
         self._queued = 0  # jobs in the channel
         # The jobs that wait for the one of their key that runs or is queued; None where none does.
         self._lanes: dict[Hashable, deque[tuple[J, int]] | None] = {}
@@ -61,7 +61,6 @@ class Pool(Generic[J]):
         self._closed = False
         self._patience = PATIENCE
         self._held = 0  # callers in wait_room
-        self._attended = False  # a worker waits for the next job, or has been given it
         self._waking = False  # a worker has been woken, or started, and has not looked for a job yet
         self._sleeping = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
@@ -115,7 +114,6 @@ class Pool(Generic[J]):
         """Have the workers end once there is nothing left to do."""
         self._closed = True
         self._sleeping.unpark_all()
-        self._ready.send_nowait(None)  # have the one that waits look again
 
     async def wait_room(self, until: float = math.inf) -> bool:
         """Wait until there is room for a job, `PATIENCE` at the most; False if there is none.
@@ -143,7 +141,7 @@ class Pool(Generic[J]):
     def _enqueue(self, key: Hashable, job: J, weight: int) -> None:
         self._queued += 1
         self._ready.send_nowait((key, job, weight))
-        if not self._attended and not self._waking:
+        if not self._waking:
             self._wake()
 
     def _wake(self) -> None:
@@ -165,12 +163,12 @@ class Pool(Generic[J]):
         turn = 0
         while True:
             try:
-                key, job, weight = await self._wait_job()
+                key, job, weight = await self._next_job()
             except trio.EndOfChannel:
                 self._workers -= 1
                 return
             self._queued -= 1
-            if self._queued and not self._attended and not self._waking:
+            if self._queued and not self._waking:
                 self._wake()
             self.waiting -= weight
             self.running += 1
@@ -190,30 +188,24 @@ class Pool(Generic[J]):
             if turn % _JOBS_PER_TURN == 0:
                 await trio.lowlevel.checkpoint()
 
-    async def _wait_job(self) -> tuple[Hashable, J, int]:
-        """Wait for the next job. One worker waits for it to come, the others sleep until they are woken.
+    async def _next_job(self) -> tuple[Hashable, J, int]:
+        """The next job, once there is one and this worker's turn has come.
+
+        Workers do not wait in the channel itself: it would hand a job to one that starts it later than another
+        starts the next, and jobs are to begin in the order they came.
 
         Raises:
             trio.EndOfChannel: The pool is closed, and there is nothing left to do.
         """
         while True:
             try:
-                job = self._jobs.receive_nowait()
+                return self._jobs.receive_nowait()
             except trio.WouldBlock:
                 self._patience = PATIENCE
                 if self._closed:
                     raise trio.EndOfChannel from None
-                if self._attended:
-                    await self._sleeping.park()
-                    self._waking = False
-                    continue
-                self._attended = True
-                try:
-                    job = await self._jobs.receive()
-                finally:
-                    self._attended = False
-            if job is not None:
-                return job
+                await self._sleeping.park()
+                self._waking = False
 
     def _advance(self, key: Hashable) -> None:
         """Queue the next job of this key, or forget the key."""

@@ -1,0 +1,22 @@
+"""A bot that says what you say. Set FEISHU_APP_ID and FEISHU_APP_SECRET, then: python examples/echo.py"""
+
+import trio
+
+from feishu_trio import Event, Router, SessionConfig, open_feishu_session
+from feishu_trio.events.im import MessageReceived
+
+
+async def main() -> None:
+    router = Router()
+
+    @router.on("im.message.receive_v1")
+    async def echo(event: Event[MessageReceived]) -> None:
+        # A redelivery never runs this twice; the uuid has Feishu send it once even after a crash.
+        await session.api.reply(event.data.message.message_id, event.text or "?", uuid=event.id)
+
+    async with open_feishu_session(router=router, config=SessionConfig.from_env()) as session:
+        await session.wait_closed()
+
+
+if __name__ == "__main__":
+    trio.run(main)

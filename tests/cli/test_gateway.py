@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from feishu_trio import CardAnswer, ConfigError, Event, Router, Session, Toast, open_feishu_session
+from feishu_trio.cli._orders import Order, read_order
+
+from .commands import Running, environment, run, running
+
+V2 = '{"schema":"2.0","header":{"event_id":"e1","event_type":"contact.user.created_v3"},"event":{"a":1}}'
+V1 = '{"uuid":"u1","type":"event_callback","event":{"type":"im.chat.disbanded_v1","name":"x"}}'
+
+
+@asynccontextmanager
+async def open_bot(gateway: Running, router: Router) -> AsyncGenerator[Session, None]:
+    settings: dict[str, Any] = {}
+    for name in ("DOMAIN", "APP_ID", "APP_SECRET"):
+        line = await gateway.line_with(f"export FEISHU_{name}=")
+        settings[name.lower()] = line.split("=", 1)[1]
+    async with open_feishu_session(router=router, **settings) as session:
+        yield session
+
+
+async def type_line(gateway: Running, line: str) -> None:
+    assert gateway.process.stdin is not None
+    await gateway.process.stdin.send_all(f"{line}\n".encode())
+
+
+async def test_lines_are_messages_and_payloads_and_what_comes_of_them_is_shown() -> None:
+    router = Router()
+    events: list[Event[object]] = []
+
+    @router.on("*")
+    async def keep(event: Event[object]) -> CardAnswer | None:
+        events.append(event)
+        if event.text:
+            await session.api.reply(event.raw["event"]["message"]["message_id"], event.text.upper())
+        return CardAnswer(toast=Toast("好")) if event.type == "card.action.trigger" else None
+
+    async with running("gateway", env=environment()) as gateway:
+        async with open_bot(gateway, router) as session:
+            await gateway.line_with("connected")
+            await type_line(gateway, "hello [b]你好[/b]")
+            assert "you       hello [b]你好[/b]" in await gateway.line_with("you")
+            assert "bot       HELLO [B]你好[/B]" in await gateway.line_with("reply")
+            await gateway.line_with("answered in")
+            await type_line(gateway, "{nonsense")
+            await gateway.line_with("nothing is pushed: this is no JSON")
+            await type_line(gateway, V2)
+            await gateway.line_with('contact.user.created_v3 {"a": 1}')
+            await gateway.line_with("answered in")
+            await type_line(gateway, '{"header":{"event_type":"card.action.trigger"},"event":{}}')
+            await gateway.line_with('"content": "好"')
+        await gateway.line_with("disconnected")
+        gateway.process.terminate()
+        done = await gateway.done()
+    assert (done.code, done.err) == (130, "")
+    assert [event.type for event in events] == [
+        "im.message.receive_v1",
+        "contact.user.created_v3",
+        "card.action.trigger",
+    ]
+    assert events[1].id == "e1"
+
+
+async def test_an_event_is_pushed_again_and_again_each_time_anew(tmp_path: Path) -> None:
+    file = tmp_path / "body.json"
+    file.write_text(json.dumps({"message": {"message_id": "om_1", "chat_id": "oc_1"}}))
+    args = ("--file", str(file), "--event", "im.message.receive_v1", "--every", "0.05")
+    async with (
+        running("gateway", *args, env=environment()) as gateway,
+        open_bot(gateway, Router()) as session,
+    ):
+        assert gateway.process.stdin is not None
+        await gateway.process.stdin.aclose()  # the gateway goes on without
+        async with session.events() as events:
+            seen = set()
+            async for event in events:
+                seen.add((event.id, event.raw["event"]["message"]["message_id"]))
+                if len(seen) == 4:
+                    break
+    assert len({event_id for event_id, _ in seen}) == 4
+    assert len({message_id for _, message_id in seen}) == 4
+
+
+async def test_a_handler_that_fails_is_shown() -> None:
+    router = Router()
+
+    @router.on("*")
+    async def fail(event: Event[object]) -> None:
+        raise RuntimeError
+
+    async with (
+        running("gateway", "--event", "x.y_v1", env=environment()) as gateway,
+        open_bot(gateway, router),
+    ):
+        await gateway.line_with("answered 500 in")
+
+
+async def test_a_port_that_is_taken_is_1() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        port = listener.socket.getsockname()[1]
+        done = await run("gateway", "--port", str(port))
+    assert done.code == 1
+    assert re.fullmatch(rf"feishu-trio: cannot listen on 127.0.0.1:{port}: .*\n", done.err)
+
+
+async def test_wrong_uses_are_2(tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text('{\n"a": }')
+
+    async def misuse(says: str, *args: str) -> None:
+        done = await run("gateway", *args)
+        assert done.code == 2
+        assert says in done.err
+        assert "Traceback" not in done.err
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(misuse, "nothing says what", "--every", "1")
+        nursery.start_soon(misuse, "cannot be read", "--file", str(tmp_path / "none.json"))
+        nursery.start_soon(misuse, "line 2 column 6", "--file", str(tmp_path / "broken.json"))
+
+
+def test_payloads_are_read_in_both_schemas() -> None:
+    assert read_order(V2) == Order("contact.user.created_v3", {"a": 1}, event_id="e1")
+    v1 = read_order(V1)
+    assert (v1.event_type, v1.schema, v1.event_id, v1.body["name"]) == (
+        "im.chat.disbanded_v1",
+        "1.0",
+        "u1",
+        "x",
+    )
+    assert read_order('{"a": 1}', "x.y_v1") == Order("x.y_v1", {"a": 1})
+
+
+@pytest.mark.parametrize("text", ["[]", "1", "{}", '{"header": {}, "event": {}}', "", "{" * 100_000])
+def test_what_is_no_payload_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        read_order(text)

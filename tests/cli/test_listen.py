@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import trio
+
+from feishu_trio.testing import Gateway, open_gateway
+
+from .commands import COMMAND, MESSAGE, environment, run, running
+
+
+def message(number: int) -> dict[str, object]:
+    return {**MESSAGE, "message": {**MESSAGE["message"], "message_id": f"om_{number}"}}
+
+
+async def test_a_pipe_gets_one_json_object_a_line_at_once(feishu_gateway: Gateway) -> None:
+    async with running("listen", env=environment(feishu_gateway)) as listen:
+        await feishu_gateway.wait_connected()
+        for push in (
+            await feishu_gateway.push("im.message.receive_v1", MESSAGE),
+            await feishu_gateway.push("im.chat.disbanded_v1", {"name": "a\nb\u2028c"}, schema="1.0"),
+            await feishu_gateway.push("of.tomorrow_v9", {"x": "9007199254740993"}),
+        ):
+            line = json.loads(await listen.line())
+            received_at = datetime.fromisoformat(line.pop("received_at"))
+            assert abs((datetime.now(UTC) - received_at).total_seconds()) < 10
+            assert line == json.loads(push.payload)
+            assert (await push.answer()).code == 200
+
+
+async def test_what_is_odd_in_a_payload_is_still_a_line_of_json(feishu_gateway: Gateway) -> None:
+    head = b'{"schema":"2.0",\n"header":{"event_id":"%d","event_type":"x"},"event":{"a":'
+    async with running("listen", env=environment(feishu_gateway)) as listen:
+        await feishu_gateway.wait_connected()
+        for number, rest in enumerate((b'"\\ud800"}}', b'"\xff"}}', b'"\\u0000\\n"}}')):
+            await feishu_gateway.push("x", payload=head % number + rest)
+            assert json.loads(await listen.line())["header"]["event_id"] == str(number)
+
+
+async def test_types_choose_what_is_shown_and_all_is_answered(feishu_gateway: Gateway) -> None:
+    args = ("--type", "contact.*", "--type", "im.chat.disbanded_v1", "--max-events", "2")
+    async with running("listen", *args, env=environment(feishu_gateway)) as listen:
+        await feishu_gateway.wait_connected()
+        types = ["im.message.receive_v1", "contact.user.created_v3", "im.chat.disbanded_v1"]
+        pushes = [await feishu_gateway.push(each) for each in types]
+        for push in pushes:
+            assert (await push.answer()).code == 200
+        done = await listen.done()
+    assert done.code == 0
+    assert [json.loads(line)["header"]["event_type"] for line in done.out.splitlines()] == types[1:]
+
+
+async def test_a_slip_of_the_pen_in_a_type_is_told(feishu_gateway: Gateway) -> None:
+    done = await run(
+        "listen", "--timeout", "0", "-t", "im.mesage.receive_v1", env=environment(feishu_gateway)
+    )
+    assert done.code == 0
+    assert "did you mean 'im.message.receive_v1'?" in done.err
+
+
+async def test_after_max_events_the_others_go_back() -> None:
+    async with open_gateway(ladder=()) as gateway:
+        async with running("listen", "--max-events", "2", env=environment(gateway)) as listen:
+            await gateway.wait_connected()
+            pushes = [await gateway.push("im.message.receive_v1", message(n)) for n in range(6)]
+            done = await listen.done()
+        with trio.fail_after(5):
+            codes = [(await push.answer()).code for push in pushes]
+    assert done.code == 0
+    shown = [json.loads(line)["event"]["message"]["message_id"] for line in done.out.splitlines()]
+    assert shown == ["om_0", "om_1"]
+    assert codes == [200, 200, 500, 500, 500, 500]
+
+
+async def test_timeout_ends_it_well(feishu_gateway: Gateway) -> None:
+    async with running("listen", "--timeout", "0.3", env=environment(feishu_gateway)) as listen:
+        (connection,) = await feishu_gateway.wait_connected()
+        done = await listen.done()
+    assert (done.code, done.out) == (0, "")
+    assert connection.close_code == 1000
+
+
+async def test_a_wrong_use_is_2_and_one_line() -> None:
+    async def misuse(says: str, *args: str) -> None:
+        done = await run("listen", *args)
+        assert (done.code, done.out) == (2, "")
+        assert says in done.err
+        assert "Traceback" not in done.err
+        assert "s3cr3t" not in done.err
+
+    id_and_secret = ("--app-id", "a", "--app-secret", "s3cr3t")
+    async with trio.open_nursery() as nursery:
+        for misused in (
+            ("there is no app id: give --app-id, or set FEISHU_APP_ID",),
+            ("there is no app secret: set FEISHU_APP_SECRET", "--app-id", "cli_1"),
+            ("connections: 51 is not allowed", *id_and_secret, "--connections", "51"),
+            ("nowhere.toml: cannot be read", "--config", "nowhere.toml"),
+            ("--max-events", "--max-events", "0"),
+        ):
+            nursery.start_soon(misuse, *misused)
+
+
+async def test_a_refusal_is_3(feishu_gateway: Gateway) -> None:
+    done = await run("listen", env=environment(feishu_gateway, FEISHU_APP_SECRET="s3cr3t-and-wrong"))
+    assert done.code == 3
+    assert done.err.startswith("feishu-trio: Feishu refused the connection with code 10014")
+    assert "s3cr3t" not in done.err
+    assert "Traceback" not in done.err
+
+
+async def test_nobody_there_is_4(tmp_path: Path) -> None:
+    config = tmp_path / "feishu.toml"
+    config.write_text('domain = "http://127.0.0.1:1"\nmax_reconnect_attempts = 1\nreconnect_delay = 0.01\n')
+    done = await run("listen", "--config", str(config), "--app-id", "cli_1", "--app-secret", "s3cr3t")
+    assert done.code == 4
+    last = done.err.splitlines()[-1]
+    assert last.startswith("feishu-trio: given up after 1 tries")
+    assert last.endswith("check the network, the proxy (HTTPS_PROXY) and --domain")
+    assert "Traceback" not in done.err
+
+
+async def test_a_section_of_a_config_file_counts_less_than_variables(
+    feishu_gateway: Gateway, tmp_path: Path
+) -> None:
+    config = tmp_path / "appsettings.json"
+    settings = {"AppId": "cli_other", "AppSecret": "s", "BaseUrl": feishu_gateway.domain}
+    config.write_text(json.dumps({"Production": {"Feishu": settings}}))
+    env = environment(feishu_gateway)
+    del env["FEISHU_DOMAIN"]
+    done = await run("listen", "--timeout", "0", "--config", f"{config}:Production:Feishu", env=env)
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_it_in_order_with_130(feishu_gateway: Gateway, signum: signal.Signals) -> None:
+    async with running("listen", env=environment(feishu_gateway)) as listen:
+        (connection,) = await feishu_gateway.wait_connected()
+        await feishu_gateway.wait_ping()
+        await feishu_gateway.push("im.message.receive_v1", MESSAGE)
+        await listen.line()
+        listen.process.send_signal(signum)
+        done = await listen.done()
+    assert done.code == 130
+    assert "Traceback" not in done.err
+    assert connection.close_code == 1000
+
+
+async def test_a_signal_ends_it_while_it_connects() -> None:
+    async with open_gateway() as gateway:
+        gateway.hang_discovery()
+        async with running("listen", env=environment(gateway)) as listen:
+            with trio.fail_after(5):
+                while not gateway.requests:  # noqa: ASYNC110  they cannot be waited on
+                    await trio.sleep(0.02)
+            listen.process.send_signal(signal.SIGINT)
+            done = await listen.done()
+    assert (done.code, "Traceback" in done.err) == (130, False)
+
+
+async def test_nobody_reads_the_pipe_any_more() -> None:
+    async with open_gateway(ladder=()) as gateway, running("listen", env=environment(gateway)) as listen:
+        await gateway.wait_connected()
+        first = await gateway.push("im.message.receive_v1", message(1))
+        await listen.line()
+        assert (await first.answer()).code == 200
+        assert listen.process.stdout is not None
+        await listen.process.stdout.aclose()
+        second = await gateway.push("im.message.receive_v1", message(2))
+        with trio.fail_after(10):
+            assert (await second.answer()).code == 500
+            assert await listen.process.wait() == 0
+
+
+async def test_a_reader_that_hangs_holds_up_no_heartbeat() -> None:
+    async with (
+        open_gateway(client_config={"PingInterval": 1}) as gateway,
+        running("listen", env=environment(gateway)) as listen,
+    ):
+        await gateway.wait_connected()
+        await gateway.push("im.message.receive_v1", {"filler": "x" * 1_000_000})
+        await gateway.wait_ping(3)
+        listen.process.send_signal(signal.SIGINT)
+        assert await listen.process.wait() == 130
+
+
+async def test_no_secret_is_told_however_much_is(feishu_gateway: Gateway) -> None:
+    async with running("listen", "-vv", "--timeout", "0.3", env=environment(feishu_gateway)) as listen:
+        await feishu_gateway.wait_connected()
+        done = await listen.done()
+    upgrade = feishu_gateway.requests[-1].query
+    assert upgrade["device_id"] in done.err
+    for secret in (upgrade["ticket"], upgrade["access_key"], feishu_gateway.app_secret):
+        assert secret not in done.err
+
+
+async def test_a_terminal_gets_what_a_person_reads(feishu_gateway: Gateway) -> None:
+    ours, theirs = os.openpty()
+    try:
+        process = await trio.lowlevel.open_process(
+            [*COMMAND, "listen", "--max-events", "4"],
+            env=environment(feishu_gateway, TERM="dumb"),
+            stdout=theirs,
+        )
+        os.close(theirs)
+        await feishu_gateway.wait_connected()
+        hostile = {
+            "message_type": "text",
+            "content": json.dumps({"text": "\x1b[2Jgone\u202e"}),
+            "chat_id": "oc_9",
+        }
+        await feishu_gateway.push("im.message.receive_v1", MESSAGE)
+        await feishu_gateway.push("im.message.receive_v1", {"message": {**hostile, "message_id": "om_9"}})
+        click = {"operator": {"open_id": "ou_1"}, "context": {"open_chat_id": "oc_1"}, "token": "c-s3cr3t"}
+        await feishu_gateway.push("card.action.trigger", click)
+        await feishu_gateway.push(
+            "im.chat.\x1b[31mdisbanded_v1", {"operator_id": {"open_id": "\x1b[3"}, "n": 1}
+        )
+        with trio.fail_after(10):
+            assert await process.wait() == 0
+        shown = os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+    lines = [line[10:].rstrip() for line in shown.splitlines()]
+    assert lines[:4] == [
+        "im.message.receive_v1  ou_1 in oc_1 (group)",
+        "你好, @Bob",
+        "im.message.receive_v1  in oc_9",
+        r"\x1b[2Jgone\u202e",
+    ]
+    assert lines[4] == "card.action.trigger  ou_1 in oc_1"
+    assert r"im.chat.\x1b[31mdisbanded_v1  \x1b[3" in lines
+    assert "c-s3cr3t" not in shown
+    assert "\x1b[" not in shown
