@@ -129,6 +129,9 @@ def test_flags_are_flags(value: object) -> None:
         ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
         ("http://[::1]:8080/", "http://[::1]:8080"),
         ("https://gateway.corp/feishu/", "https://gateway.corp/feishu"),
+        ("https://gate_way.corp.", "https://gate_way.corp."),
+        ("https://飞书.corp", "https://飞书.corp"),
+        ("https://xn--6kqu3u", "https://xn--6kqu3u"),
     ],
 )
 def test_domain_is_kept_without_its_last_slash(given_url: str, kept: str) -> None:
@@ -141,6 +144,8 @@ def test_domain_is_kept_without_its_last_slash(given_url: str, kept: str) -> Non
         *["", "open.feishu.cn", "//open.feishu.cn", "ftp://open.feishu.cn", "https://", "https:///path"],
         *["https://h?x=1", "https://h?", "https://h#f", "https://h:99999", "https://h:x", "https://[::1"],
         *["https://h\n", " https://h", "https://h\\@evil", f"https://user:{SECRET}@h", 5, b"https://h"],
+        *["https://a..b", "https://.", f"https://{'a' * 64}", "https://xn--", "https://xn--zzzz99999999"],
+        *["https://例え..テスト", "https://a\u00adb", "https://\ud800x"],
     ],
 )
 def test_domain_must_be_an_absolute_url(url: Any) -> None:

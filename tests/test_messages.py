@@ -969,3 +969,34 @@ async def test_complaints_are_few(autojump_clock: MockClock, caplog: pytest.LogC
         assert session.stats().bad_frames == 2000
         await still_works(gateway, session)
     assert len(told(caplog)) == 12  # the first ten, the thousandth and the two thousandth
+
+
+@pytest.mark.parametrize(
+    ("data", "event_type", "event_id"),
+    [
+        ({"type": "leave_approval", "event": {"a": 1}, "uuid": "u-1"}, "leave_approval", "u-1"),
+        ({"type": "leave_approval", "header": {"a": 1}, "uuid": "u-1"}, "leave_approval", "u-1"),
+        ({"type": "leave_approval", "event_type": "x", "uuid": "u-1"}, "leave_approval", "u-1"),
+        ({"event_id": "e-1", "event_type": USER, "event": {"type": "x"}}, USER, "e-1"),
+        ({"uuid": "u-1", "event": {"type": "leave_approval"}}, "leave_approval", "u-1"),
+    ],
+)
+async def test_the_forms_of_data_are_told_apart(
+    data: dict[str, Any], event_type: str, event_id: str, autojump_clock: MockClock
+) -> None:
+    router, seen = Router(), []
+
+    @router.on("*")
+    async def take(event: Event[Any]) -> None:
+        seen.append((event.type, event.id))
+
+    async with open_scene(router) as (gateway, _):
+        await gateway.text({"type": "event", "data": data})
+        await wait_all_tasks_blocked()
+    assert seen == [(event_type, event_id)]
+
+
+async def test_an_auth_message_that_answers_none_is_dropped(autojump_clock: MockClock) -> None:
+    async with open_scene() as (gateway, session):
+        await gateway.text({"type": "auth", "code": 99, "msg": "who are you?"})
+        await still_works(gateway, session)

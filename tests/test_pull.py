@@ -7,7 +7,8 @@ import trio
 from trio.testing import MockClock
 
 from delivery.scene import CARD, MESSAGE, USER, open_scene, open_session
-from feishu_trio import Event, EventStream, Router
+from feishu_trio import ConfigError, Event, EventStream, Router
+from feishu_trio.events import contact
 from feishu_trio.testing import Push, open_gateway
 
 
@@ -312,3 +313,22 @@ async def test_what_was_pulled_once_is_given_back_beside_handlers_of_other_types
             pass
         asked = await scene.gateway.push(USER, ladder=())
         assert (await asked.answer()).code == 500
+
+
+@pytest.mark.parametrize("what", [contact.UserCreated, [MESSAGE, contact.UserCreated], "contact.*"])
+async def test_what_is_pulled_is_said_as_for_a_handler(what: Any, autojump_clock: MockClock) -> None:
+    async with open_scene() as scene, scene.session.events(what) as events:
+        push = await scene.gateway.push(USER, ladder=())
+        async for event in events:
+            assert event.type == USER
+            break
+    assert [answer.code for answer in push.answers] == [200]
+
+
+@pytest.mark.parametrize("what", [5, None, int, [], [5], ""])
+async def test_what_is_no_event_type_is_refused_on_entry(what: Any, autojump_clock: MockClock) -> None:
+    async with open_scene() as scene:
+        with pytest.raises(ConfigError, match="event type"):
+            await scene.session.events(what).__aenter__()
+        push = await scene.gateway.push(USER)
+        assert (await push.answer()).code == 200

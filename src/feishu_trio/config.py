@@ -139,7 +139,7 @@ def _is_text(pattern: str) -> Callable[[object], bool]:
     return lambda value: isinstance(value, str) and matches(value) is not None
 
 
-_NO_SPACE = r"\S+"
+_NO_SPACE = r"[^\s\ud800-\udfff]+"
 _HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # No control character gets into a request this way, and so no second header either.
 _HEADER_VALUE = r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?"
@@ -159,9 +159,28 @@ def _is_url(*schemes: str, user: bool) -> Callable[[object], bool]:
             parts.port  # noqa: B018 - it is parsed, and refused, on access
         except ValueError:
             return False
-        return parts.scheme in schemes and bool(parts.hostname) and (user or "@" not in parts.netloc)
+        return (
+            parts.scheme in schemes
+            and parts.hostname is not None
+            and _is_host(parts.hostname)
+            and (user or "@" not in parts.netloc)
+        )
 
     return test
+
+
+def _is_host(host: str) -> bool:
+    """Whether it can be looked up at all; for what cannot, httpx and the resolver raise what is no network error."""
+    try:
+        if not host.isascii() or host.startswith("xn--"):
+            import idna  # by whose rules httpx goes
+
+            idna.encode(idna.decode(host) if host.isascii() else host)
+        else:
+            host.encode("idna")  # the lengths of the labels
+    except UnicodeError:
+        return False
+    return True
 
 
 def _is_ssl_context(value: object) -> bool:
@@ -178,7 +197,10 @@ def _is_assertion(value: object) -> bool:
 
 
 def _without_slash(url: str) -> str:
-    return url.rstrip("/") if isinstance(url, str) else url
+    if not isinstance(url, str):
+        return url
+    scheme, mark, rest = url.rstrip("/").partition("://")
+    return f"{scheme.lower()}{mark}{rest}" if mark else scheme
 
 
 def _as_ack(ack: Ack | str) -> Ack:

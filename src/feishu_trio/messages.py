@@ -176,11 +176,14 @@ class TextMessages:
         if isinstance(code, bool) or not isinstance(code, int):
             self._drop(connection, FrameError("an auth message without a code that is a whole number"))
             return
-        if code:
+        if code and connection in self._tokens:
             raise AuthenticationError(
                 f"the app access token was not accepted: code {code!r:.20} ({self._said(connection, message)!r})",
                 code=code,
             )
+        if code:
+            self._drop(connection, FrameError("an auth message that answers none"))
+            return
         logger.info("connection %s: the app access token was accepted", connection.id)
         if self._lifecycle:
             self._lifecycle.publish(Authenticated(connection_id=connection.id))
@@ -312,10 +315,10 @@ def _payload(message: dict[str, Any], text: str | bytes) -> bytes:
     data = message.get("data")
     if not isinstance(data, dict):
         raise FrameError("an event message without data")
-    if "event_type" in data:
+    if "type" not in data and "event_type" in data:
         header = {name: data[name] for name in _FLAT if name in data}
         data = {"schema": "2.0", "header": header, "event": data.get("event")}
-    elif not isinstance(data.get("header"), dict) and not isinstance(data.get("event"), dict):
+    elif "type" in data and not _is_v1(data):
         facts = {name: data.get(name, message.get(name)) for name in ("uuid", "ts")}
         data = {**facts, "type": "event_callback", "event": data}
     try:

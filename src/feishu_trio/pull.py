@@ -41,10 +41,13 @@ def _no_key(event: Event[Any]) -> None:
 class EventStream(AsyncIterator[Event[Any]]):
     """The events of one `Session.events` block, in order of arrival. One task may iterate over it."""
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, patterns: tuple[str, ...]) -> None:
         # Its handler hands the event over and waits, so that answers, deadlines and bounds are as anywhere.
         self.route = Route(
-            handler=self._hand_over, name=f"events({pattern!r})", patterns=(pattern,), order_by=_no_key
+            handler=self._hand_over,
+            name=f"events({', '.join(patterns)})",
+            patterns=patterns,
+            order_by=_no_key,
         )
         self._waiting: deque[_Pulled] = deque()
         self._begun: _Pulled | None = None

@@ -173,7 +173,7 @@ class Router:
         """
         route_of = functools.partial(
             Route,
-            patterns=self._patterns(what),
+            patterns=self.patterns_of(what),
             where=_plain("where", where),
             order_by=_plain("order_by", order_by),
             pool=pool,
@@ -210,7 +210,7 @@ class Router:
             raise ConfigError("max_wait=None: a number of seconds above 0 is needed")
         route_of = functools.partial(
             Route,
-            patterns=self._patterns(what),
+            patterns=self.patterns_of(what),
             where=_plain("where", where),
             pool=pool,
             timeout=_positive("timeout", timeout),
@@ -228,7 +228,7 @@ class Router:
         what, handle = getattr(handler, "event_type", None), getattr(handler, "handle", None)
         if what is None or not callable(handle):
             raise ConfigError(f"{handler!r} is no handler: it needs `event_type` and `async handle(event)`")
-        route_of = functools.partial(Route, patterns=self._patterns(what))
+        route_of = functools.partial(Route, patterns=self.patterns_of(what))
         self._append(self._routes, route_of, handle, type(handler).__qualname__, given=False)
 
     def default(self, handler: H) -> H:
@@ -420,8 +420,12 @@ class Router:
         routes.append(route)
         self._changed()
 
-    def _patterns(self, what: object) -> tuple[str, ...]:
-        """The event types and globs that `what` stands for; known misnomers are followed by the real name."""
+    def patterns_of(self, what: object) -> tuple[str, ...]:
+        """The event types and globs that `what` stands for, as `on` takes it; misnomers and the real name.
+
+        Raises:
+            ConfigError: It is no event type, glob, event model class, or list of these.
+        """
         if isinstance(what, str | type) or not isinstance(what, Iterable):
             what = (what,)
         patterns: list[str] = []

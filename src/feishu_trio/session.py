@@ -7,7 +7,7 @@ import inspect
 import json
 import logging
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +16,7 @@ import trio
 from trio_util import AsyncValue
 
 from .api import Api
-from .config import Ack, PoolConfig, SessionConfig
+from .config import FEISHU_DOMAIN, Ack, PoolConfig, SessionConfig
 from .connection import (
     Backoff,
     DisconnectReason,
@@ -215,7 +215,9 @@ class Session:
         return self._lifecycle.subscribe(_checked_capacity(capacity))
 
     @asynccontextmanager
-    async def events(self, pattern: str = "*", *, capacity: int = 64) -> AsyncGenerator[EventStream, None]:
+    async def events(
+        self, pattern: str | type | Iterable[str | type] = "*", *, capacity: int = 64
+    ) -> AsyncGenerator[EventStream, None]:
         """Pull events instead of having them handled: `async with session.events() as events`.
 
         Iterate over it; asking for the next event answers the last one. An exception in the loop's body
@@ -223,11 +225,11 @@ class Session:
         when the block is left. `event.ack(result)` and `event.nack()` answer at once.
 
         Args:
-            pattern: An event type or a glob.
+            pattern: An event type, a glob, an event model class, or a list of these, as `Router.on` takes them.
             capacity: Events that may wait here; more wait in the socket, or come again.
         """
         _checked_capacity(capacity)
-        stream = EventStream(pattern)
+        stream = EventStream(self._router.patterns_of(pattern))
         # One that is worked on, and those that wait; the pool's own queue is but a doorstep.
         self._dispatcher.attach(stream.route, concurrency=capacity + 1, capacity=1)
         self._streams.add(stream)
@@ -281,7 +283,7 @@ class Session:
         """Close the session, gracefully: read no more, let handlers end within `shutdown_timeout`, write
         their answers, close with 1000. What has not ended by then is cancelled, and answered 500.
 
-        Cancelling this closes at once.
+        Cancelling this closes at once. A handler that awaits this waits for itself, until `shutdown_timeout`.
         """
         if self.state in _ENDING:
             await self.wait_closed()
@@ -399,7 +401,7 @@ async def open_feishu_session(
         app_id: The app's id; `config.app_id` or `FEISHU_APP_ID` if not given.
         app_secret: The app's secret; `config.app_secret` or `FEISHU_APP_SECRET` if not given.
         router: The handlers. Without one, events can be pulled (`Session.events`).
-        config: The settings; `SessionConfig()` if not given.
+        config: The settings; if not given the defaults, with `FEISHU_DOMAIN` for `domain` if that is set.
         inbox: The place of a durable inbox, of which there is none yet.
         settings: Fields of `SessionConfig` by name; they win over `config`.
 
@@ -411,7 +413,7 @@ async def open_feishu_session(
     settings_given = {"app_id": app_id, "app_secret": app_secret}
     settings |= {name: value for name, value in settings_given.items() if value is not None}
     if config is None:
-        config = SessionConfig()
+        config = SessionConfig(domain=os.environ.get("FEISHU_DOMAIN", "").strip() or FEISHU_DOMAIN)
     elif not isinstance(config, SessionConfig):
         raise ConfigError(f"config={config!r}: a SessionConfig is allowed")
     if inbox is not None:
@@ -461,6 +463,8 @@ def _check(config: SessionConfig, router: Router) -> None:
         raise ConfigError("ack=Ack.ON_STORED needs a durable inbox to store events in, and there is none")
     pools = {DEFAULT_POOL, *config.pools}
     for route in router.routes():
+        if route.ack is Ack.ON_STORED:
+            raise ConfigError(f"handler {route.name}: Ack.ON_STORED needs a durable inbox, and there is none")
         if route.pool is not None and route.pool not in pools:
             raise ConfigError(
                 f"handler {route.name}: there is no pool {route.pool!r}; there is {', '.join(sorted(pools))}"
@@ -475,13 +479,21 @@ def _http_client(config: SessionConfig) -> httpx.AsyncClient:
     # To load the certificate authorities takes a while; without them, nobody is trusted.
     plain = config.domain.startswith("http://") and not (config.proxy or "").startswith("https://")
     usual = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else default_ssl_context()
-    return httpx.AsyncClient(
-        headers=request_headers(config),
-        transport=config.http_transport,
-        proxy=config.proxy,
-        verify=config.ssl_context or usual,
-        timeout=config.connect_timeout,
-    )
+    try:
+        return httpx.AsyncClient(
+            headers=request_headers(config),
+            transport=config.http_transport,
+            proxy=config.proxy,
+            verify=config.ssl_context or usual,
+            timeout=config.connect_timeout,
+        )
+    except (ValueError, httpx.InvalidURL):  # whose texts may hold a password
+        where = "proxy" if config.proxy is not None else "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY"
+        raise ConfigError(
+            f"{where}: it cannot be used; a proxy is an http://, https:// or socks5:// URL with a host"
+        ) from None
+    except ImportError:
+        raise ConfigError("a SOCKS proxy takes an extra: pip install 'feishu-trio[socks]'") from None
 
 
 def _checked_capacity(capacity: int) -> int:

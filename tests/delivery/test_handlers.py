@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import threading
@@ -737,3 +738,61 @@ async def test_a_handler_may_open_a_session_of_its_own(autojump_clock: MockClock
                 assert session.is_connected
 
         assert (await (await scene.gateway.push(USER)).answer()).code == 200
+
+
+class Wordless(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+@pytest.mark.parametrize("error", [Wordless(), asyncio.CancelledError(), GeneratorExit()])
+@pytest.mark.parametrize("plain", [False, True])
+async def test_errors_of_an_odd_kind_cost_their_event_alone(error: BaseException, plain: bool) -> None:
+    router = Router()
+
+    async def fail(event: object) -> None:
+        raise error
+
+    def fail_plainly(event: object) -> None:
+        raise error
+
+    router.on(MESSAGE)(fail_plainly if plain else fail)
+    router.on(USER)(lambda event: None)
+    async with open_scene(router) as scene:
+        bad = await scene.gateway.push(MESSAGE, {}, ladder=())
+        assert (await bad.answer()).code == 500
+        good = await scene.gateway.push(USER, {})
+        assert (await good.answer()).code == 200
+
+
+class OddKey:
+    def __hash__(self) -> int:
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("never equal")
+
+
+async def test_keys_that_cannot_be_compared_cost_their_event_alone(autojump_clock: MockClock) -> None:
+    router = Router()
+
+    @router.on(MESSAGE, order_by=lambda event: OddKey())
+    async def slow(event: object) -> None:
+        await trio.sleep(1)
+
+    async with open_scene(router) as scene:
+        pushes = [await scene.gateway.push(MESSAGE, {}, ladder=()) for _ in range(3)]
+        assert [(await push.answer()).code for push in pushes] == [200, 500, 500]
+        assert scene.session.is_connected
+
+
+async def test_a_callback_whose_filter_raises_gets_its_fallback(autojump_clock: MockClock) -> None:
+    router = Router()
+
+    @router.on(CARD, where=lambda event: 1 / 0, fallback={"toast": {"content": "later"}})
+    async def click(event: object) -> None: ...
+
+    async with open_scene(router) as scene:
+        push = await scene.gateway.push(CARD, {})
+        answer = await push.answer()
+        assert (answer.code, answer.data) == (200, {"toast": {"content": "later"}})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -78,6 +79,7 @@ def test_a_post_without_a_title() -> None:
         ("@_user_1 hello", "@Tom hello"),
         ("@_user_12 and @_user_1", "@Ann @_user_1 and @Tom"),
         ("@_user_3", "@_user_3"),
+        ("@_user_1hello@_user_1,@@_user_1", "@Tomhello@Tom,@@Tom"),
         ("@_all look", "@all look"),
         ("no one", "no one"),
         ("", ""),
@@ -85,6 +87,15 @@ def test_a_post_without_a_title() -> None:
 )
 def test_mentions_by_name(text: str, read: str) -> None:
     assert decode_event(message("text", {"text": text}, [TOM, ANN])).text == read
+
+
+def test_thousands_of_mentions_take_no_longer_than_few() -> None:
+    # With one pattern of all keys this takes the better part of a minute.
+    everybody = [{"key": f"@_user_{number}", "name": f"N{number}"} for number in range(20_000)]
+    event = decode_event(message("text", {"text": "@_user_1 @_user_19999 " * 50_000}, everybody))
+    start = time.process_time()
+    assert event.text == "@N1 @N19999 " * 50_000
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize("mention", [{}, {"key": "@_user_1"}, {"name": "Tom"}, {"key": "", "name": "x"}])
@@ -124,6 +135,9 @@ def test_somebody_mentioned_in_a_post_without_a_mention() -> None:
         ),
         ({"schema": "2.0", "body": {"elements": [{"tag": "markdown", "content": "Hello"}]}}, "Hello"),
         ({"title": None, "elements": [[{"tag": "at", "user_id": "ou", "user_name": "Tom"}]]}, "@Tom"),
+        ({"elements": [[{"tag": "at", "user_id": "@_user_1"}, {"tag": "text", "text": " hi"}]]}, "@Tom hi"),
+        ({"elements": [[{"tag": "at", "user_id": "ou_1", "user_name": None}]]}, "@ou_1"),
+        ({"elements": [[{"tag": "at", "user_id": "ou_1", "user_name": ""}]]}, "@ou_1"),
         ({"title": 5, "elements": {"text": ["a", [["b"]], 3, None]}}, "a\nb"),
         ({}, ""),
     ],

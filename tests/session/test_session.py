@@ -637,3 +637,39 @@ async def test_events_over_real_sockets(feishu_gateway: Gateway) -> None:
         assert (await push.answer()).code == 200
     assert len(got) == 51
     assert not feishu_gateway.violations
+
+
+# the environment
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "ALL_PROXY"])
+@pytest.mark.parametrize("url", ["ftp://me:hush@x", "://", "http://me:hush@[::1", "socks4://x"])
+async def test_a_proxy_in_the_environment_that_is_none_is_a_config_error(
+    monkeypatch: pytest.MonkeyPatch, variable: str, url: str
+) -> None:
+    monkeypatch.setenv(variable, url)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(ConfigError, match=variable) as caught:
+        await open_feishu_session("cli_1", "secret", domain="http://127.0.0.1:9").__aenter__()
+    assert "hush" not in repr(caught.value)
+    assert caught.value.__cause__ is None
+
+
+async def test_the_domain_may_come_from_the_environment(
+    feishu_gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEISHU_DOMAIN", feishu_gateway.domain)
+    async with open_feishu_session(feishu_gateway.app_id, feishu_gateway.app_secret) as session:
+        assert session.config.domain == feishu_gateway.domain
+    monkeypatch.setenv("FEISHU_DOMAIN", "https://example.invalid")
+    async with open_feishu_session(
+        feishu_gateway.app_id, feishu_gateway.app_secret, domain=feishu_gateway.domain
+    ) as session:
+        assert session.is_connected
+
+
+async def test_a_secret_that_is_no_text_is_refused_and_not_shown() -> None:
+    with pytest.raises(ConfigError) as caught:
+        await open_feishu_session("cli_1", "hush\udc80").__aenter__()
+    assert "hush" not in repr(caught.value)
+    assert caught.value.__cause__ is None

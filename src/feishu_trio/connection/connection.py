@@ -343,7 +343,8 @@ class Connection:
         rtt: float | None = None
         if self._asked_at is not None:
             rtt = now - self._asked_at
-            wiring.heartbeat.record(rtt, None if self._ponged_at is None else now - self._ponged_at)
+            interval = None if self._ponged_at is None else now - self._ponged_at
+            wiring.heartbeat.record(rtt, interval, self._pace.interval(self.client_config.ping_interval))
             self._asked_at = None
             self._ponged_at = now
         if wiring.lifecycle:

@@ -115,7 +115,9 @@ def _endpoint(url: object, client_config: Any, config: SessionConfig) -> Endpoin
             raise ValueError("it is missing")
         if not url.isascii() or not url.isprintable() or " " in url:
             raise ValueError("it has characters that no URL has")
-        parts = urlsplit(url)
+        # The secrets are in the query, and urlsplit keeps what it is given, for the next to ask.
+        address, _, query = url.partition("#")[0].partition("?")
+        parts = urlsplit(address)
         if parts.scheme not in ("ws", "wss"):
             raise ValueError(f"its scheme is {parts.scheme[:20]!r}, not 'wss'")
         if parts.scheme == "ws" and not config.domain.startswith("http://"):
@@ -129,14 +131,14 @@ def _endpoint(url: object, client_config: Any, config: SessionConfig) -> Endpoin
     except ValueError as error:
         reason = str(error) if "port" not in str(error).lower() else "its port is no port"
         raise ConnectError(f"the endpoint URL that {config.domain} gave cannot be used: {reason}") from None
-    query = parse_qs(parts.query)
+    fields = parse_qs(query)
     return Endpoint(
         host=parts.hostname,
         port=port,
         tls=tls,
-        resource=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-        device_id=shown(query.get("device_id", [""])[0]),
-        service_id=_int32(query.get("service_id", ["0"])[0]),
+        resource=(parts.path or "/") + (f"?{query}" if query else ""),
+        device_id=shown(fields.get("device_id", [""])[0]),
+        service_id=_int32(fields.get("service_id", ["0"])[0]),
         client_config=ClientConfig.parse(client_config),
     )
 

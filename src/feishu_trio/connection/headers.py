@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib.metadata import version
 from typing import Final
 
@@ -15,7 +16,12 @@ _OF_THE_HANDSHAKE: Final = frozenset({"host", "connection", "upgrade", "content-
 
 def user_agent(config: SessionConfig) -> str:
     """The user's own, or this package's name and version."""
-    return config.user_agent or f"feishu-trio/{version('feishu-trio')}"
+    return config.user_agent or _ours()
+
+
+@functools.cache
+def _ours() -> str:
+    return f"feishu-trio/{version('feishu-trio')}"  # it is read from a file
 
 
 def request_headers(config: SessionConfig) -> dict[str, str]:

@@ -21,9 +21,9 @@ _LAG: Final = 0.5
 
 
 class Deadlines:
-    """The runs that are not answered: first those whose deadline is to come, in order of arrival.
+    """The runs that are not answered: those that are overdue, then the others in order of their deadlines.
 
-    All have the same time from their arrival, so that this is the order of their deadlines too.
+    All have the same time from their arrival, so that they mostly come in this order already.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,13 @@ class Deadlines:
 
     def add(self, run: Run) -> None:
         """A run waits for its answer."""
-        self._due[run] = None
+        due = self._due
+        early = bool(due) and run.deadline < next(reversed(due)).deadline
+        due[run] = None
+        if early:  # it was read with one that was held back, and another connection's came meanwhile
+            ordered = sorted(due, key=lambda each: each.deadline)
+            due.clear()
+            due.update(dict.fromkeys(ordered))
         if run.deadline < self._wake_at and self._sooner:
             self._sooner.unpark()
 

@@ -38,6 +38,10 @@ DEFAULT_POOL: Final = "default"
 
 # The longest that a late result waits for the makeshift answer to be written before it.
 _WRITING: Final = 10.0
+# Seconds for what becomes of a late result: it keeps a worker.
+_LATE_HOOK: Final = 30.0
+# Patterns that were pulled once, whose events are given back while nobody pulls them.
+_FORMER: Final = 256
 # Types that came with no handler are told once each; types come off the wire, so not for ever.
 _TOLD: Final = 256
 _SHOWN: Final = 100
@@ -146,7 +150,8 @@ class Dispatcher:
             pool = self._extra.pop(attached)
             pool.close()
             self._closing.append(pool)
-            self._former[attached.patterns] = attached
+            if len(self._former) < _FORMER:
+                self._former[attached.patterns] = attached
 
     @property
     def queue_depth(self) -> int:
@@ -227,15 +232,17 @@ class Dispatcher:
                 if route.where is not None and not route.where(event):
                     continue
                 key = run.chat if route.order_by is None else route.order_by(event)
-                hash(key)
+                pool = self._pool_of(route)
+                # Each handler has its own order: those of one event run side by side.
+                lane = None if key is None else (route.name, key)
+                if route.order_by is not None:
+                    pool.check_key(lane)
             except Exception as error:
                 run.broken.append((route, error))
                 continue
-            pool = self._pool_of(route)
             if pool.is_full:
                 full = pool
-            # Each handler has its own order: those of one event run side by side.
-            run.steps.append(Step(route, pool, None if key is None else (route.name, key)))
+            run.steps.append(Step(route, pool, lane))
         return full
 
     def _routes(self, event_type: str) -> tuple[Route, ...]:
@@ -412,7 +419,8 @@ class Dispatcher:
         try:
             with trio.fail_after(_WRITING):
                 await run.written.wait()
-            await self._late(run.event, result)
+            with trio.fail_after(_LATE_HOOK):
+                await self._late(run.event, result)
         except BaseException as error:
             fault = fault_of(error)
             if fault is None:
@@ -507,7 +515,11 @@ def _shown(event: Event[Any]) -> tuple[str, str]:
 
 
 def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # an error of the user's own, whose words are as broken as his handler
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _line(text: str) -> str:

@@ -34,12 +34,17 @@ async def call(route: Route, argument: Any, threads: trio.CapacityLimiter) -> ob
 def fault_of(error: BaseException) -> Exception | None:
     """The part of an error that concerns whoever raised it alone; None if the error is to go on its way.
 
-    That goes on which ends the program, and cancellation by a scope around us. Trio's nurseries mix the
-    latter with the errors that met it.
+    That goes on which ends the program, and cancellation by a scope around us. Trio's nurseries mix the latter
+    with the errors that met it. Not so a `GeneratorExit`, or asyncio's cancellation, which come out of a
+    handler that runs a loop of its own.
     """
     rest = error.split(trio.Cancelled)[1] if isinstance(error, BaseExceptionGroup) else error
     if isinstance(rest, Exception):
         return rest
+    if isinstance(rest, GeneratorExit) or type(rest).__module__ == "asyncio.exceptions":
+        fault = RuntimeError(f"it raised {type(rest).__name__}")
+        fault.__cause__ = error
+        return fault
     cancelled = rest is None or isinstance(rest, trio.Cancelled)
     if cancelled and trio.current_effective_deadline() > -math.inf:
         return RuntimeError("it raised trio.Cancelled although nobody had cancelled it")

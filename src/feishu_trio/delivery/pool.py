@@ -18,10 +18,10 @@ __all__ = ["PATIENCE", "Pool"]
 
 J = TypeVar("J")
 
-# Seconds for which a full pool may hold its callers back; and of them, what each job that begins gives back.
-# A pool that moves holds them for as long as it takes; one that is stuck, or crawls, soon refuses at once.
+# Seconds for which a full pool may hold its callers back, who have other pools to serve; and how much of that
+# comes back with each second in which it does not. A pool that has caught up has all of it again.
 PATIENCE: Final = 1.0
-_REGAINED: Final = 0.2
+_REGAINED: Final = 0.1
 # So many jobs that never wait may run one after the other before others get the processor.
 _JOBS_PER_TURN: Final = 32
 
@@ -60,6 +60,7 @@ class Pool(Generic[J]):
         self._workers = 0
         self._closed = False
         self._patience = PATIENCE
+        self._spent_at = 0.0  # when some of it was last spent
         self._held = 0  # callers in wait_room
         self._waking = False  # a worker has been woken, or started, and has not looked for a job yet
         self._sleeping = trio.lowlevel.ParkingLot()
@@ -87,6 +88,10 @@ class Pool(Generic[J]):
     def start(self, nursery: trio.Nursery) -> None:
         """Let workers be started in `nursery`; whoever holds it ends them by cancelling it."""
         self._nursery = nursery
+
+    def check_key(self, key: Hashable) -> None:
+        """Raise what a key raises that cannot be looked up."""
+        _ = key in self._lanes
 
     def reserve(self) -> None:
         """Count one event as waiting here, before it is submitted as a part of a batch."""
@@ -120,9 +125,10 @@ class Pool(Generic[J]):
 
         The room is the caller's until its next checkpoint.
         """
-        if not self._patience:
-            return self.has_room
         start = trio.current_time()
+        if not self._held:
+            self._patience = min(PATIENCE, self._patience + _REGAINED * (start - self._spent_at))
+            self._spent_at = start
         self._held += 1
         try:
             with trio.move_on_at(min(until, start + self._patience)):
@@ -130,7 +136,9 @@ class Pool(Generic[J]):
                     await self._room.park()
         finally:
             self._held -= 1
-            self._patience = max(0.0, self._patience - (trio.current_time() - start))
+            now = trio.current_time()
+            self._patience = max(0.0, self._patience - (now - self._spent_at))
+            self._spent_at = now
         return self.has_room
 
     async def wait_idle(self) -> None:
@@ -172,8 +180,6 @@ class Pool(Generic[J]):
                 self._wake()
             self.waiting -= weight
             self.running += 1
-            if self._patience < PATIENCE:
-                self._patience = min(PATIENCE, self._patience + _REGAINED)
             if self._room and self.has_room:
                 self._room.unpark(count=weight)
             try:
@@ -209,8 +215,8 @@ class Pool(Generic[J]):
 
     def _advance(self, key: Hashable) -> None:
         """Queue the next job of this key, or forget the key."""
-        lane = self._lanes[key]
+        lane = self._lanes.get(key)
         if lane:
             self._enqueue(key, *lane.popleft())
         else:
-            del self._lanes[key]
+            self._lanes.pop(key, None)

@@ -150,4 +150,5 @@ class Run:
         return next((json for json in self.succeeded.values() if json is not None), None)
 
     def _fallback(self) -> bytes | None:
-        return next((step.route.fallback for step in self.steps if step.route.fallback is not None), None)
+        routes = (*(step.route for step in self.steps), *(route for route, _ in self.broken))
+        return next((route.fallback for route in routes if route.fallback is not None), None)

@@ -220,9 +220,19 @@ def plain_text(content: Content, names: Mapping[str, str]) -> str | None:
 
 
 def _with_names(text: str, names: Mapping[str, str]) -> str:
-    # Longest first, for @_user_1 begins @_user_12; all at once, for a name may look like a placeholder.
-    keys = sorted((key for key in names if key), key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, keys)), lambda match: "@" + names[match[0]], text) if keys else text
+    longest = max(map(len, names), default=0)
+
+    def named(match: re.Match[str]) -> str:
+        # The longest first, for @_user_1 begins @_user_12, and may have more text right behind it.
+        word: str = match[0]
+        for end in range(min(len(word), longest), 1, -1):
+            name = names.get(word[:end])
+            if name is not None:
+                return f"@{name}{word[end:]}"
+        return word
+
+    # Word by word, all in one pass: a name may look like a placeholder, and there may be thousands of them.
+    return re.sub(r"@[^@\s]+", named, text)
 
 
 def _element_text(element: PostElement, names: Mapping[str, str]) -> str:
@@ -255,8 +265,10 @@ def _card_lines(node: object) -> Iterator[str]:
     match node:
         case str() if node:
             yield node
-        case {"tag": "at", "user_name": str(name)}:
+        case {"tag": "at", "user_name": str(name)} if name:
             yield f"@{name}"
+        case {"tag": "at", "user_id": str(key)} if key:
+            yield f"@{key.removeprefix('@')}"
         case dict():
             for key in _CARD_KEYS:
                 yield from _card_lines(node.get(key))

@@ -35,6 +35,7 @@ class HeartbeatStats:
         """Heartbeats answered."""
         self._recent: deque[Beat] = deque(maxlen=_RECENT)
         self._intervals: deque[float] = deque(maxlen=_RECENT)
+        self._offsets: deque[float] = deque(maxlen=_DEVIATION_OVER)
         self._told = False
 
     def __repr__(self) -> str:
@@ -62,20 +63,26 @@ class HeartbeatStats:
 
     @property
     def jitter(self) -> float | None:
-        """The mean deviation of the last ten intervals from their mean; None before the second heartbeat."""
-        last = list(self._intervals)[-_DEVIATION_OVER:]
+        """The mean deviation of the last ten intervals from their mean, but for what was meant to differ;
+        None before the second heartbeat.
+        """
+        last = self._offsets
         if not last:
             return None
         mean = sum(last) / len(last)
-        return sum(abs(interval - mean) for interval in last) / len(last)
+        return sum(abs(offset - mean) for offset in last) / len(last)
 
-    def record(self, rtt: float | None, interval: float | None) -> None:
-        """Count a heartbeat that was just answered, `interval` after the last one of its connection, if any."""
+    def record(self, rtt: float | None, interval: float | None, meant: float = 0.0) -> None:
+        """Count a heartbeat that was just answered, `interval` after the last one of its connection, if any.
+
+        `meant` is what the interval should have been; it may be left out where that is always the same.
+        """
         self.total += 1
         if interval is not None:
             self._intervals.append(interval)
+            self._offsets.append(interval - meant)
         self._recent.append(Beat(datetime.now(UTC), rtt))
-        uneven = len(self._intervals) >= _DEVIATION_OVER and (self.jitter or 0.0) > _DEVIATION_LIMIT
+        uneven = len(self._offsets) >= _DEVIATION_OVER and (self.jitter or 0.0) > _DEVIATION_LIMIT
         if uneven and not self._told:
             logger.warning(
                 "heartbeats are uneven: over the last %d they deviate by %.1f s from their mean of %.1f s",
