@@ -81,9 +81,11 @@ async def socks_proxy(client: trio.SocketStream, proxy: Proxy, *, credentials: b
     else:
         await client.send_all(b"\x05\x00")
     request = bytes(await client.receive_some(4096))
-    kinds = {1: (4, lambda raw: socket.inet_ntoa(raw)), 3: (request[4] + 1, lambda raw: raw[1:].decode())}
-    size, read = kinds[request[3]]
-    host, port = read(request[4 : 4 + size]), int.from_bytes(request[4 + size : 6 + size], "big")
+    by_name = request[3] == 3
+    size = request[4] + 1 if by_name else 4
+    address = request[4 : 4 + size]
+    host = address[1:].decode() if by_name else socket.inet_ntoa(address)
+    port = int.from_bytes(request[4 + size : 6 + size], "big")
     proxy.asked.append(f"{host}:{port}")
     try:
         server = await trio.open_tcp_stream(host, port)

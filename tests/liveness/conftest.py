@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import time
+
+import attrs
+import pytest
+import trio.testing
+
+
+@attrs.define
+class WallClock:
+    """The time of day, which `sleep` puts ahead, as a machine's sleep does while its monotonic clock stands."""
+
+    monotonic: trio.testing.MockClock
+    ahead: float = 0.0
+
+    def time(self) -> float:
+        return 1.7e9 + self.monotonic.current_time() + self.ahead
+
+    def sleep(self, seconds: float) -> None:
+        self.ahead += seconds
+
+
+@pytest.fixture
+def wall_clock(autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch) -> WallClock:
+    clock = WallClock(autojump_clock)
+    monkeypatch.setattr(time, "time", clock.time)
+    return clock
