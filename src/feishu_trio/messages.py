@@ -211,7 +211,7 @@ class TextMessages:
 
         async def submit_when_there_is_room() -> None:
             for each in calls:
-                if await self._pool.wait_room():
+                if await self._pool.wait_room_while_moving():
                     self._pool.submit(each)
                 else:
                     self._tell_no_room(each)

@@ -61,6 +61,8 @@ class Pool(Generic[J]):
         self._closed = False
         self._patience = PATIENCE
         self._spent_at = 0.0  # when some of it was last spent
+        self._begun = 0
+        self._stuck_at = -1  # how many had begun when it was last found stuck
         self._held = 0  # callers in wait_room
         self._waking = False  # a worker has been woken, or started, and has not looked for a job yet
         self._sleeping = trio.lowlevel.ParkingLot()
@@ -141,6 +143,21 @@ class Pool(Generic[J]):
             self._spent_at = now
         return self.has_room
 
+    async def wait_room_while_moving(self) -> bool:
+        """Wait for room as long as a job begins every `PATIENCE` seconds; False if the pool is stuck.
+
+        For callers who serve no other pool, and who must drop what has no room.
+        """
+        while not self.has_room:
+            if self._begun == self._stuck_at:
+                return False
+            begun = self._begun
+            with trio.move_on_after(PATIENCE):
+                await self._room.park()
+            if self._begun == begun:
+                self._stuck_at = begun
+        return True
+
     async def wait_idle(self) -> None:
         """Wait until nothing runs and nothing waits."""
         while not self.is_idle:
@@ -180,6 +197,7 @@ class Pool(Generic[J]):
                 self._wake()
             self.waiting -= weight
             self.running += 1
+            self._begun += 1
             if self._room and self.has_room:
                 self._room.unpark(count=weight)
             try:
