@@ -128,6 +128,7 @@ class Session:
             Supervisor(wiring, http, Backoff(config.reconnect_delay, config.max_reconnect_delay))
             for _ in range(config.connections)
         ]
+        self._supervised = config.connections  # those that have not been given up
         self._scope = trio.CancelScope()
         self._failure: BaseException | None = None
         self._waiting: set[trio.CancelScope] = set()
@@ -342,14 +343,15 @@ class Session:
     async def _supervise(self, supervisor: Supervisor, delay: float) -> None:
         if delay:
             # The first connection of a session is also what tells whether there can be any.
-            await self.wait_state(SessionState.CONNECTED)
+            await self._entered.wait()
             await trio.sleep(delay)
         try:
             await supervisor.run()
         except (ConnectError, ConnectionLimitError) as error:
-            if not self._relay.live:
+            self._supervised -= 1
+            if not self._supervised or not self._entered.is_set():
                 raise
-            logger.error("the session goes on with %d connections: %s", len(self._relay.live), error)
+            logger.error("the session goes on with %d connections at the most: %s", self._supervised, error)
             if self._lifecycle:
                 self._lifecycle.publish(ErrorOccurred(where="connection", error=error))
 

@@ -67,3 +67,8 @@ def test_delays_are_never_negative_and_never_over_the_bound(
 @pytest.mark.parametrize("tries", [100, 5000])
 def test_a_long_outage_does_not_overflow(tries: int) -> None:
     assert bounds(None, None, tries)[-1] == 120
+
+
+def test_a_longest_delay_below_the_usual_first_one_holds_from_the_first_on() -> None:
+    backoff = Backoff(None, 0.2)
+    assert all(backoff.next(120) <= 0.2 for _ in range(50))

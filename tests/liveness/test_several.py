@@ -9,7 +9,15 @@ import pytest
 import trio
 import trio.testing
 
-from feishu_trio import ConnectError, ErrorOccurred, Event, Router, SessionState
+from feishu_trio import (
+    ConnectError,
+    Disconnected,
+    DisconnectReason,
+    ErrorOccurred,
+    Event,
+    Router,
+    SessionState,
+)
 from feishu_trio.testing import Gateway, open_gateway
 from session.rig import all_up, nothing_left, open_real_session, open_session, seen
 
@@ -142,3 +150,55 @@ async def test_a_hundred_sessions_in_one_program(real: bool) -> None:
     assert handled == {f"bot {number}": [f"of bot {number}"] for number in range(100)}
     assert not gateway.violations
     assert not gateway.connections
+
+
+async def test_one_refused_while_all_are_down_leaves_the_others_to_come_back(
+    feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock
+) -> None:
+    """While the server still counts connections that are dead, one may be one too many."""
+    async with open_session(feishu_gateway, connections=2) as session:
+        await all_up(feishu_gateway, 2)
+        await trio.sleep(100)
+        feishu_gateway.refuse_discovery(1000040350, times=1)
+        await feishu_gateway.drop()
+        await trio.sleep(30)
+        assert session.state is SessionState.CONNECTED
+        assert session.health().reasons == ("1 of 2 connections are up",)
+
+
+async def test_the_last_to_be_given_up_ends_the_session_though_all_are_down(
+    feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def lose_all() -> None:
+        async with open_session(feishu_gateway, connections=3, max_reconnect_attempts=2) as session:
+            await all_up(feishu_gateway, 3)
+            await feishu_gateway.stop_listening()
+            await feishu_gateway.drop()
+            await session.wait_closed()
+
+    with pytest.raises(ConnectError, match="given up"):
+        await lose_all()
+
+
+async def test_an_end_is_noticed_though_text_messages_wait_for_room(
+    feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock
+) -> None:
+    router = Router()
+
+    @router.on_message("work")
+    async def slow(message: object) -> None:
+        await trio.sleep(0.8)
+
+    async with (
+        open_session(feishu_gateway, router=router, concurrency=1, queue_capacity=1) as session,
+        session.lifecycle() as stream,
+    ):
+        for _ in range(300):
+            await feishu_gateway.text({"type": "work"})
+        await trio.sleep(5)
+        await feishu_gateway.drop()
+        lost = trio.current_time()
+        while not isinstance(happened := await anext(stream), Disconnected):
+            pass
+        assert happened.at - lost <= 1
+        assert happened.reason == DisconnectReason.RESET

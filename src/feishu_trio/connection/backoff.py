@@ -24,7 +24,9 @@ class Backoff:
     """
 
     def __init__(self, first: float | None, longest: float | None, rng: random.Random | None = None) -> None:
-        self._first = _FIRST_DELAY if first is None else first
+        if first is None:
+            first = _FIRST_DELAY if longest is None else min(_FIRST_DELAY, longest)
+        self._first = first
         self._longest = longest
         self._uniform = random.uniform if rng is None else rng.uniform
         self._tries = 0  # since a connection last proved itself

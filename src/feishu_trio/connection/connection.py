@@ -292,6 +292,8 @@ class Connection:
                 await self._hold(lambda: self.outbox.wait_at_most(_BACKLOG))
             if self._line.is_clogged:
                 await self._hold(self._line.wait_unclogged)
+        await trio.sleep(_LAST_WORDS)  # the reader of others knows better how it ended, if it gets to it
+        self.end(*(self._line.fault or (DisconnectReason.END_OF_FILE, "")))
 
     async def _read_others(self) -> None:
         """Read what trio-websocket makes of all else: messages in fragments or text, and the end."""
