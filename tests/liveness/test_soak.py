@@ -17,8 +17,9 @@ import pytest
 import trio
 import trio.testing
 
-from feishu_trio import ConnectError, Event, Router, Session
+from feishu_trio import ConnectError, Event, FrameError, Router, Session
 from feishu_trio.testing import Gateway, GatewayConnection, Push, open_gateway
+from feishu_trio.wire import decode_frame
 from session.rig import nothing_left, open_real_session, open_session
 
 RECEIVE: Final = "im.message.receive_v1"
@@ -236,13 +237,18 @@ async def test_a_thousand_random_faults_under_load(autojump_clock: trio.testing.
 
 
 @pytest.mark.usefixtures("quiet")
-@pytest.mark.parametrize("connections", [1, 3])
-async def test_no_byte_is_left_of_a_bad_day(autojump_clock: trio.testing.MockClock, connections: int) -> None:
-    await bad_day(2, 30, connections)  # what is loaded and cached once is not to count below
+@pytest.mark.parametrize(("connections", "faults"), [(1, 1000), (3, 100)])
+async def test_no_byte_is_left_of_a_bad_day(
+    autojump_clock: trio.testing.MockClock, connections: int, faults: int
+) -> None:
+    # What is loaded and cached once is not to count below, be it by the first odd frame.
+    await bad_day(2, 30, connections)
+    with pytest.raises(FrameError):
+        decode_frame(b"odd")
     gc.collect()
     tracemalloc.start()
     try:
-        await bad_day(3, 100, connections)
+        await bad_day(3, faults, connections)
         gc.collect()
         left, peak = tracemalloc.get_traced_memory()
     finally:
