@@ -54,15 +54,11 @@ def first_values(pairs: list[tuple[str, str]]) -> dict[str, str]:
 def test_frames_of_the_usual_shape(arguments: dict[str, Any]) -> None:
     data = encode_frame(**arguments)
     assert_read_as_google_reads(data)
-    assert decode_frame(data) == Frame(
-        **arguments
-        | {
-            "headers": first_values(arguments["headers"]),
-            "payload": arguments["payload"] or b"",
-            "raw": data,
-            "rest": b"",  # takes no part in ==
-        }
-    )
+    frame = decode_frame(data)
+    assert {name: getattr(frame, name) for name in arguments} == arguments | {
+        "headers": first_values(arguments["headers"]),
+        "payload": arguments["payload"] or b"",
+    }
 
 
 @given(odd())
@@ -87,7 +83,6 @@ def test_the_common_way_and_the_general_way_are_one(data: bytes) -> None:
         return
     general = decode_general(data)
     assert frame == general
-    assert (frame.raw, frame.rest) == (general.raw, general.rest)
 
 
 # What betterproto itself reads rightly: known fields of their own wire type, texts that are UTF-8, and unknown

@@ -10,6 +10,7 @@ import trio
 from ..config import SessionConfig
 from ..errors import ConnectError
 from .proxies import open_through_proxy, proxy_for
+from .tcp import TCPStream
 
 __all__ = ["default_ssl_context", "open_stream"]
 
@@ -38,6 +39,8 @@ async def open_stream(host: str, port: int, *, tls: bool, config: SessionConfig)
             stream = await trio.open_tcp_stream(host, port)
     except OSError as error:
         raise ConnectError(f"{host}:{port} could not be reached: {error}") from error
+    if isinstance(stream, trio.SocketStream):
+        stream = TCPStream(stream)
     if not tls:
         return stream
     secured = trio.SSLStream(

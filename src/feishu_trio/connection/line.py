@@ -11,6 +11,7 @@ from typing import Final, Literal
 import trio
 
 from ..wire import MessageSplitter
+from .tcp import TCPStream
 
 __all__ = ["DisconnectReason", "Line"]
 
@@ -61,6 +62,7 @@ class Line(trio.abc.Stream):
         self.said: bytes | None = b""
         """How what was received begins, while somebody may want to know; None from then on."""
         self._stream = stream
+        self._send_now = stream.send_now if isinstance(stream, TCPStream) else None
         self._splitter = MessageSplitter(max_message_size)
         self._is_split = False
         self._early = b""  # what came in one piece with the handshake's response
@@ -110,6 +112,8 @@ class Line(trio.abc.Stream):
             raise trio.BrokenResourceError("an earlier write was cut short")
         self._torn = True
         rest = memoryview(data)
+        if self._send_now is not None:
+            rest = rest[self._send_now(rest) :]  # mostly all of it
         while rest:
             with trio.move_on_after(_STALLED_AFTER) as scope:
                 await self._stream.send_all(rest[:_PIECE])

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from ._frame import Frame
 from ._general import decode_general
 from ._tags import HEADERS, KEY, LENGTH, LOG_ID, METHOD, PAYLOAD, SEQ_ID, SERVICE, VALUE
-from ._varint import read_length, read_varint
+from ._varint import read_length
 
-_MAX_INT32: Final = 2**31 - 1
+# Fields 1 to 4 in their order, each once: varints, of which the last is a byte. What the others say is not read
+# here; an answer repeats them as they are.
+_match_numbers: Final = re.compile(
+    rb"%c[\x80-\xff]{0,9}[\0-\x7f]%c[\x80-\xff]{0,9}[\0-\x7f]%c[\x80-\xff]{0,9}[\0-\x7f]%c[\0-\x7f]"
+    % (SEQ_ID, LOG_ID, SERVICE, METHOD)
+).match
 
 # The keys that events come with, as they stand between a header's length and its value's: one look-up checks
 # three bytes and makes no new string.
@@ -43,35 +49,11 @@ def decode_frame(data: bytes) -> Frame:
 def _decode_common(data: bytes) -> Frame:
     # From left to right, nothing twice; `i` is where the next field starts. A length that points beyond the end
     # is not checked where it stands: it leads to an index that is not there, or past `size` in the end.
-
-    # fields 1 to 4: in order, each once, mostly a byte each
-    if data[0] != SEQ_ID:
+    numbers = _match_numbers(data)
+    if numbers is None:
         raise _UnusualError
-    seq_id = data[1]
-    i = 2
-    if seq_id > 0x7F:
-        seq_id, i = read_varint(data, 1)
-
-    if data[i] != LOG_ID:
-        raise _UnusualError
-    log_id = data[i + 1]
-    i += 2
-    if log_id > 0x7F:
-        log_id, i = read_varint(data, i - 1)
-
-    if data[i] != SERVICE:
-        raise _UnusualError
-    service = data[i + 1]
-    i += 2
-    if service > 0x7F:
-        service, i = read_varint(data, i - 1)
-
-    if data[i] != METHOD:
-        raise _UnusualError
-    method = data[i + 1]
-    i += 2
-    if method > 0x7F or service > _MAX_INT32:
-        raise _UnusualError
+    i = numbers.end()
+    method = data[i - 1]
 
     # the others: all of them are a tag, a length and as many bytes
     headers: dict[str, str] = {}
@@ -79,7 +61,8 @@ def _decode_common(data: bytes) -> Frame:
     rest = data
     size = len(data)
     while i < size:
-        if data[i] == HEADERS:
+        tag = data[i]
+        if tag == HEADERS:
             length = data[i + 1]
             end = i + 2 + length
             middle = i + 5 + data[i + 3]  # where the value's length stands
@@ -92,12 +75,12 @@ def _decode_common(data: bytes) -> Frame:
                 raise _UnusualError
             if key not in headers:
                 headers[key] = value
-        elif data[i] == PAYLOAD and rest is data:
+        elif tag == PAYLOAD and rest is data:
             length, start = read_length(data, i + 1)
             end = start + length
             payload = data[start:end]
             rest = data[:i] + data[end:]
-        elif data[i] in _PASSED_OVER:
+        elif tag in _PASSED_OVER:
             length, start = read_length(data, i + 1)
             end = start + length
         else:
@@ -105,7 +88,7 @@ def _decode_common(data: bytes) -> Frame:
         i = end
     if i > size:
         raise _UnusualError
-    return Frame(seq_id, log_id, service, method, headers, payload, data, rest)
+    return Frame(method, headers, payload, data, rest)
 
 
 def _read_header(data: bytes, at: int) -> tuple[str, str, int]:

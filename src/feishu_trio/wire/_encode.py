@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from binascii import b2a_base64
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -68,9 +69,18 @@ def encode_answer(frame: Frame, payload: bytes, biz_rt: int | None = None) -> by
     headers and all fields unknown to us live on. `biz_rt`, the milliseconds that the business code took, is
     added as a header unless None.
     """
+    return frame.rest + (_short_ending if len(payload) <= len(OK) else _ending)(payload, biz_rt)
+
+
+def _ending(payload: bytes, biz_rt: int | None) -> bytes:
+    """What an answer has that is its own."""
     if biz_rt is None:
-        return frame.rest + _field(PAYLOAD, payload)
-    return frame.rest + _header("biz_rt", str(biz_rt)) + _field(PAYLOAD, payload)
+        return _field(PAYLOAD, payload)
+    return _header("biz_rt", str(biz_rt)) + _field(PAYLOAD, payload)
+
+
+# There are not many: with nothing to return, they differ in `biz_rt` alone.
+_short_ending: Final = functools.lru_cache(maxsize=1024)(_ending)
 
 
 def _header(key: str, value: str) -> bytes:

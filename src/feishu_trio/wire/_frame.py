@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import define, field
+import msgspec
+
+from ._fields import MAX_DEPTH, walk
+from ._tags import LOG_ID, SEQ_ID, SERVICE
+from ._varint import read_varint
 
 CONTROL: Final = 0
 """`Frame.method` of pings and pongs."""
@@ -13,23 +17,44 @@ DATA: Final = 1
 """`Frame.method` of events, callbacks and their answers."""
 
 
-@define
-class Frame:
+class Frame(msgspec.Struct, gc=False):  # it holds nothing that could hold it
     """A frame as received. Made 30,000 times a second, so it is not frozen; treat it as if it were."""
 
-    seq_id: int
-    """`SeqID`, 0 to 2**64 - 1."""
-    log_id: int
-    """`LogID`, 0 to 2**64 - 1."""
-    service: int
-    """An int32: the `service_id` of the connection's URL."""
     method: int
     """An int32: `CONTROL` or `DATA`; others are not known."""
     headers: dict[str, str]
     """In order of arrival; the first value wins where a key is repeated, as in the official clients."""
-    payload: bytes = field(repr=False)
+    payload: bytes
     """Empty if there was none."""
-    raw: bytes = field(repr=False, eq=False)
+    raw: bytes
     """The bytes received."""
-    rest: bytes = field(repr=False, eq=False)
+    rest: bytes
     """The bytes received, less the payload's field: what an answer begins with."""
+
+    def __repr__(self) -> str:
+        return f"<Frame method={self.method} headers={self.headers} payload of {len(self.payload)} bytes>"
+
+    # Nobody needs these to answer a frame, so they are not decoded until somebody asks.
+
+    @property
+    def seq_id(self) -> int:
+        """`SeqID`, 0 to 2**64 - 1."""
+        return self._number(SEQ_ID)
+
+    @property
+    def log_id(self) -> int:
+        """`LogID`, 0 to 2**64 - 1."""
+        return self._number(LOG_ID)
+
+    @property
+    def service(self) -> int:
+        """An int32: the `service_id` of the connection's URL."""
+        unsigned = self._number(SERVICE) & 0xFFFF_FFFF
+        return unsigned - (1 << 32) if unsigned >> 31 else unsigned
+
+    def _number(self, tag: int) -> int:
+        number = 0
+        for found, _, value, _ in walk(self.raw, 0, len(self.raw), MAX_DEPTH):
+            if found == tag:
+                number, _ = read_varint(self.raw, value)  # the last one counts
+        return number

@@ -8,31 +8,12 @@ own, and any wire type for the right one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
-
 from feishu_trio.errors import FrameError
 
+from ._fields import MAX_DEPTH, walk
 from ._frame import Frame
-from ._tags import (
-    END_GROUP,
-    FIXED32,
-    FIXED64,
-    GROUP,
-    HEADERS,
-    KEY,
-    LENGTH,
-    LOG_ID,
-    METHOD,
-    PAYLOAD,
-    SEQ_ID,
-    SERVICE,
-    VALUE,
-    VARINT,
-)
-from ._varint import read_length, read_tag, read_varint, varint
-
-_MAX_DEPTH: Final = 100  # messages and groups inside one another, as in Google's readers
+from ._tags import HEADERS, KEY, LOG_ID, METHOD, PAYLOAD, SEQ_ID, SERVICE, VALUE
+from ._varint import read_varint, varint
 
 
 def decode_general(data: bytes) -> Frame:
@@ -55,7 +36,7 @@ def decode_general(data: bytes) -> Frame:
             missing = "key" if header.key is None else "value"
             raise FrameError(f"no frame: {missing} (required) not found in headers[{index}]")
         headers.setdefault(header.key, header.value)
-    return Frame(seq_id, log_id, service, method, headers, message.payload or b"", data, rest)
+    return Frame(method, headers, message.payload or b"", data, rest)
 
 
 def _strip(data: bytes) -> tuple[bytes, bytes]:
@@ -63,7 +44,7 @@ def _strip(data: bytes) -> tuple[bytes, bytes]:
     known = bytearray()
     rest = bytearray()
     copied = 0  # to `rest`, up to this byte
-    for tag, start, value, end in _fields(data, 0, len(data), _MAX_DEPTH):
+    for tag, start, value, end in walk(data, 0, len(data), MAX_DEPTH):
         if tag in (SEQ_ID, LOG_ID, SERVICE, METHOD):
             number, _ = read_varint(data, value)
             known += varint(tag) + varint(number)
@@ -79,7 +60,7 @@ def _strip(data: bytes) -> tuple[bytes, bytes]:
 
 def _strip_header(data: bytes, at: int, end: int) -> bytes:
     known = bytearray()
-    for tag, _, value, value_end in _fields(data, at, end, _MAX_DEPTH - 1):
+    for tag, _, value, value_end in walk(data, at, end, MAX_DEPTH - 1):
         if tag in (KEY, VALUE):
             # proto2 does not ask strings to be UTF-8, and an event must not be lost for a header.
             text = data[value:value_end].decode(errors="replace")
@@ -89,44 +70,3 @@ def _strip_header(data: bytes, at: int, end: int) -> bytes:
 
 def _field(tag: int, value: bytes) -> bytes:
     return varint(tag) + varint(len(value)) + value
-
-
-def _fields(data: bytes, at: int, end: int, depth: int) -> Iterator[tuple[int, int, int, int]]:
-    """The fields of the message in `data[at:end]`: tag, where it starts, where its value starts, where it ends.
-
-    Groups, which are `depth` deep at most, are passed over. Raises `FrameError` for what is no protobuf.
-    """
-    groups: list[int] = []  # the numbers of those that are open
-    while at < end:
-        start = at
-        try:
-            tag, value = read_tag(data, start)
-            number, wire_type = tag >> 3, tag & 7
-            at = value
-            if wire_type == VARINT:
-                _, at = read_varint(data, value)
-            elif wire_type == FIXED64:
-                at += 8
-            elif wire_type == LENGTH:
-                length, value = read_length(data, value)
-                at = value + length
-            elif wire_type == FIXED32:
-                at += 4
-        except IndexError:
-            at = end + 1
-        if at > end:
-            raise FrameError(f"no frame: the field that starts at byte {start} is cut off at byte {end}")
-        # Google's readers do not mind a field 0 inside of a group.
-        if wire_type > FIXED32 or (number == 0 and not groups):
-            raise FrameError(f"no frame: field {number} of wire type {wire_type} at byte {start}")
-        if wire_type == GROUP:
-            groups.append(number)
-            if len(groups) > depth:
-                raise FrameError(f"no frame: groups are more than {depth} deep at byte {start}")
-        elif wire_type == END_GROUP:
-            if not groups or groups.pop() != number:
-                raise FrameError(f"no frame: byte {start} ends group {number}, which is not open")
-        elif not groups:
-            yield tag, start, value, at
-    if groups:
-        raise FrameError(f"no frame: group {groups[-1]} is still open at byte {end}")

@@ -43,6 +43,12 @@ def read_tag(data: bytes, at: int) -> tuple[int, int]:
 
 def read_length(data: bytes, at: int) -> tuple[int, int]:
     """Like `read_varint`, for a length: at most 2**31 - 1, in at most five bytes."""
+    first = data[at]
+    if first <= 0x7F:
+        return first, at + 1
+    second = data[at + 1]
+    if second <= 0x7F:
+        return first & 0x7F | second << 7, at + 2
     return _read_short(data, at, "length", _MAX_LENGTH)
 
 
