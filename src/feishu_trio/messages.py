@@ -65,7 +65,7 @@ class _TextDelivery:
         self.trace_id = ""
         self.received_at = trio.current_time()
 
-    def answer(self, body: bytes, sent: Callable[[], None] | None = None) -> None:
+    def answer(self, body: bytes, took: float, sent: Callable[[], None] | None = None) -> None:
         """Nothing is sent, for this form has no answers."""
         if sent is not None:
             sent()
@@ -126,16 +126,16 @@ class TextMessages:
         except FrameError as error:
             self._drop(connection, error)
             return None
-        if self._lifecycle:
+        if self._lifecycle.is_followed:
             self._lifecycle.publish(MessageReceived(connection_id=connection.id, message_type=names[0]))
         match names[0]:
             case "ping":
                 self._send(connection, {"type": "pong", "timestamp": int(time.time())})
-                if self._lifecycle:
+                if self._lifecycle.is_followed:
                     self._lifecycle.publish(PingReceived(connection_id=connection.id))
             case "pong":
                 self._count_heartbeat()
-                if self._lifecycle:
+                if self._lifecycle.is_followed:
                     self._lifecycle.publish(PongReceived(connection_id=connection.id, rtt=None))
             case "heartbeat":
                 self._take_heartbeat(connection, message)
@@ -158,7 +158,7 @@ class TextMessages:
 
     def _take_heartbeat(self, connection: Connection, message: dict[str, Any]) -> None:
         self._count_heartbeat()
-        if self._lifecycle:
+        if self._lifecycle.is_followed:
             data = message.get("data")
             data = data if isinstance(data, dict) else {}
             status = data.get("status")
@@ -185,7 +185,7 @@ class TextMessages:
             self._drop(connection, FrameError("an auth message that answers none"))
             return
         logger.info("connection %s: the app access token was accepted", connection.id)
-        if self._lifecycle:
+        if self._lifecycle.is_followed:
             self._lifecycle.publish(Authenticated(connection_id=connection.id))
 
     def _said(self, connection: Connection, message: dict[str, Any]) -> str:
@@ -236,7 +236,7 @@ class TextMessages:
                 this.route.patterns[0],
                 exc_info=fault,
             )
-            if self._lifecycle:
+            if self._lifecycle.is_followed:
                 self._lifecycle.publish(ErrorOccurred(where="message", error=fault))
             await trio.lowlevel.checkpoint_if_cancelled()
 
@@ -265,7 +265,7 @@ class TextMessages:
                 counters.bad_frames,
                 error,
             )
-        if self._lifecycle:
+        if self._lifecycle.is_followed:
             self._lifecycle.publish(ErrorOccurred(where="message", error=error))
 
 

@@ -78,9 +78,14 @@ class Route:
     middleware: tuple[Middleware, ...] = ()
     is_default: bool = False
     is_async: bool = attrs.field(init=False)
+    is_direct: bool = attrs.field(init=False)
+    """Whether awaiting the handler with the event is all there is to running it."""
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "is_async", _is_async(self.handler))
+        is_async = _is_async(self.handler)
+        is_direct = is_async and self.timeout is None and not self.middleware and self.batch is None
+        object.__setattr__(self, "is_async", is_async)
+        object.__setattr__(self, "is_direct", is_direct)
 
     def matches(self, event_type: str) -> bool:
         """Whether one of the patterns takes this type; letters' case counts."""

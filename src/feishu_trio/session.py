@@ -352,7 +352,7 @@ class Session:
             if not self._supervised or not self._entered.is_set():
                 raise
             logger.error("the session goes on with %d connections at the most: %s", self._supervised, error)
-            if self._lifecycle:
+            if self._lifecycle.is_followed:
                 self._lifecycle.publish(ErrorOccurred(where="connection", error=error))
 
     def _finish(self, state: SessionState) -> None:

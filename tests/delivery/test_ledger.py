@@ -24,12 +24,12 @@ def test_what_runs_is_found_by_each_of_its_keys() -> None:
 def test_what_has_ended_is_found_for_the_window_and_then_forgotten() -> None:
     ledger: Ledger[str] = Ledger(HOUR)
     ledger.begin(("a",), "run")
-    ended = Ended(10, OK)
-    ledger.end(("a",), ended)
+    ended = Ended(("a",), 10, OK)
+    ledger.end(ended)
     assert ledger.find(("a",), 10 + HOUR - 1) is ended
     assert ledger.find(("a",), 10 + HOUR) is None
     ledger.begin(("b",), "run")
-    ledger.end(("b",), Ended(10 + HOUR, OK))
+    ledger.end(Ended(("b",), 10 + HOUR, OK))
     assert len(ledger) == 1, "the old one is gone, not only hidden"
 
 
@@ -39,21 +39,21 @@ def test_note_08_the_default_window_outlasts_the_ladder() -> None:
 
     ledger: Ledger[str] = Ledger(SessionConfig().dedupe_window)
     ledger.begin(("a",), "run")
-    ledger.end(("a",), Ended(0, OK))
+    ledger.end(Ended(("a",), 0, OK))
     each_try_times_out = 3.0 * (len(LADDER) + 1)
     assert ledger.find(("a",), sum(LADDER) + each_try_times_out) is not None
 
 
 def test_a_failure_is_found_only_if_no_key_knows_better() -> None:
     ledger: Ledger[str] = Ledger(HOUR)
-    failed = Ended(0, None, {"good": None})
+    failed = Ended(("a", "m"), 0, None, {"good": None})
     ledger.begin(("a", "m"), "first")
-    ledger.end(("a", "m"), failed)
+    ledger.end(failed)
     assert ledger.find(("a", "m"), 1) is failed
     ledger.begin(("b", "m"), "second")
     assert ledger.find(("a", "m"), 1) == "second"
-    done = Ended(2, OK)
-    ledger.end(("b", "m"), done)
+    done = Ended(("b", "m"), 2, OK)
+    ledger.end(done)
     assert ledger.find(("a", "m"), 3) is done
 
 
@@ -61,7 +61,7 @@ def test_a_window_of_zero_remembers_nothing() -> None:
     ledger: Ledger[str] = Ledger(0)
     ledger.begin(("a",), "run")
     assert ledger.find(("a",), 0) is None
-    ledger.end(("a",), Ended(0, OK))
+    ledger.end(Ended(("a",), 0, OK))
     assert ledger.find(("a",), 0) is None
     assert (len(ledger), ledger.bytes) == (0, 0)
 
@@ -78,7 +78,7 @@ def test_beyond_its_bounds_the_oldest_go_and_that_is_told_once(caplog: pytest.Lo
     with caplog.at_level(logging.WARNING):
         for number in range(25):
             ledger.begin((str(number),), "run")
-            ledger.end((str(number),), Ended(number, OK))
+            ledger.end(Ended((str(number),), number, OK))
     assert len(ledger) == 10
     assert ledger.find(("14",), 25) is None
     assert ledger.find(("15",), 25) is not None
@@ -92,7 +92,7 @@ def test_a_large_result_counts_by_its_size() -> None:
     ledger: Ledger[str] = Ledger(HOUR, max_bytes=10_000)
     for number in range(9):
         ledger.begin((str(number),), "run")
-        ledger.end((str(number),), Ended(number, None, {"handler": b"x" * 3000}))
+        ledger.end(Ended((str(number),), number, None, {"handler": b"x" * 3000}))
     assert len(ledger) == 3
     assert ledger.bytes <= 10_000
 
@@ -113,11 +113,11 @@ def test_bytes_and_entries_stay_true(story: list[tuple[tuple[str, ...], bytes | 
         if ledger.find(keys, now) is None:
             ledger.begin(keys, "run")
             if runs:
-                ledger.end(keys, Ended(now, answer, {"h": b"{}"} if answer is None else {}))
+                ledger.end(Ended(keys, now, answer, {"h": b"{}"} if answer is None else {}))
             else:
                 ledger.forget(keys)
         assert ledger.bytes <= 1400
         assert len(ledger) <= 4
     ledger.begin(("z",), "run")
-    ledger.end(("z",), Ended(now + 61, b""))
+    ledger.end(Ended(("z",), now + 61, b""))
     assert (len(ledger), ledger.bytes) == (1, 301), "all else has expired"

@@ -11,7 +11,7 @@ from wsproto.connection import Connection
 from wsproto.events import BytesMessage, Message, TextMessage
 from wsproto.frame_protocol import FrameProtocol
 
-from feishu_trio.wire import MessageSplitter, encode_message
+from feishu_trio.wire import MessageSplitter, encode_messages
 
 MAX_SIZE = 70_000
 
@@ -113,7 +113,7 @@ def test_whatever_comes_in_is_accounted_for(noise: bytes, cuts: list[int]) -> No
 
 def test_a_masked_frame_is_left_to_the_full_implementation_for_good() -> None:
     splitter = MessageSplitter(MAX_SIZE)
-    masked = encode_message(b"a client's frame")
+    masked = encode_messages([b"a client's frame"])
     assert splitter.feed(b"\x82\x01a" + masked) == ([b"a"], masked)
     assert splitter.feed(b"\x82\x01b") == ([], b"\x82\x01b")
 
@@ -130,7 +130,7 @@ def test_a_long_frame_announced_and_not_sent_costs_nothing() -> None:
 )
 def test_a_server_reads_what_encode_message_writes(payload: bytes | str) -> None:
     server = Connection(ConnectionType.SERVER)
-    server.receive_data(encode_message(payload))
+    server.receive_data(encode_messages([payload]))
     events = list(server.events())
     joined = [event.data for event in events if isinstance(event, Message)]
     assert type(payload)().join(joined) == payload
@@ -138,4 +138,7 @@ def test_a_server_reads_what_encode_message_writes(payload: bytes | str) -> None
 
 
 def test_every_frame_has_a_key_of_its_own() -> None:
-    assert len({encode_message(b"the same")[2:6] for _ in range(100)}) > 90
+    size = len(encode_messages([b"the same"]))
+    together = encode_messages([b"the same"] * 100)
+    assert len({together[at + 2 : at + 6] for at in range(0, len(together), size)}) > 90
+    assert len({encode_messages([b"the same"])[2:6] for _ in range(100)}) > 90

@@ -26,7 +26,7 @@ from ..wire import (
     Frame,
     decode_frame,
     encode_answer,
-    encode_message,
+    encode_messages,
     encode_ping,
 )
 from .client_config import ClientConfig
@@ -108,9 +108,8 @@ class Arrival:
         self.message_id = headers.get("message_id", "")
         self.trace_id = headers.get("trace_id", "")
 
-    def answer(self, body: bytes, sent: Callable[[], None] | None = None) -> None:
+    def answer(self, body: bytes, took: float, sent: Callable[[], None] | None = None) -> None:
         """Answer with this payload, by this connection or, if it is gone, another."""
-        took = trio.current_time() - self.received_at
         self._connection.post(Outgoing(encode_answer(self._frame, body, int(took * 1000)), sent))
 
 
@@ -237,7 +236,7 @@ class Connection:
         wiring.on_up(self)  # what it sends goes first
         self.since = trio.current_time()
         wiring.relay.joined(self)
-        if wiring.lifecycle:
+        if wiring.lifecycle.is_followed:
             wiring.lifecycle.publish(
                 Connected(connection_id=self.id, service_id=self.endpoint.service_id, attempt=self._attempt)
             )
@@ -256,7 +255,7 @@ class Connection:
             assert self.ended is not None
             lived = trio.current_time() - self.since
             logger.info("connection %s ended after %.1f s: %s", self.id, lived, self.ended)
-            if wiring.lifecycle:
+            if wiring.lifecycle.is_followed:
                 wiring.lifecycle.publish(
                     Disconnected(
                         connection_id=self.id,
@@ -349,7 +348,7 @@ class Connection:
             wiring.heartbeat.record(rtt, interval, self._pace.interval(self.client_config.ping_interval))
             self._asked_at = None
             self._ponged_at = now
-        if wiring.lifecycle:
+        if wiring.lifecycle.is_followed:
             wiring.lifecycle.publish(PongReceived(connection_id=self.id, rtt=rtt))
         if frame.payload and frame.payload != self._told:
             self._told = frame.payload  # the same again needs no second warning
@@ -362,7 +361,7 @@ class Connection:
             logger.warning(
                 "connection %s: bad frame dropped (the %d. so far): %s", self.id, counters.bad_frames, error
             )
-        if self._wiring.lifecycle:
+        if self._wiring.lifecycle.is_followed:
             self._wiring.lifecycle.publish(ErrorOccurred(where="frame", error=error))
 
     def _closed(self, closed: ConnectionClosed) -> None:
@@ -420,7 +419,7 @@ class Connection:
             self._asked_at = self._pinged_at
         self._inbound = 0
         self.outbox.put(Outgoing(encode_ping(self.endpoint.service_id), portable=False))
-        if self._wiring.lifecycle:
+        if self._wiring.lifecycle.is_followed:
             self._wiring.lifecycle.publish(PingSent(connection_id=self.id, probe=probe))
 
     async def _hears_within(self, patience: float) -> bool:
@@ -451,7 +450,7 @@ class Connection:
             if websocket.closed is not None:
                 await trio.sleep_forever()  # the reader will find out how, and end the connection
             try:
-                await line.send_all(b"".join([encode_message(item.data) for item in batch]))
+                await line.send_all(encode_messages([item.data for item in batch]))
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 await trio.sleep(_LAST_WORDS)  # the reader may know better
                 self.end(*(line.fault or (DisconnectReason.RESET, "")))

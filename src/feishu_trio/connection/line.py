@@ -98,7 +98,11 @@ class Line(trio.abc.Stream):
             while self._pending:
                 data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
                 self._pending.clear()
-                await self._send(data)
+                if self._torn:
+                    raise trio.BrokenResourceError("an earlier write was cut short")
+                sent = 0 if self._send_now is None else self._send_now(data)
+                if sent < len(data):
+                    await self._send(memoryview(data)[sent:])
         except trio.BrokenResourceError as error:
             self._note_broken(error)
             raise
@@ -107,13 +111,8 @@ class Line(trio.abc.Stream):
             if self._written:
                 self._written.unpark_all()
 
-    async def _send(self, data: bytes | bytearray | memoryview) -> None:
-        if self._torn:
-            raise trio.BrokenResourceError("an earlier write was cut short")
+    async def _send(self, rest: memoryview) -> None:
         self._torn = True
-        rest = memoryview(data)
-        if self._send_now is not None:
-            rest = rest[self._send_now(rest) :]  # mostly all of it
         while rest:
             with trio.move_on_after(_STALLED_AFTER) as scope:
                 await self._stream.send_all(rest[:_PIECE])

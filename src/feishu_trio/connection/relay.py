@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+import msgspec
 import trio
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ logger = logging.getLogger("feishu_trio.connection")
 _HOMELESS: Final = 10_000
 
 
-class Outgoing(NamedTuple):
+class Outgoing(msgspec.Struct, eq=False):
     """One message to write; `sent` is called once it has been."""
 
     data: bytes | str
@@ -36,6 +37,7 @@ class Outbox:
         self._items: deque[Outgoing] = deque()
         self._taken: list[Outgoing] = []
         self._filled = trio.lowlevel.ParkingLot()
+        self._is_awaited = False  # whether the ack-writer sleeps in it
         self._room = trio.lowlevel.ParkingLot()
 
     def __len__(self) -> int:
@@ -45,14 +47,17 @@ class Outbox:
     def put(self, item: Outgoing) -> None:
         """Add a message; never waits, for what is answered was let in before."""
         self._items.append(item)
-        if self._filled:
+        if self._is_awaited:
+            self._is_awaited = False
             self._filled.unpark()
 
     async def take(self, most: int) -> list[Outgoing]:
         """Wait until there is something to write, and take up to `most` messages. `written` must follow."""
-        while not self._items:
+        items = self._items
+        while not items:
+            self._is_awaited = True
             await self._filled.park()
-        self._taken = [self._items.popleft() for _ in range(min(most, len(self._items)))]
+        self._taken = [items.popleft() for _ in range(min(most, len(items)))]
         return self._taken
 
     def written(self) -> None:

@@ -169,7 +169,7 @@ class Supervisor:
             ) from error
         delay = self._backoff.next(self._client_config.reconnect_interval)
         logger.warning("%s; the next try is in %.1f s", error, delay)
-        if self._wiring.lifecycle:
+        if self._wiring.lifecycle.is_followed:
             self._wiring.lifecycle.publish(
                 ReconnectScheduled(attempt=tries + 1, delay=delay, reason=str(error))
             )

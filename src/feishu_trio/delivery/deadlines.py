@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -27,7 +26,8 @@ class Deadlines:
     """
 
     def __init__(self) -> None:
-        self._due: OrderedDict[Run, None] = OrderedDict()
+        self._due: dict[Run, None] = {}
+        self._last = -math.inf  # the latest deadline there has been
         self._overdue: dict[Run, None] = {}
         self._wake_at = math.inf
         self._sooner = trio.lowlevel.ParkingLot()
@@ -39,9 +39,10 @@ class Deadlines:
     def add(self, run: Run) -> None:
         """A run waits for its answer."""
         due = self._due
-        early = bool(due) and run.deadline < next(reversed(due)).deadline
         due[run] = None
-        if early:  # it was read with one that was held back, and another connection's came meanwhile
+        if run.deadline >= self._last:
+            self._last = run.deadline
+        else:  # it was read with one that was held back, and another connection's came meanwhile
             ordered = sorted(due, key=lambda each: each.deadline)
             due.clear()
             due.update(dict.fromkeys(ordered))

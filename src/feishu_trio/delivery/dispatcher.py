@@ -28,7 +28,7 @@ from .handlers import call, fault_of
 from .identity import identify
 from .ledger import Ended, Ledger
 from .pool import PATIENCE, Pool
-from .run import Delivery, Job, Run, Step
+from .run import CALLBACKS, Delivery, Job, Run, Step
 
 __all__ = ["DEFAULT_POOL", "Dispatcher", "Returned"]
 
@@ -105,6 +105,7 @@ class Dispatcher:
         self._batches: dict[tuple[Route, Pool[Job]], Batch] = {}
         self._told: set[str] = set()
         self._nursery: trio.Nursery | None = None
+        self._now: Callable[[], float] = trio.current_time
 
     # The life of the dispatcher
 
@@ -116,6 +117,7 @@ class Dispatcher:
         """
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            self._now = trio.lowlevel.current_clock().current_time  # what it calls, without the way there
             for pool in self.pools.values():
                 pool.start(nursery)
             task_status.started()
@@ -130,8 +132,9 @@ class Dispatcher:
 
     def abandon(self) -> None:
         """Refuse what is still running or waiting, so that the platform delivers it again."""
+        now = self._now()
         for run in list(self._unanswered):
-            self._answer(run, run.refusal())
+            self._answer(run, run.refusal(), now)
 
     def attach(self, route: Route, *, concurrency: int, capacity: int) -> None:
         """Add a route of this session alone, with a pool of its own. `detach` takes it out again.
@@ -183,7 +186,7 @@ class Dispatcher:
         if known is not None:
             self.counters.duplicates += 1
             event.redelivered = True
-        if self.lifecycle:
+        if self.lifecycle.is_followed:
             self.lifecycle.publish(
                 EventReceived(event_id=event.id, event_type=event.type, redelivered=event.redelivered)
             )
@@ -193,10 +196,18 @@ class Dispatcher:
                 self._join(known, delivery)
                 return None
             if known.answer is not None:
-                self._reply(event, delivery, known.answer)
+                self._reply(event, delivery, known.answer, self._now())
                 return None
             succeeded = known.succeeded
-        run = Run(event, keys, chat, delivery, event.received_at + self._ack_deadline, succeeded)
+        run = Run(
+            event,
+            keys,
+            chat,
+            event.received_at + self._ack_deadline,
+            [delivery],
+            dict(succeeded) if succeeded else {},
+            event.type in CALLBACKS,
+        )
         self.ledger.begin(keys, run)
         self._unanswered.add(run)
         full = self._plan(run)
@@ -208,9 +219,9 @@ class Dispatcher:
     def _refuse_payload(self, delivery: Delivery, error: EventDecodeError) -> None:
         self.counters.bad_frames += 1
         logger.warning("a payload that is no event was refused (trace %s): %s", delivery.trace_id, error)
-        if self.lifecycle:
+        if self.lifecycle.is_followed:
             self.lifecycle.publish(ErrorOccurred(where="payload", error=error))
-        delivery.answer(FAILED)
+        delivery.answer(FAILED, self._now() - delivery.received_at)
 
     def _join(self, run: Run, delivery: Delivery) -> None:
         """Have a delivery answered like the one that the event runs for."""
@@ -218,13 +229,14 @@ class Dispatcher:
         if run.said is None:
             run.join(delivery)
         else:
-            self._reply(run.event, delivery, run.said)
+            self._reply(run.event, delivery, run.said, self._now())
 
     def _plan(self, run: Run) -> Pool[Job] | None:
         """Find out what is to run, where, and behind which key; returns a pool that is full, if one is."""
         event, full = run.event, None
-        run.steps.clear()
-        run.broken.clear()
+        steps: list[Step] = []
+        broken: list[tuple[Route, Exception]] = []
+        run.steps, run.broken = steps, broken
         for route in self._routes(event.type):
             if route.name in run.succeeded:
                 continue
@@ -238,11 +250,11 @@ class Dispatcher:
                 if route.order_by is not None:
                     pool.check_key(lane)
             except Exception as error:
-                run.broken.append((route, error))
+                broken.append((route, error))
                 continue
             if pool.is_full:
                 full = pool
-            run.steps.append(Step(route, pool, lane))
+            steps.append(Step(route, pool, lane))
         return full
 
     def _routes(self, event_type: str) -> tuple[Route, ...]:
@@ -278,10 +290,10 @@ class Dispatcher:
         self.counters.refused += 1
         logger.info("event %s (%s) is refused: pool %s is full", *_shown(run.event), full.name)
         if run.succeeded:
-            self.ledger.end(run.keys, Ended(trio.current_time(), None, run.succeeded))
+            self.ledger.end(Ended(run.keys, self._now(), None, run.succeeded))
         else:
             self.ledger.forget(run.keys)
-        self._answer(run, run.refusal())
+        self._answer(run, run.refusal(), self._now())
 
     def _begin(self, run: Run) -> None:
         for route, error in run.broken:
@@ -289,36 +301,40 @@ class Dispatcher:
             self._tell_failure(route, (run,), error)
         steps = run.steps
         run.jobs = len(steps)
-        for route, _, _ in steps:
+        for step in steps:
+            route = step.route
             if run.is_callback or (route.ack or self._ack) is not Ack.ON_RECEIPT:
                 run.pending.append(route)
             else:
                 run.succeeded[route.name] = None  # whatever becomes of it, it shall not run again
         if not run.pending:
-            self._settle(run, trio.current_time())
+            self._settle(run, self._now())
         if steps:
             self.in_flight += 1
         else:
             self._count(run)
-        for route, pool, key in steps:
-            if route.batch is None:
-                pool.submit(Job(route, (run,)), key)
+        for step in steps:
+            if step.route.batch is None:
+                step.pool.submit(Job(step.route, (run,)), step.key)
             else:
-                self._batch(route, pool).add(run)
+                self._batch(step.route, step.pool).add(run)
 
     # Work
 
     async def _work(self, job: Job, threads: trio.CapacityLimiter) -> None:
         """Run one job to its end; only cancellation, and what is no `Exception`, leaves here."""
-        route, runs = job
-        counters = self.counters
-        started = trio.current_time()
-        counters.queue_wait.append(started - runs[0].event.received_at)
+        route, runs = job.route, job.runs
+        event = runs[0].event
+        started = self._now()
+        self.counters.queue_wait.append(started - event.received_at)
         json = failure = None
         try:
-            result = await call(
-                route, runs[0].event if route.batch is None else [run.event for run in runs], threads
-            )
+            if route.is_direct:
+                result = await route.handler(event)  # type: ignore[misc]  # a direct one is awaitable
+            else:
+                result = await call(
+                    route, event if route.batch is None else [run.event for run in runs], threads
+                )
             if result is not None:
                 json = self._encode(result, job)
         except BaseException as error:
@@ -326,8 +342,8 @@ class Dispatcher:
             if failure is None:
                 raise
             self._tell_failure(route, runs, failure)
-        ended = trio.current_time()
-        counters.handler_time.append(ended - started)
+        ended = self._now()
+        self.counters.handler_time.append(ended - started)
         for run in runs:
             self._job_done(run, route, json, failure is not None, ended)
         if failure is not None:
@@ -373,9 +389,11 @@ class Dispatcher:
     def _settle(self, run: Run, now: float) -> None:
         """Answer, and remember how: the handlers that the answer waits for are done."""
         if run.said is None:
-            self._answer(run, run.outcome())
-        ended = Ended(now, None, run.succeeded) if run.failed else Ended(now, run.said)
-        self.ledger.end(run.keys, ended)
+            self._answer(run, run.outcome(), now)
+        if run.failed:
+            self.ledger.end(Ended(run.keys, now, None, run.succeeded))
+        else:
+            self.ledger.end(Ended(run.keys, now, run.said))
 
     def _count(self, run: Run) -> None:
         if run.faulty:
@@ -385,22 +403,27 @@ class Dispatcher:
 
     # Answers
 
-    def _answer(self, run: Run, body: bytes, written: Callable[[], None] | None = None) -> None:
+    def _answer(self, run: Run, body: bytes, now: float, written: Callable[[], None] | None = None) -> None:
         """Answer every delivery that waits for this run, and have later ones answered likewise."""
         run.said = body
         self._unanswered.discard(run)
         for delivery in run.deliveries:
-            self._reply(run.event, delivery, body, written)
+            self._reply(run.event, delivery, body, now, written)
         run.deliveries.clear()
 
     def _reply(
-        self, event: Event[Any], delivery: Delivery, body: bytes, written: Callable[[], None] | None = None
+        self,
+        event: Event[Any],
+        delivery: Delivery,
+        body: bytes,
+        now: float,
+        written: Callable[[], None] | None = None,
     ) -> None:
-        latency = trio.current_time() - delivery.received_at
+        latency = now - delivery.received_at
         self.counters.answered += 1
         self.counters.latency.append(latency)
-        delivery.answer(body, written)
-        if self.lifecycle:
+        delivery.answer(body, latency, written)
+        if self.lifecycle.is_followed:
             self.lifecycle.publish(
                 EventAnswered(
                     event_id=event.id, event_type=event.type, ok=body is not FAILED, latency=latency
@@ -411,7 +434,7 @@ class Dispatcher:
         self._tell_late(run)
         if run.is_callback:
             run.written = trio.Event()
-            self._answer(run, run.makeshift(), run.written.set)
+            self._answer(run, run.makeshift(), self._now(), run.written.set)
 
     async def _bring_late(self, run: Run, route: Route, result: object) -> None:
         """Hand on what came too late for the answer, but not before that has been written."""
@@ -432,7 +455,7 @@ class Dispatcher:
                 _words(fault),
                 exc_info=fault,
             )
-            if self.lifecycle:
+            if self.lifecycle.is_followed:
                 self.lifecycle.publish(ErrorOccurred(where="late result", error=fault))
 
     # Telling
@@ -445,7 +468,7 @@ class Dispatcher:
         logger.warning(
             "event %s (%s) is not answered after %.1f s: %s",
             *_shown(run.event),
-            trio.current_time() - run.event.received_at,
+            self._now() - run.event.received_at,
             f"still at work: {', '.join(route.name for route in run.pending)}"
             if run.pending
             else "its pool is full",
@@ -465,7 +488,7 @@ class Dispatcher:
             _words(error),
             exc_info=error,
         )
-        if self.lifecycle:
+        if self.lifecycle.is_followed:
             for run in runs:
                 self.lifecycle.publish(
                     HandlerFailed(

@@ -7,10 +7,12 @@ what has ended is kept for the window, within bounds of number and bytes, the ol
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, TypeVar
+
+import msgspec
 
 __all__ = ["Ended", "Ledger"]
 
@@ -22,16 +24,27 @@ R = TypeVar("R")
 _KEY_BYTES: Final = 300
 
 
-class Ended(NamedTuple):
+class Ended(msgspec.Struct, gc=False, eq=False):
     """What is remembered of an event that has run.
 
     `answer` is the answer's payload if all handlers succeeded. Otherwise it is None, and `succeeded` has
     the handlers that need not run again, with the JSON of what they returned.
     """
 
+    keys: tuple[str, ...]
     at: float
     answer: bytes | None
     succeeded: Mapping[str, bytes | None] = MappingProxyType({})
+
+    def cost(self) -> int:
+        """Bytes that it takes up, roughly."""
+        content = len(self.answer or b"")
+        if self.succeeded:
+            content += sum(len(name) + len(json or b"") for name, json in self.succeeded.items())
+        cost = 0
+        for key in self.keys:
+            cost += _KEY_BYTES + len(key) + content
+        return cost
 
 
 class Ledger(Generic[R]):
@@ -39,8 +52,8 @@ class Ledger(Generic[R]):
 
     Args:
         window: Seconds for which an ended event is remembered; 0 remembers none, not even running ones.
-        max_entries: Keys of ended events remembered at the most.
-        max_bytes: Memory for them at the most, roughly.
+        max_entries: Keys remembered at the most; those of running events are, whatever their number.
+        max_bytes: Memory for ended events at the most, roughly.
     """
 
     def __init__(self, window: float, *, max_entries: int = 200_000, max_bytes: int = 64 << 20) -> None:
@@ -49,76 +62,68 @@ class Ledger(Generic[R]):
         self.max_bytes = max_bytes
         self.bytes = 0
         """What ended events take up, roughly."""
-        self._running: dict[str, R] = {}
-        self._ended: OrderedDict[str, Ended] = OrderedDict()
+        self._known: dict[str, R | Ended] = {}
+        self._ended: deque[Ended] = deque()  # the oldest first; some may have been replaced by a later run
         self._told = False
 
     def __len__(self) -> int:
         """The number of keys remembered, of running and of ended events."""
-        return len(self._running) + len(self._ended)
+        return len(self._known)
 
     def find(self, keys: tuple[str, ...], now: float) -> R | Ended | None:
         """What is known of the event that has one of these keys; a failure only if no key knows better."""
         failed = None
         for key in keys:
-            running = self._running.get(key)
-            if running is not None:
-                return running
-            ended = self._ended.get(key)
-            if ended is not None and now - ended.at < self.window:
-                if ended.answer is not None:
-                    return ended
-                failed = ended
+            known = self._known.get(key)
+            if known is None:
+                continue
+            if not isinstance(known, Ended):
+                return known
+            if now - known.at < self.window:
+                if known.answer is not None:
+                    return known
+                failed = known
         return failed
 
     def begin(self, keys: tuple[str, ...], run: R) -> None:
         """The event runs; what was known of an earlier run, which failed, is replaced."""
         if self.window > 0:
             for key in keys:
-                self._drop(key)
-                self._running[key] = run
+                self._known[key] = run
 
-    def end(self, keys: tuple[str, ...], ended: Ended) -> None:
+    def end(self, ended: Ended) -> None:
         """The event no longer runs, and this came of it."""
-        if self.window > 0:
-            for key in keys:
-                del self._running[key]
-                self._ended[key] = ended
-                self.bytes += _cost(key, ended)
+        if self.window > 0 and ended.keys:
+            for key in ended.keys:
+                self._known[key] = ended
+            self._ended.append(ended)
+            self.bytes += ended.cost()
             self._evict(ended.at)
 
     def forget(self, keys: tuple[str, ...]) -> None:
         """The event does not run after all."""
         for key in keys:
-            self._running.pop(key, None)
+            self._known.pop(key, None)
 
     def _evict(self, now: float) -> None:
         while self._ended:
-            key, oldest = next(iter(self._ended.items()))
+            oldest = self._ended[0]
             age = now - oldest.at
             if age < self.window:
-                if len(self._ended) <= self.max_entries and self.bytes <= self.max_bytes:
+                if len(self._known) <= self.max_entries and self.bytes <= self.max_bytes:
                     return
                 if not self._told:
                     self._told = True
                     logger.warning(
                         "the ledger is full (%d keys, %d bytes): events are remembered for %.0f s only, "
                         "not for the %.0f s of dedupe_window",
-                        len(self._ended),
+                        len(self._known),
                         self.bytes,
                         age,
                         self.window,
                     )
-            self._drop(key)
-
-    def _drop(self, key: str) -> None:
-        ended = self._ended.pop(key, None)
-        if ended is not None:
-            self.bytes -= _cost(key, ended)
-
-
-def _cost(key: str, ended: Ended) -> int:
-    cost = _KEY_BYTES + len(key) + len(ended.answer or b"")
-    for name, json in ended.succeeded.items():
-        cost += len(name) + len(json or b"")
-    return cost
+            del self._ended[0]
+            self.bytes -= oldest.cost()
+            for key in oldest.keys:
+                if self._known.get(key) is oldest:
+                    del self._known[key]

@@ -184,14 +184,22 @@ class Pool(Generic[J]):
             self._nursery.start_soon(self._work, name=f"feishu_trio pool {self.name}")
 
     async def _work(self) -> None:
+        """Take one job after the other, once there is one and this worker's turn has come.
+
+        Workers do not wait in the channel itself: it would hand a job to one that starts it later than another
+        starts the next, and jobs are to begin in the order they came.
+        """
         self._waking = False
         turn = 0
         while True:
-            try:
-                key, job, weight = await self._next_job()
-            except trio.EndOfChannel:
-                self._workers -= 1
-                return
+            while not self._queued:
+                self._patience = PATIENCE
+                if self._closed:
+                    self._workers -= 1
+                    return
+                await self._sleeping.park()
+                self._waking = False
+            key, job, weight = self._jobs.receive_nowait()
             self._queued -= 1
             if self._queued and not self._waking:
                 self._wake()
@@ -206,30 +214,11 @@ class Pool(Generic[J]):
                 self.running -= 1
                 if key is not None:
                     self._advance(key)
-                if self._idle and self.is_idle:
+                if not self.running and not self.waiting and self._idle:
                     self._idle.unpark_all()
             turn += 1
             if turn % _JOBS_PER_TURN == 0:
                 await trio.lowlevel.checkpoint()
-
-    async def _next_job(self) -> tuple[Hashable, J, int]:
-        """The next job, once there is one and this worker's turn has come.
-
-        Workers do not wait in the channel itself: it would hand a job to one that starts it later than another
-        starts the next, and jobs are to begin in the order they came.
-
-        Raises:
-            trio.EndOfChannel: The pool is closed, and there is nothing left to do.
-        """
-        while True:
-            try:
-                return self._jobs.receive_nowait()
-            except trio.WouldBlock:
-                self._patience = PATIENCE
-                if self._closed:
-                    raise trio.EndOfChannel from None
-                await self._sleeping.park()
-                self._waking = False
 
     def _advance(self, key: Hashable) -> None:
         """Queue the next job of this key, or forget the key."""

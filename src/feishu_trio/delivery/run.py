@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import msgspec
 import trio
 
 from ..events import Event
@@ -35,18 +36,21 @@ class Delivery(Protocol):
     trace_id: str
     received_at: float
 
-    def answer(self, body: bytes, sent: Callable[[], None] | None = None) -> None:
-        """Answer with this payload, on this connection or another; `sent` is called once it is written."""
+    def answer(self, body: bytes, took: float, sent: Callable[[], None] | None = None) -> None:
+        """Answer with this payload, `took` seconds after it arrived, on this connection or another.
+
+        `sent` is called once the answer is written.
+        """
 
 
-class Job(NamedTuple):
+class Job(msgspec.Struct, eq=False):
     """One run of one handler: for an event, or for each of a batch."""
 
     route: Route
     runs: tuple[Run, ...]
 
 
-class Step(NamedTuple):
+class Step(msgspec.Struct, eq=False):
     """One handler that an event is to run, in which pool, and behind which key."""
 
     route: Route
@@ -54,67 +58,39 @@ class Step(NamedTuple):
     key: Hashable
 
 
-class Run:
+class Run(msgspec.Struct, eq=False):
     """An event on its way through its handlers.
 
     It is settled when the handlers that the answer waits for (`pending`) are done; those that run on
     receipt may go on. Compared by identity.
     """
 
-    __slots__ = (
-        "broken",
-        "chat",
-        "deadline",
-        "deliveries",
-        "event",
-        "failed",
-        "faulty",
-        "is_callback",
-        "is_late",
-        "jobs",
-        "keys",
-        "pending",
-        "said",
-        "steps",
-        "succeeded",
-        "written",
-    )
-
-    def __init__(
-        self,
-        event: Event[Any],
-        keys: tuple[str, ...],
-        chat: str | None,
-        delivery: Delivery,
-        deadline: float,
-        succeeded: Mapping[str, bytes | None] | None,
-    ) -> None:
-        self.event = event
-        self.keys = keys
-        self.chat = chat
-        self.deliveries = [delivery]
-        """Those that wait for the answer."""
-        self.deadline = deadline
-        self.is_callback = event.type in CALLBACKS
-        self.succeeded: dict[str, bytes | None] = dict(succeeded) if succeeded else {}
-        """Handlers that shall not run again, of an earlier delivery too, with their results' JSON."""
-        self.steps: list[Step] = []
-        self.broken: list[tuple[Route, Exception]] = []
-        """Handlers whose filter or key function raised."""
-        self.pending: list[Route] = []
-        """Handlers that the answer waits for."""
-        self.jobs = 0
-        """Handlers that have not ended, those that run on receipt among them."""
-        self.failed = False
-        """Whether a handler that the answer waits for failed."""
-        self.faulty = False
-        """Whether any handler failed."""
-        self.is_late = False
-        """Whether it was told that the answer is late."""
-        self.said: bytes | None = None
-        """What deliveries have been answered with, and later ones will be."""
-        self.written: trio.Event | None = None
-        """There once a callback had to be answered without its handlers; set when that answer is written."""
+    event: Event[Any]
+    keys: tuple[str, ...]
+    chat: str | None
+    deadline: float
+    deliveries: list[Delivery]
+    """Those that wait for the answer."""
+    succeeded: dict[str, bytes | None]
+    """Handlers that shall not run again, of an earlier delivery too, with their results' JSON."""
+    is_callback: bool
+    steps: Sequence[Step] = ()
+    broken: Sequence[tuple[Route, Exception]] = ()
+    """Handlers whose filter or key function raised."""
+    pending: list[Route] = []
+    """Handlers that the answer waits for."""
+    jobs: int = 0
+    """Handlers that have not ended, those that run on receipt among them."""
+    failed: bool = False
+    """Whether a handler that the answer waits for failed."""
+    faulty: bool = False
+    """Whether any handler failed."""
+    is_late: bool = False
+    """Whether it was told that the answer is late."""
+    said: bytes | None = None
+    """What deliveries have been answered with, and later ones will be."""
+    written: trio.Event | None = None
+    """There once a callback had to be answered without its handlers; set when that answer is written."""
 
     def join(self, delivery: Delivery) -> None:
         """Have one more delivery wait for the answer."""
@@ -143,11 +119,15 @@ class Run:
 
     def _result(self) -> bytes | None:
         """The first result there is, in order of registration."""
+        results = self.succeeded
         for step in self.steps:
-            json = self.succeeded.get(step.route.name)
+            json = results.get(step.route.name)
             if json is not None:
                 return json
-        return next((json for json in self.succeeded.values() if json is not None), None)
+        for json in results.values():
+            if json is not None:
+                return json
+        return None
 
     def _fallback(self) -> bytes | None:
         routes = (*(step.route for step in self.steps), *(route for route, _ in self.broken))

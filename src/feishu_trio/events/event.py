@@ -32,84 +32,39 @@ _BodyType = tuple[type[Any], Callable[[msgspec.Raw], Any]]  # a body's class, an
 _body_types: dict[str, _BodyType] = {}  # of the event types in the catalogue alone, so that it stays small
 
 
-class Event(Generic[T_co]):
+class Event(msgspec.Struct, Generic[T_co], eq=False):
     """One event or callback, as it was delivered: `T_co` is the type of its `data`.
 
     Made by `decode_event`; the attributes are facts of the envelope, and reading them costs nothing.
     """
 
-    __slots__ = (
-        "_created",
-        "_data",
-        "_raw",
-        "app_id",
-        "body",
-        "id",
-        "message_id",
-        "payload",
-        "received_at",
-        "redelivered",
-        "schema",
-        "settle",
-        "tenant_key",
-        "trace_id",
-        "type",
-    )
-
-    id: str
-    """`event_id` (2.0) or `uuid` (1.0), the same for every delivery of the event; "" if it came without."""
-    type: str
-    """The event type, such as `im.message.receive_v1`."""
-    schema: Literal["1.0", "2.0"]
-    """Which of the two envelopes it came in."""
-    app_id: str | None
-    """The app the event is for."""
-    tenant_key: str | None
-    """The tenant it happened in."""
     payload: bytes
     """The whole payload, as it came."""
     body: msgspec.Raw
     """The bytes of the body (`event`), not decoded: for a look that costs less than `data`."""
+    schema: Literal["1.0", "2.0"]
+    """Which of the two envelopes it came in."""
+    id: str
+    """`event_id` (2.0) or `uuid` (1.0), the same for every delivery of the event; "" if it came without."""
+    type: str
+    """The event type, such as `im.message.receive_v1`."""
+    _created: str | None
+    app_id: str | None
+    """The app the event is for."""
+    tenant_key: str | None
+    """The tenant it happened in."""
     message_id: str
     """The frame's `message_id`, one for each delivery; a chat message's id is `data.message.message_id`."""
     trace_id: str
     """The frame's `trace_id`: what Feishu's support asks for."""
     received_at: float
     """When it arrived, in seconds of trio's clock."""
-    redelivered: bool
+    redelivered: bool = False
     """Whether the platform had sent this event before."""
-    settle: Callable[[bool, Any], None] | None
+    settle: Callable[[bool, Any], None] | None = None
     """What `ack` and `nack` call, with success and result; set by whoever leaves the answer to the user."""
-
-    def __init__(
-        self,
-        payload: bytes,
-        body: msgspec.Raw,
-        schema: Literal["1.0", "2.0"],
-        event_id: str,
-        event_type: str,
-        created: str | None,
-        app_id: str | None,
-        tenant_key: str | None,
-        message_id: str,
-        trace_id: str,
-        received_at: float,
-    ) -> None:
-        self.payload = payload
-        self.body = body
-        self.schema = schema
-        self.id = event_id
-        self.type = event_type
-        self.app_id = app_id
-        self.tenant_key = tenant_key
-        self.message_id = message_id
-        self.trace_id = trace_id
-        self.received_at = received_at
-        self.redelivered = False
-        self.settle = None
-        self._created = created
-        self._data = _UNREAD
-        self._raw = _UNREAD
+    _data: Any = _UNREAD
+    _raw: Any = _UNREAD
 
     def __repr__(self) -> str:
         # The payload carries people's data, and the envelope a token: neither belongs in a log.

@@ -184,14 +184,13 @@ class LifecycleStream(AsyncIterator[LifecycleEvent]):
 
 
 class Lifecycle:
-    """Hands lifecycle events to whoever subscribes. Falsy while nobody does, so that none need be made."""
+    """Hands lifecycle events to whoever subscribes."""
 
     def __init__(self) -> None:
+        self.is_followed = False
+        """Whether anybody does: if not, no events need be made."""
         self._streams: list[LifecycleStream] = []
         self._ended = False
-
-    def __bool__(self) -> bool:
-        return bool(self._streams)
 
     def publish(self, event: LifecycleEvent) -> None:
         """Give an event to every subscriber, none of whom can hold the caller up."""
@@ -211,8 +210,10 @@ class Lifecycle:
         if self._ended:
             stream.end()
         self._streams.append(stream)
+        self.is_followed = True
         try:
             yield stream
         finally:
             self._streams.remove(stream)
+            self.is_followed = bool(self._streams)
             stream.end()

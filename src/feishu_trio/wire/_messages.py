@@ -7,9 +7,10 @@ implementation: the splitter says which bytes are for that. Source: RFC 6455, se
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["MessageSplitter", "encode_message"]
+__all__ = ["MessageSplitter", "encode_messages"]
 
 _FIN_BINARY: Final = 0x82
 _FIN_TEXT: Final = 0x81
@@ -89,8 +90,14 @@ class MessageSplitter:
         self._need = end - at
 
 
-def encode_message(payload: bytes | str) -> bytes:
-    """A client's message as one masked frame: binary, or text for a `str`."""
+def encode_messages(payloads: Sequence[bytes | str]) -> bytes:
+    """A client's messages, each as one masked frame: binary, or text for a `str`."""
+    # Keys must not be predictable (RFC 6455, section 10.3), so they come from the system: all with one call.
+    keys = os.urandom(4 * len(payloads))
+    return b"".join([_encode(payload, keys[4 * i : 4 * i + 4]) for i, payload in enumerate(payloads)])
+
+
+def _encode(payload: bytes | str, key: bytes) -> bytes:
     if isinstance(payload, str):
         first, payload = _FIN_TEXT, payload.encode()
     else:
@@ -99,11 +106,10 @@ def encode_message(payload: bytes | str) -> bytes:
     if length < _SHORT:
         header = bytes((first, _MASKED | length))
     elif length < 1 << 16:
-        header = bytes((first, _MASKED | _SHORT)) + length.to_bytes(2, "big")
+        header = bytes((first, _MASKED | _SHORT, length >> 8, length & 0xFF))
     else:
         header = bytes((first, _MASKED | _LONG)) + length.to_bytes(8, "big")
-    # The key must not be predictable (RFC 6455, section 10.3). One long integer is the fastest way to XOR.
-    key = os.urandom(4)
+    # One long integer is the fastest way to XOR.
     mask = int.from_bytes((key * (length // 4 + 1))[:length], "little")
     masked = (int.from_bytes(payload, "little") ^ mask).to_bytes(length, "little")
     return b"%b%b%b" % (header, key, masked)
