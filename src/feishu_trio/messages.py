@@ -54,6 +54,8 @@ class _Call:
 
     route: Route
     message: dict[str, Any] = attrs.field(repr=False)
+    key: None = None
+    weight: int = 1
 
 
 class _TextDelivery:

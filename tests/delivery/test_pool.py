@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from hypothesis import given, settings
@@ -13,19 +14,26 @@ from trio.testing import MockClock
 
 from feishu_trio.delivery import Pool
 
-Work = Callable[[], Coroutine[Any, Any, None]]
+Play = Callable[[], Coroutine[Any, Any, None]]
+
+
+@attrs.frozen
+class Work:
+    play: Play
+    key: Hashable = None
+    weight: int = 1
 
 
 def make_pool(nursery: trio.Nursery, *, concurrency: int = 2, capacity: int = 10) -> Pool[Work]:
     async def run(job: Work, threads: trio.CapacityLimiter) -> None:
-        await job()
+        await job.play()
 
     pool = Pool("test", run, concurrency=concurrency, capacity=capacity)
     pool.start(nursery)
     return pool
 
 
-def sleep_for(seconds: float) -> Work:
+def sleep_for(seconds: float) -> Play:
     return partial(trio.sleep, seconds)
 
 
@@ -33,7 +41,7 @@ async def test_no_more_than_so_many_at_a_time(autojump_clock: MockClock) -> None
     async with trio.open_nursery() as nursery:
         pool = make_pool(nursery, concurrency=3)
         for _ in range(10):
-            pool.submit(sleep_for(1))
+            pool.submit(Work(sleep_for(1)))
         await trio.sleep(0.5)
         assert (pool.running, pool.waiting, pool.is_full) == (3, 7, False)
         await pool.wait_idle()
@@ -45,7 +53,7 @@ async def test_workers_are_as_many_as_there_is_work_for(autojump_clock: MockCloc
     async with trio.open_nursery() as nursery:
         pool = make_pool(nursery, concurrency=64)
         for _ in range(100):
-            pool.submit(trio.lowlevel.checkpoint)
+            pool.submit(Work(trio.lowlevel.checkpoint))
             await pool.wait_idle()
         assert len(nursery.child_tasks) <= 2
         pool.close()
@@ -63,9 +71,9 @@ async def test_a_closed_pool_ends_what_it_has_and_its_workers(autojump_clock: Mo
             done.append(trio.current_time())
 
         for _ in range(5):
-            pool.submit(job)
+            pool.submit(Work(job))
         pool.close()
-        pool.submit(job)  # what was on its way when the pool was closed is not lost
+        pool.submit(Work(job))  # what was on its way when the pool was closed is not lost
     assert done == [1, 1, 2, 2, 3, 3]
 
 
@@ -84,7 +92,7 @@ async def test_jobs_that_never_wait_leave_others_the_processor(autojump_clock: M
     async with trio.open_nursery() as nursery:
         pool = make_pool(nursery, concurrency=1, capacity=1000)
         for _ in range(1000):
-            pool.submit(quick)
+            pool.submit(Work(quick))
         nursery.start_soon(other)
         await pool.wait_idle()
         nursery.cancel_scope.cancel()
@@ -98,7 +106,7 @@ async def test_a_full_pool_waits_a_second_and_then_refuses_at_once(autojump_cloc
     async with trio.open_nursery() as nursery:
         pool = make_pool(nursery, concurrency=1, capacity=2)
         for _ in range(3):
-            pool.submit(trio.sleep_forever)
+            pool.submit(Work(trio.sleep_forever))
             await trio.lowlevel.checkpoint()
         assert pool.is_full
         for _ in range(1000):
@@ -110,9 +118,9 @@ async def test_a_full_pool_waits_a_second_and_then_refuses_at_once(autojump_cloc
 async def test_room_that_comes_in_time_is_taken(autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
         pool = make_pool(nursery, concurrency=1, capacity=1)
-        pool.submit(sleep_for(0.7))
+        pool.submit(Work(sleep_for(0.7)))
         await trio.lowlevel.checkpoint()
-        pool.submit(sleep_for(0.7))
+        pool.submit(Work(sleep_for(0.7)))
         assert await pool.wait_room()
         assert trio.current_time() == 0.7
         nursery.cancel_scope.cancel()
@@ -134,7 +142,7 @@ async def test_a_pool_that_cannot_keep_up_holds_its_callers_a_second_and_then_a_
                 if not room:
                     await trio.sleep(0.01)
                     continue
-            pool.submit(sleep_for(seconds))
+            pool.submit(Work(sleep_for(seconds)))
             await trio.sleep(0.01)
         nursery.cancel_scope.cancel()
     assert 1 <= held < 1 + 1000 / 10
@@ -144,9 +152,9 @@ async def test_a_pool_that_was_idle_has_all_its_patience_again(autojump_clock: M
     async with trio.open_nursery() as nursery:
         pool = make_pool(nursery, concurrency=1, capacity=1)
         for _ in range(3):
-            pool.submit(sleep_for(10))
+            pool.submit(Work(sleep_for(10)))
             await trio.lowlevel.checkpoint()
-            pool.submit(sleep_for(1))
+            pool.submit(Work(sleep_for(1)))
             began = trio.current_time()
             assert not await pool.wait_room()
             assert trio.current_time() == began + 1
@@ -161,13 +169,13 @@ async def test_who_waits_for_room_is_not_overtaken(autojump_clock: MockClock) ->
     async def wait(name: str) -> None:
         assert await pool.wait_room()
         order.append(name)
-        pool.submit(sleep_for(0.1))
+        pool.submit(Work(sleep_for(0.1)))
 
     async with trio.open_nursery() as nursery:
         pool = make_pool(nursery, concurrency=1, capacity=1)
-        pool.submit(sleep_for(0.1))
+        pool.submit(Work(sleep_for(0.1)))
         await trio.lowlevel.checkpoint()
-        pool.submit(sleep_for(0.1))
+        pool.submit(Work(sleep_for(0.1)))
         async with trio.open_nursery() as waiting:
             for name in "abcd":
                 waiting.start_soon(wait, name)
@@ -188,9 +196,9 @@ async def test_room_belongs_to_who_waited_for_it_even_before_they_wake(autojump_
 
     async with trio.open_nursery() as nursery:
         pool = make_pool(nursery, concurrency=1, capacity=1)
-        pool.submit(sleep_for(0.5))
+        pool.submit(Work(sleep_for(0.5)))
         await trio.lowlevel.checkpoint()
-        pool.submit(newcomer)
+        pool.submit(Work(newcomer))
         assert await pool.wait_room()
         assert (seen, pool.is_full) == ([(True, True)], False)
         nursery.cancel_scope.cancel()
@@ -199,9 +207,9 @@ async def test_room_belongs_to_who_waited_for_it_even_before_they_wake(autojump_
 async def test_who_stops_waiting_leaves_no_trace(autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
         pool = make_pool(nursery, concurrency=1, capacity=1)
-        pool.submit(sleep_for(0.5))
+        pool.submit(Work(sleep_for(0.5)))
         await trio.lowlevel.checkpoint()
-        pool.submit(sleep_for(0))
+        pool.submit(Work(sleep_for(0)))
         with trio.move_on_after(0.1) as scope:
             await pool.wait_room()
         assert scope.cancelled_caught
@@ -245,7 +253,7 @@ def test_note_16_one_key_in_order_and_others_side_by_side(
                         await trio.sleep(takes)
                     running[key] -= 1
 
-                pool.submit(job, key)
+                pool.submit(Work(job, key))
                 if then:
                     await trio.sleep(then)
             await pool.wait_idle()
@@ -264,13 +272,13 @@ async def test_note_16_a_busy_key_holds_no_worker(autojump_clock: MockClock) -> 
     async with trio.open_nursery() as nursery:
         pool = make_pool(nursery, concurrency=2, capacity=1000)
         for _ in range(100):
-            pool.submit(sleep_for(1), "slow chat")
+            pool.submit(Work(sleep_for(1), "slow chat"))
         done = trio.Event()
 
         async def job() -> None:
             done.set()
 
-        pool.submit(job, "other chat")
+        pool.submit(Work(job, "other chat"))
         await done.wait()
         assert trio.current_time() == 0
         nursery.cancel_scope.cancel()
@@ -282,7 +290,7 @@ async def test_a_hundred_thousand_keys_leave_nothing_behind(autojump_clock: Mock
         for key in range(100_000):
             if pool.is_full:
                 await pool.wait_room()
-            pool.submit(trio.lowlevel.checkpoint, key)
+            pool.submit(Work(trio.lowlevel.checkpoint, key))
         await pool.wait_idle()
         assert pool._lanes == {}
         assert len(nursery.child_tasks) <= 8

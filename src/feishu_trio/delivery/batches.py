@@ -39,7 +39,10 @@ class Batch:
         """Send the batch off as it is. Whoever made it is told first, and adds no more."""
         self._on_flush()
         self._timer.cancel()
-        self.pool.submit(Job(self._route, tuple(self._runs)), weight=len(self._runs), reserved=True)
+        first, *others = self._runs
+        self.pool.submit(
+            Job(self._route, self.pool, None, first, tuple(others), len(self._runs)), reserved=True
+        )
 
     async def _flush_after(self, seconds: float) -> None:
         with self._timer:

@@ -28,7 +28,7 @@ from .handlers import call, fault_of
 from .identity import identify
 from .ledger import Ended, Ledger
 from .pool import PATIENCE, Pool
-from .run import CALLBACKS, Delivery, Job, Run, Step
+from .run import CALLBACKS, Delivery, Job, Run
 
 __all__ = ["DEFAULT_POOL", "Dispatcher", "Returned"]
 
@@ -210,10 +210,11 @@ class Dispatcher:
         )
         self.ledger.begin(keys, run)
         self._unanswered.add(run)
-        full = self._plan(run)
-        if full is not None:
-            return partial(self._hold, run, full)
-        self._begin(run)
+        jobs = self._plan(run)
+        for job in jobs:
+            if job.pool.is_full:
+                return partial(self._hold, run, jobs, job.pool)
+        self._begin(run, jobs)
         return None
 
     def _refuse_payload(self, delivery: Delivery, error: EventDecodeError) -> None:
@@ -231,13 +232,13 @@ class Dispatcher:
         else:
             self._reply(run.event, delivery, run.said, self._now())
 
-    def _plan(self, run: Run) -> Pool[Job] | None:
-        """Find out what is to run, where, and behind which key; returns a pool that is full, if one is."""
-        event, full = run.event, None
-        steps: list[Step] = []
-        broken: list[tuple[Route, Exception]] = []
-        run.steps, run.broken = steps, broken
-        for route in self._routes(event.type):
+    def _plan(self, run: Run) -> list[Job]:
+        """Find out what is to run, where, and behind which key."""
+        event = run.event
+        jobs: list[Job] = []
+        run.broken = ()
+        routes = self._routes(event.type)
+        for route in routes:
             if route.name in run.succeeded:
                 continue
             try:
@@ -250,12 +251,11 @@ class Dispatcher:
                 if route.order_by is not None:
                     pool.check_key(lane)
             except Exception as error:
-                broken.append((route, error))
+                run.broken = (*run.broken, (route, error))
                 continue
-            if pool.is_full:
-                full = pool
-            steps.append(Step(route, pool, lane))
-        return full
+            jobs.append(Job(route, pool, lane, run))
+        run.routes = routes if len(jobs) == len(routes) else [job.route for job in jobs]
+        return jobs
 
     def _routes(self, event_type: str) -> tuple[Route, ...]:
         routes = self.router.resolve(event_type)
@@ -269,7 +269,7 @@ class Dispatcher:
             self._tell_unhandled(event_type)
         return routes
 
-    async def _hold(self, run: Run, full: Pool[Job] | None) -> None:
+    async def _hold(self, run: Run, jobs: list[Job], full: Pool[Job] | None) -> None:
         """Wait until there is room, and begin; or refuse the event, so that it comes again."""
         try:
             while full is not None:
@@ -278,11 +278,11 @@ class Dispatcher:
                     batch.flush()
                 if not await full.wait_room(run.event.received_at + PATIENCE):
                     break
-                self._plan(run)  # handlers may have come and gone
-                full = next((step.pool for step in run.steps if not step.pool.has_room), None)
+                jobs = self._plan(run)  # handlers may have come and gone
+                full = next((job.pool for job in jobs if not job.pool.has_room), None)
         finally:
             if full is None:
-                self._begin(run)
+                self._begin(run, jobs)
             else:
                 self._refuse(run, full)
 
@@ -295,76 +295,79 @@ class Dispatcher:
             self.ledger.forget(run.keys)
         self._answer(run, run.refusal(), self._now())
 
-    def _begin(self, run: Run) -> None:
+    def _begin(self, run: Run, jobs: list[Job]) -> None:
         for route, error in run.broken:
-            run.failed = run.faulty = True
+            run.faulty = True
+            run.failed += (route.name,)
             self._tell_failure(route, (run,), error)
-        steps = run.steps
-        run.jobs = len(steps)
-        for step in steps:
-            route = step.route
-            if run.is_callback or (route.ack or self._ack) is not Ack.ON_RECEIPT:
-                run.pending.append(route)
+        run.jobs = len(jobs)
+        for job in jobs:
+            if self._is_awaited(run, job.route):
+                run.awaited += 1
             else:
-                run.succeeded[route.name] = None  # whatever becomes of it, it shall not run again
-        if not run.pending:
+                run.succeeded[job.route.name] = None  # whatever becomes of it, it shall not run again
+        if not run.awaited:
             self._settle(run, self._now())
-        if steps:
+        if jobs:
             self.in_flight += 1
         else:
             self._count(run)
-        for step in steps:
-            if step.route.batch is None:
-                step.pool.submit(Job(step.route, (run,)), step.key)
+        for job in jobs:
+            if job.route.batch is None:
+                job.pool.submit(job)
             else:
-                self._batch(step.route, step.pool).add(run)
+                self._batch(job.route, job.pool).add(run)
+
+    def _is_awaited(self, run: Run, route: Route) -> bool:
+        """Whether the answer waits for this handler."""
+        return run.is_callback or (route.ack or self._ack) is not Ack.ON_RECEIPT
 
     # Work
 
     async def _work(self, job: Job, threads: trio.CapacityLimiter) -> None:
         """Run one job to its end; only cancellation, and what is no `Exception`, leaves here."""
-        route, runs = job.route, job.runs
-        event = runs[0].event
+        route, run = job.route, job.run
         started = self._now()
-        self.counters.queue_wait.append(started - event.received_at)
+        self.counters.queue_wait.append(started - run.event.received_at)
         json = failure = None
         try:
             if route.is_direct:
-                result = await route.handler(event)  # type: ignore[misc]  # a direct one is awaitable
+                result = await route.handler(run.event)  # type: ignore[misc]  # a direct one is awaitable
+            elif route.batch is None:
+                result = await call(route, run.event, threads)
             else:
-                result = await call(
-                    route, event if route.batch is None else [run.event for run in runs], threads
-                )
+                result = await call(route, [run.event, *(other.event for other in job.company)], threads)
             if result is not None:
                 json = self._encode(result, job)
         except BaseException as error:
             failure = fault_of(error)
             if failure is None:
                 raise
-            self._tell_failure(route, runs, failure)
+            self._tell_failure(route, (run, *job.company), failure)
         ended = self._now()
         self.counters.handler_time.append(ended - started)
-        for run in runs:
-            self._job_done(run, route, json, failure is not None, ended)
+        self._job_done(run, route, json, failure is not None, ended)
+        for other in job.company:
+            self._job_done(other, route, json, failure is not None, ended)
         if failure is not None:
             await trio.lowlevel.checkpoint_if_cancelled()
         elif json is not None:
-            for run in runs:
-                if run.written is not None:
-                    await self._bring_late(run, route, result)
+            for each in (run, *job.company):
+                if each.written is not None:
+                    await self._bring_late(each, route, result)
 
     def _job_done(self, run: Run, route: Route, json: bytes | None, failed: bool, now: float) -> None:
         if failed:
             run.faulty = True
-        if route in run.pending:
+        if self._is_awaited(run, route):
             if now >= run.deadline:
                 self._tell_late(run)
-            run.pending.remove(route)
+            run.awaited -= 1
             if failed:
-                run.failed = True
+                run.failed += (route.name,)
             else:
                 run.succeeded[route.name] = json
-            if not run.pending:
+            if not run.awaited:
                 self._settle(run, now)
         run.jobs -= 1
         if not run.jobs:
@@ -376,12 +379,12 @@ class Dispatcher:
         try:
             return encode_result(result)
         except (TypeError, ValueError) as error:
-            if any(run.is_callback for run in job.runs):
+            if any(run.is_callback for run in (job.run, *job.company)):
                 raise
             logger.warning(
                 "what handler %s returned for event %s (%s) is not sent: %s",
                 job.route.name,
-                *_shown(job.runs[0].event),
+                *_shown(job.run.event),
                 error,
             )
             return None
@@ -469,9 +472,7 @@ class Dispatcher:
             "event %s (%s) is not answered after %.1f s: %s",
             *_shown(run.event),
             self._now() - run.event.received_at,
-            f"still at work: {', '.join(route.name for route in run.pending)}"
-            if run.pending
-            else "its pool is full",
+            f"still at work: {', '.join(run.still_at_work())}" if run.awaited else "its pool is full",
         )
 
     def _tell_failure(self, route: Route, runs: tuple[Run, ...], error: Exception) -> None:

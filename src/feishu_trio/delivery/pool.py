@@ -10,13 +10,26 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import trio
 
 __all__ = ["PATIENCE", "Pool"]
 
-J = TypeVar("J")
+
+class Queueable(Protocol):
+    """What a pool wants of a job."""
+
+    @property
+    def key(self) -> Hashable:
+        """It waits until those of its key that came before are done; None is no key."""
+
+    @property
+    def weight(self) -> int:
+        """The number of events it stands for."""
+
+
+J = TypeVar("J", bound=Queueable)
 
 # Seconds for which a full pool may hold its callers back, who have other pools to serve; and how much of that
 # comes back with each second in which it does not. A pool that has caught up has all of it again.
@@ -52,10 +65,10 @@ class Pool(Generic[J]):
         self._threads = trio.CapacityLimiter(concurrency)
         self._run = run
         # Bounded by `has_room`, which callers see to, and which counts what waits in lanes and batches, too.
-        self._ready, self._jobs = trio.open_memory_channel[tuple[Hashable, J, int]](math.inf)
+        self._ready, self._jobs = trio.open_memory_channel[J](math.inf)
         self._queued = 0  # jobs in the channel
         # The jobs that wait for the one of their key that runs or is queued; None where none does.
-        self._lanes: dict[Hashable, deque[tuple[J, int]] | None] = {}
+        self._lanes: dict[Hashable, deque[J] | None] = {}
         self._nursery: trio.Nursery | None = None
         self._workers = 0
         self._closed = False
@@ -99,23 +112,23 @@ class Pool(Generic[J]):
         """Count one event as waiting here, before it is submitted as a part of a batch."""
         self.waiting += 1
 
-    def submit(self, job: J, key: Hashable = None, *, weight: int = 1, reserved: bool = False) -> None:
-        """Queue a job behind those of its key; None is no key.
+    def submit(self, job: J, *, reserved: bool = False) -> None:
+        """Queue a job; if `reserved`, `reserve` has counted its events before.
 
-        `weight` is the number of events it stands for, which `reserve` has counted before if `reserved`.
         The caller has seen that there is room; the handlers of one event may go beyond it.
         """
         if not reserved:
-            self.waiting += weight
+            self.waiting += job.weight
+        key = job.key
         if key is not None:
             if key in self._lanes:
                 lane = self._lanes[key]
                 if lane is None:
                     lane = self._lanes[key] = deque()
-                lane.append((job, weight))
+                lane.append(job)
                 return
             self._lanes[key] = None
-        self._enqueue(key, job, weight)
+        self._enqueue(job)
 
     def close(self) -> None:
         """Have the workers end once there is nothing left to do."""
@@ -163,9 +176,9 @@ class Pool(Generic[J]):
         while not self.is_idle:
             await self._idle.park()
 
-    def _enqueue(self, key: Hashable, job: J, weight: int) -> None:
+    def _enqueue(self, job: J) -> None:
         self._queued += 1
-        self._ready.send_nowait((key, job, weight))
+        self._ready.send_nowait(job)
         if not self._waking:
             self._wake()
 
@@ -199,21 +212,21 @@ class Pool(Generic[J]):
                     return
                 await self._sleeping.park()
                 self._waking = False
-            key, job, weight = self._jobs.receive_nowait()
+            job = self._jobs.receive_nowait()
             self._queued -= 1
             if self._queued and not self._waking:
                 self._wake()
-            self.waiting -= weight
+            self.waiting -= job.weight
             self.running += 1
             self._begun += 1
             if self._room and self.has_room:
-                self._room.unpark(count=weight)
+                self._room.unpark(count=job.weight)
             try:
                 await self._run(job, self._threads)
             finally:
                 self.running -= 1
-                if key is not None:
-                    self._advance(key)
+                if job.key is not None:
+                    self._advance(job.key)
                 if not self.running and not self.waiting and self._idle:
                     self._idle.unpark_all()
             turn += 1
@@ -224,6 +237,6 @@ class Pool(Generic[J]):
         """Queue the next job of this key, or forget the key."""
         lane = self._lanes.get(key)
         if lane:
-            self._enqueue(key, *lane.popleft())
+            self._enqueue(lane.popleft())
         else:
             self._lanes.pop(key, None)

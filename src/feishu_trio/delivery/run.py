@@ -15,7 +15,7 @@ from ..wire import FAILED, OK, ok_with
 if TYPE_CHECKING:
     from .pool import Pool
 
-__all__ = ["CALLBACKS", "Delivery", "Job", "Run", "Step"]
+__all__ = ["CALLBACKS", "Delivery", "Job", "Run"]
 
 CALLBACKS: Final = frozenset({"card.action.trigger", "url.preview.get"})
 """Types that somebody waits for: answered by the deadline whatever happens, and never delivered again."""
@@ -47,22 +47,22 @@ class Job(msgspec.Struct, eq=False):
     """One run of one handler: for an event, or for each of a batch."""
 
     route: Route
-    runs: tuple[Run, ...]
-
-
-class Step(msgspec.Struct, eq=False):
-    """One handler that an event is to run, in which pool, and behind which key."""
-
-    route: Route
     pool: Pool[Job]
+    """Where it is to run."""
     key: Hashable
+    """Behind which others it waits its turn."""
+    run: Run
+    company: tuple[Run, ...] = ()
+    """The others of a batch."""
+    weight: int = 1
+    """How many events it is for."""
 
 
 class Run(msgspec.Struct, eq=False):
     """An event on its way through its handlers.
 
-    It is settled when the handlers that the answer waits for (`pending`) are done; those that run on
-    receipt may go on. Compared by identity.
+    It is settled when the handlers that the answer waits for are done; those that run on receipt may go on.
+    Compared by identity.
     """
 
     event: Event[Any]
@@ -74,15 +74,16 @@ class Run(msgspec.Struct, eq=False):
     succeeded: dict[str, bytes | None]
     """Handlers that shall not run again, of an earlier delivery too, with their results' JSON."""
     is_callback: bool
-    steps: Sequence[Step] = ()
+    routes: Sequence[Route] = ()
+    """Handlers that run for it, or have run."""
     broken: Sequence[tuple[Route, Exception]] = ()
     """Handlers whose filter or key function raised."""
-    pending: list[Route] = []
-    """Handlers that the answer waits for."""
+    awaited: int = 0
+    """How many handlers the answer waits for."""
     jobs: int = 0
-    """Handlers that have not ended, those that run on receipt among them."""
-    failed: bool = False
-    """Whether a handler that the answer waits for failed."""
+    """How many handlers have not ended, those that run on receipt among them."""
+    failed: tuple[str, ...] = ()
+    """The names of handlers that the answer waited for, and which failed."""
     faulty: bool = False
     """Whether any handler failed."""
     is_late: bool = False
@@ -91,6 +92,11 @@ class Run(msgspec.Struct, eq=False):
     """What deliveries have been answered with, and later ones will be."""
     written: trio.Event | None = None
     """There once a callback had to be answered without its handlers; set when that answer is written."""
+
+    def still_at_work(self) -> list[str]:
+        """The names of the handlers that the answer waits for."""
+        ended = {*self.succeeded, *self.failed}
+        return [route.name for route in self.routes if route.name not in ended]
 
     def join(self, delivery: Delivery) -> None:
         """Have one more delivery wait for the answer."""
@@ -120,8 +126,8 @@ class Run(msgspec.Struct, eq=False):
     def _result(self) -> bytes | None:
         """The first result there is, in order of registration."""
         results = self.succeeded
-        for step in self.steps:
-            json = results.get(step.route.name)
+        for route in self.routes:
+            json = results.get(route.name)
             if json is not None:
                 return json
         for json in results.values():
@@ -130,5 +136,5 @@ class Run(msgspec.Struct, eq=False):
         return None
 
     def _fallback(self) -> bytes | None:
-        routes = (*(step.route for step in self.steps), *(route for route, _ in self.broken))
+        routes = (*self.routes, *(route for route, _ in self.broken))
         return next((route.fallback for route in routes if route.fallback is not None), None)
