@@ -9,10 +9,10 @@ from feishu_trio.telemetry.lifecycle import Lifecycle
 
 async def test_it_is_false_while_nobody_looks() -> None:
     lifecycle = Lifecycle()
-    assert not lifecycle
+    assert not lifecycle.is_followed
     async with lifecycle.subscribe(1), lifecycle.subscribe(1):
-        assert lifecycle
-    assert not lifecycle
+        assert lifecycle.is_followed
+    assert not lifecycle.is_followed
 
 
 async def test_every_subscriber_gets_what_happened_since() -> None:

@@ -79,8 +79,8 @@ def _ending(payload: bytes, biz_rt: int | None) -> bytes:
     return _header("biz_rt", str(biz_rt)) + _field(PAYLOAD, payload)
 
 
-# There are not many: with nothing to return, they differ in `biz_rt` alone.
-_short_ending: Final = functools.lru_cache(maxsize=1024)(_ending)
+# With nothing to return, and answered quickly, as most events are, there are not many of them.
+_short_ending: Final = functools.lru_cache(maxsize=64)(_ending)
 
 
 def _header(key: str, value: str) -> bytes:
