@@ -673,3 +673,16 @@ async def test_a_secret_that_is_no_text_is_refused_and_not_shown() -> None:
         await open_feishu_session("cli_1", "hush\udc80").__aenter__()
     assert "hush" not in repr(caught.value)
     assert caught.value.__cause__ is None
+
+
+async def test_an_answer_larger_than_a_socket_takes_at_once_arrives_whole(feishu_gateway: Gateway) -> None:
+    router = Router()
+
+    @router.on("card.action.trigger")
+    async def take(event: Any) -> object:
+        return {"text": event.id * 500_000}
+
+    async with open_real_session(feishu_gateway, router=router):
+        for name in ("first", "other"):
+            push = await feishu_gateway.push("card.action.trigger", {}, event_id=name)
+            assert (await push.answer()).data == {"text": name * 500_000}

@@ -107,9 +107,11 @@ class Arrival:
         headers = frame.headers
         self.message_id = headers.get("message_id", "")
         self.trace_id = headers.get("trace_id", "")
+        connection._owed += 1
 
     def answer(self, body: bytes, took: float, sent: Callable[[], None] | None = None) -> None:
         """Answer with this payload, by this connection or, if it is gone, another."""
+        self._connection._owed -= 1
         self._connection.post(Outgoing(encode_answer(self._frame, body, int(took * 1000)), sent))
 
 
@@ -135,6 +137,7 @@ class Connection:
         self._line: Line | None = None
         self._scope = trio.CancelScope()
         self._takes_events = True
+        self._owed = 0  # answers that are still to be given
         self._told: bytes | None = None
         self._frames = FrameProtocol(client=True, extensions=[])
         self._heard = trio.lowlevel.ParkingLot()
@@ -218,10 +221,25 @@ class Connection:
 
     def post(self, item: Outgoing) -> None:
         """Have a message written by this connection; by another if this one has ended and it may be."""
-        if self.ended is None:
+        if self.ended is not None:
+            if item.portable:
+                self._wiring.relay.forward(item)
+        elif self._owed or not self._write_now(item):
             self.outbox.put(item)
-        elif item.portable:
-            self._wiring.relay.forward(item)
+
+    def _write_now(self, item: Outgoing) -> bool:
+        """Write a message that no other will come with, and spare it the ack-writer's turn; False if that cannot be."""
+        assert self._line is not None
+        if self.outbox:
+            return False
+        data = encode_messages((item.data,))
+        sent = self._line.send_now(data)
+        if sent == len(data):
+            if item.sent is not None:
+                item.sent()
+        elif sent:
+            self.outbox.adopt(item)
+        return sent > 0
 
     async def _live(self) -> None:
         with self._scope:

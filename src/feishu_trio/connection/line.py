@@ -84,6 +84,21 @@ class Line(trio.abc.Stream):
             self._pending.append(data)
         await self._flush()
 
+    def send_now(self, data: bytes) -> int:
+        """Send what the line takes at once, and return how many bytes: none if it is not free, or cannot tell.
+
+        If it is less than all, `send_all` must follow, be it with no bytes: it sends the rest first.
+        """
+        if self._send_now is None or self._writing or self._pending or self._torn or self._finished:
+            return 0
+        try:
+            sent = self._send_now(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return 0  # the next to send, or to receive, finds out how
+        if 0 < sent < len(data):
+            self._pending.append(memoryview(data)[sent:])
+        return sent
+
     async def finish(self, last: bytes | bytearray) -> None:
         """Send the last bytes there will be, a close frame; what is given to send later is dropped."""
         self._pending.append(last)

@@ -47,18 +47,25 @@ class Outbox:
     def put(self, item: Outgoing) -> None:
         """Add a message; never waits, for what is answered was let in before."""
         self._items.append(item)
-        if self._is_awaited:
-            self._is_awaited = False
-            self._filled.unpark()
+        self._wake()
+
+    def adopt(self, item: Outgoing) -> None:
+        """Take charge of a message whose first bytes have been written; the line keeps the others."""
+        self._taken.append(item)
+        self._wake()
 
     async def take(self, most: int) -> list[Outgoing]:
-        """Wait until there is something to write, and take up to `most` messages. `written` must follow."""
+        """Wait until there is something to write, and take up to `most` messages. `written` must follow.
+
+        There may be none, where all that is to be written is what the line keeps.
+        """
         items = self._items
-        while not items:
+        while not items and not self._taken:
             self._is_awaited = True
             await self._filled.park()
-        self._taken = [items.popleft() for _ in range(min(most, len(items)))]
-        return self._taken
+        new = [items.popleft() for _ in range(min(most, len(items)))]
+        self._taken += new
+        return new
 
     def written(self) -> None:
         """What was taken last has been written."""
@@ -76,6 +83,11 @@ class Outbox:
         self._items.clear()
         self._room.unpark_all()
         return left
+
+    def _wake(self) -> None:
+        if self._is_awaited:
+            self._is_awaited = False
+            self._filled.unpark()
 
     async def wait_at_most(self, limit: int) -> None:
         """Wait until no more than `limit` messages wait to be written."""

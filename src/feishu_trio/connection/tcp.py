@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import operator
 import socket
 from typing import Final
 
@@ -25,6 +26,7 @@ class TCPStream(trio.abc.Stream):
     def __init__(self, stream: trio.SocketStream) -> None:
         self._socket = socket.socket(fileno=stream.socket.detach())
         self._socket.setblocking(False)
+        self._sending = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Wait until there is something to read, and read; `b""` at the end.
@@ -33,10 +35,14 @@ class TCPStream(trio.abc.Stream):
             trio.BrokenResourceError: The connection broke.
             trio.ClosedResourceError: This stream is closed, or was closed meanwhile.
         """
+        size = _RECEIVE_SIZE if max_bytes is None else operator.index(max_bytes)
+        if size < 1:
+            raise ValueError(f"max_bytes={max_bytes}: at least 1 is allowed")
         while True:
+            self._check_open()
             try:
                 await trio.lowlevel.wait_readable(self._socket)
-                return self._socket.recv(max_bytes or _RECEIVE_SIZE)
+                return self._socket.recv(size)
             except BlockingIOError:  # there was something, but it was no good
                 continue
             except OSError as error:
@@ -58,15 +64,23 @@ class TCPStream(trio.abc.Stream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send; cancelling this leaves some of it sent. Raises what `send_now` does."""
-        await trio.lowlevel.checkpoint()
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self.send_now(rest) :]
-            if rest:
-                await self.wait_send_all_might_not_block()
+        self._check_open()
+        if self._sending:
+            raise trio.BusyResourceError("another task is sending")
+        self._sending = True
+        try:
+            await trio.lowlevel.checkpoint()
+            rest = memoryview(data)
+            while rest := rest[self.send_now(rest) :]:
+                await trio.lowlevel.wait_writable(self._socket)
+        finally:
+            self._sending = False
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the socket takes something."""
+        self._check_open()
+        if self._sending:
+            raise trio.BusyResourceError("another task is sending")
         await trio.lowlevel.wait_writable(self._socket)
 
     async def aclose(self) -> None:
@@ -75,6 +89,10 @@ class TCPStream(trio.abc.Stream):
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
         await trio.lowlevel.checkpoint()
+
+    def _check_open(self) -> None:
+        if self._socket.fileno() < 0:
+            raise trio.ClosedResourceError("this stream is closed")
 
 
 def _stream_error(error: OSError) -> trio.BrokenResourceError | trio.ClosedResourceError:
