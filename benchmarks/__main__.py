@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the scenarios; `profile`: where our time goes; `models`: what event models cost."""
+"""`python -m benchmarks`: the scenarios; `profile`: where time goes; `models`: what event models cost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def main() -> None:
     arguments = _parse(sys.argv[1:])
     pin_gateway()
     if arguments.command == "profile":
-        profiling.profile(arguments.events, arguments.window)
+        for client in arguments.clients or ["ours"]:
+            profiling.profile(client, arguments.events, arguments.window)
     elif arguments.command == "models":
         print(models.table())
     elif _run(arguments):
@@ -56,7 +57,10 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="a directory for the results; a full run has one of its own")
     parser.add_argument("--events", type=int, default=50_000, help="profile: how many events")
     parser.add_argument("--window", type=int, default=64, help="profile: how many unanswered at a time")
-    return parser.parse_args(words)
+    arguments = parser.parse_args(words)
+    if arguments.command == "profile" and "node" in (arguments.clients or ()):
+        parser.error("profile: node is no Python program")
+    return arguments
 
 
 def _run(arguments: argparse.Namespace) -> bool:

@@ -1,4 +1,4 @@
-"""Where our time goes: our client under cProfile, with the events of the throughput scenario."""
+"""Where the time goes: a Python client under cProfile, with the events of the throughput scenario."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ __all__ = ["profile"]
 _SHOWN = 40
 
 
-def profile(events: int, window: int) -> None:
-    """Print what one event costs, by package and by function.
+def profile(client: str, events: int, window: int) -> None:
+    """Print what one event costs a client, ours or a peer in Python, by package and by function.
 
     The profiler makes calls dearer than they are, and C functions cheaper beside them: read it for what is
     done, and for what is done how often; what it takes is what `--only throughput` says.
@@ -32,7 +32,7 @@ def profile(events: int, window: int) -> None:
     shape, numbers = SHAPES["1 kB"], range(events)
     with tempfile.TemporaryDirectory() as directory, Gateway() as gateway:
         path = Path(directory) / "profile"
-        command = [sys.executable, "-m", "cProfile", "-o", str(path), "-m", "benchmarks.peers.ours"]
+        command = [sys.executable, "-m", "cProfile", "-o", str(path), "-m", f"benchmarks.peers.{client}"]
         process = spawn([*command, gateway.domain, "noop", "1"], subprocess.DEVNULL)
         try:
             connection = gateway.accept()
@@ -45,7 +45,9 @@ def profile(events: int, window: int) -> None:
             process.wait()
         stats: dict[tuple[str, int, str], tuple[int, int, float, float, Any]]
         stats = pstats.Stats(str(path)).stats  # type: ignore[attr-defined]  # not in the stubs
-    print(f"{events} events at window {window}: {seconds / events * 1e6:.1f} µs each, under the profiler\n")
+    print(
+        f"\n{client}: {events} events at window {window}: {seconds / events * 1e6:.1f} µs each, under the profiler\n"
+    )
     # What happened less than once in fifty events is the start, the end, or the heartbeat.
     rows = [
         (own / events * 1e6, calls / events, _named(*where))

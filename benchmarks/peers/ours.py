@@ -1,4 +1,7 @@
-"""feishu_trio, as a user would write it, with the settings it has if nobody changes them."""
+"""feishu_trio, as a user would write it, with the settings it has if nobody changes them.
+
+But for slow handlers: its documentation says to raise `concurrency` for those.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 import trio
 
-from feishu_trio import Event, Router, open_feishu_session
+from feishu_trio import Event, Router, SessionConfig, open_feishu_session
 
 
 async def noop(event: Event[Any]) -> None:
@@ -33,9 +36,11 @@ async def main(domain: str, handler: str, sessions: int) -> None:
         {"noop": noop, "slow": slow, "blocking": blocking, "stuck": stuck}[handler]
     )
 
+    concurrency = 256 if handler in ("slow", "blocking") else SessionConfig().concurrency
+
     async def session(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with open_feishu_session(
-            "cli_9f5343c580712544", "secret", router=router, domain=domain
+            "cli_9f5343c580712544", "secret", router=router, domain=domain, concurrency=concurrency
         ) as session:
             task_status.started()
             await session.wait_closed()

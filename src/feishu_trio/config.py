@@ -303,7 +303,7 @@ class SessionConfig:
     queue_capacity: int = field(default=1000, validator=_number(int, 1, 1_000_000))
     """How many events wait for the default pool before it counts as full."""
     concurrency: int = field(default=64, validator=_number(int, 1, 10_000))
-    """How many handlers of the default pool run at a time."""
+    """How many handlers of the default pool run at a time. Raise it if they spend their time waiting."""
     pools: Mapping[str, PoolConfig] = field(
         factory=dict,
         converter=_frozen_pools,

@@ -295,12 +295,13 @@ class Connection:
         """Read whole binary messages, as many as come at once, until the line ends."""
         assert self._line is not None
         size = self._wiring.config.receive_buffer_size
+        clock = trio.lowlevel.current_clock().current_time
         await self._wiring.ready.wait()
         while (messages := await self._line.receive_messages(size)) is not None:
             self._inbound += 1
-            if self._heard:
+            if self._inbound == 1:  # since the last ping
                 self._heard.unpark_all()
-            now = trio.current_time()
+            now = clock()
             for message in messages:
                 wait = self._take(message, now)
                 if wait is not None:
