@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 import attrs
+import msgspec
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 from wsproto.frame_protocol import CloseReason, FrameProtocol
@@ -26,6 +27,7 @@ from ..wire import (
     Frame,
     decode_frame,
     encode_answer,
+    encode_message,
     encode_messages,
     encode_ping,
 )
@@ -94,25 +96,20 @@ class Wiring:
     lifecycle: Lifecycle
 
 
-class Arrival:
+class Arrival(msgspec.Struct, eq=False):
     """One frame that carries an event, or the last part of one: what the dispatcher sees as a `Delivery`."""
 
-    __slots__ = ("_connection", "_frame", "message_id", "payload", "received_at", "trace_id")
-
-    def __init__(self, connection: Connection, frame: Frame, payload: bytes, received_at: float) -> None:
-        self._connection = connection
-        self._frame = frame
-        self.payload = payload
-        self.received_at = received_at
-        headers = frame.headers
-        self.message_id = headers.get("message_id", "")
-        self.trace_id = headers.get("trace_id", "")
-        connection._owed += 1
+    connection: Connection
+    frame: Frame
+    payload: bytes
+    message_id: str
+    trace_id: str
+    received_at: float
 
     def answer(self, body: bytes, took: float, sent: Callable[[], None] | None = None) -> None:
         """Answer with this payload, by this connection or, if it is gone, another."""
-        self._connection._owed -= 1
-        self._connection.post(Outgoing(encode_answer(self._frame, body, int(took * 1000)), sent))
+        self.connection.owed -= 1
+        self.connection.post(Outgoing(encode_answer(self.frame, body, int(took * 1000)), sent))
 
 
 class Connection:
@@ -125,6 +122,8 @@ class Connection:
         self.since = -math.inf
         """When it came up, on trio's clock."""
         self.ended: Ended | None = None
+        self.owed = 0
+        """Answers that are still to be given to what came on it."""
         self.gone = trio.Event()
         """Set once the connection has ended and its socket is closed."""
         self.is_overdue = False
@@ -137,7 +136,6 @@ class Connection:
         self._line: Line | None = None
         self._scope = trio.CancelScope()
         self._takes_events = True
-        self._owed = 0  # answers that are still to be given
         self._told: bytes | None = None
         self._frames = FrameProtocol(client=True, extensions=[])
         self._heard = trio.lowlevel.ParkingLot()
@@ -224,15 +222,13 @@ class Connection:
         if self.ended is not None:
             if item.portable:
                 self._wiring.relay.forward(item)
-        elif self._owed or not self._write_now(item):
+        elif self.owed or self.outbox.items or not self._write_now(item):
             self.outbox.put(item)
 
     def _write_now(self, item: Outgoing) -> bool:
         """Write a message that no other will come with, and spare it the ack-writer's turn; False if that cannot be."""
         assert self._line is not None
-        if self.outbox:
-            return False
-        data = encode_messages((item.data,))
+        data = encode_message(item.data)
         sent = self._line.send_now(data)
         if sent == len(data):
             if item.sent is not None:
@@ -338,7 +334,12 @@ class Connection:
             if frame.method == DATA and kind == "event" and self._takes_events:
                 payload = self._assembler.add(frame, now)
                 if payload is not None:
-                    return self._wiring.deliveries.accept(Arrival(self, frame, payload, now))
+                    headers = frame.headers
+                    message_id, trace_id = headers.get("message_id", ""), headers.get("trace_id", "")
+                    self.owed += 1
+                    return self._wiring.deliveries.accept(
+                        Arrival(self, frame, payload, message_id, trace_id, now)
+                    )
             elif frame.method == CONTROL and kind == "pong":
                 self._pong(frame)
             # "card" is the old callback, which clients ignore; others are of tomorrow

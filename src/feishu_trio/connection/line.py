@@ -158,11 +158,13 @@ class Line(trio.abc.Stream):
             self._early = b""
         else:
             try:
-                data = await self._receive(max_bytes)
+                data = await self._stream.receive_some(max_bytes)
             except trio.BrokenResourceError as error:
+                self._note_broken(error)
                 self._end = error
                 data = b""
             if not data:
+                self._note(DisconnectReason.END_OF_FILE, "")
                 self._end = self._end or b""
                 self._others_changed.unpark_all()
                 return None
@@ -188,7 +190,13 @@ class Line(trio.abc.Stream):
         return others
 
     async def _receive_handshake(self, max_bytes: int | None) -> bytes | bytearray:
-        data = await self._receive(max_bytes)
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        except trio.BrokenResourceError as error:
+            self._note_broken(error)
+            raise
+        if not data:
+            self._note(DisconnectReason.END_OF_FILE, "")
         if self.said is not None and len(self.said) < _PIECE:
             before = len(self.said)
             self.said += data
@@ -198,17 +206,6 @@ class Line(trio.abc.Stream):
                 self._is_split = True
                 self._early = self.said[head + 4 :]
                 data = self.said[before : head + 4]
-        return data
-
-    async def _receive(self, max_bytes: int | None) -> bytes | bytearray:
-        """Receive, noting the end and how it came."""
-        try:
-            data = await self._stream.receive_some(max_bytes)
-        except trio.BrokenResourceError as error:
-            self._note_broken(error)
-            raise
-        if not data:
-            self._note(DisconnectReason.END_OF_FILE, "")
         return data
 
     async def aclose(self) -> None:

@@ -34,7 +34,8 @@ class Outbox:
     """What a connection's ack-writer has to write, in order."""
 
     def __init__(self) -> None:
-        self._items: deque[Outgoing] = deque()
+        self.items: deque[Outgoing] = deque()
+        """What the ack-writer has not taken yet."""
         self._taken: list[Outgoing] = []
         self._filled = trio.lowlevel.ParkingLot()
         self._is_awaited = False  # whether the ack-writer sleeps in it
@@ -42,11 +43,11 @@ class Outbox:
 
     def __len__(self) -> int:
         """The number of messages that are not written yet."""
-        return len(self._items) + len(self._taken)
+        return len(self.items) + len(self._taken)
 
     def put(self, item: Outgoing) -> None:
         """Add a message; never waits, for what is answered was let in before."""
-        self._items.append(item)
+        self.items.append(item)
         self._wake()
 
     def adopt(self, item: Outgoing) -> None:
@@ -59,7 +60,7 @@ class Outbox:
 
         There may be none, where all that is to be written is what the line keeps.
         """
-        items = self._items
+        items = self.items
         while not items and not self._taken:
             self._is_awaited = True
             await self._filled.park()
@@ -78,9 +79,9 @@ class Outbox:
 
     def empty(self) -> list[Outgoing]:
         """Give up what has not been written for certain."""
-        left = [*self._taken, *self._items]
+        left = [*self._taken, *self.items]
         self._taken = []
-        self._items.clear()
+        self.items.clear()
         self._room.unpark_all()
         return left
 

@@ -78,7 +78,8 @@ class Pool(Generic[J]):
         self._stuck_at = -1  # how many had begun when it was last found stuck
         self._held = 0  # callers in wait_room
         self._waking = False  # a worker has been woken, or started, and has not looked for a job yet
-        self._sleeping = trio.lowlevel.ParkingLot()
+        # Workers without a job. The last to fall asleep wakes first: it is the one whose memory is still warm.
+        self._sleeping: list[trio.lowlevel.Task] = []
         self._room = trio.lowlevel.ParkingLot()
         self._idle = trio.lowlevel.ParkingLot()
 
@@ -133,7 +134,8 @@ class Pool(Generic[J]):
     def close(self) -> None:
         """Have the workers end once there is nothing left to do."""
         self._closed = True
-        self._sleeping.unpark_all()
+        while self._sleeping:
+            trio.lowlevel.reschedule(self._sleeping.pop())
 
     async def wait_room(self, until: float = math.inf) -> bool:
         """Wait until there is room for a job, `PATIENCE` at the most; False if there is none.
@@ -189,7 +191,7 @@ class Pool(Generic[J]):
         """
         if self._sleeping:
             self._waking = True
-            self._sleeping.unpark()
+            trio.lowlevel.reschedule(self._sleeping.pop())
         elif self._workers < self.concurrency:
             assert self._nursery is not None, "the pool has not been started"
             self._waking = True
@@ -210,7 +212,7 @@ class Pool(Generic[J]):
                 if self._closed:
                     self._workers -= 1
                     return
-                await self._sleeping.park()
+                await self._sleep()
                 self._waking = False
             job = self._jobs.receive_nowait()
             self._queued -= 1
@@ -232,6 +234,16 @@ class Pool(Generic[J]):
             turn += 1
             if turn % _JOBS_PER_TURN == 0:
                 await trio.lowlevel.checkpoint()
+
+    async def _sleep(self) -> None:
+        task = trio.lowlevel.current_task()
+        self._sleeping.append(task)
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._sleeping.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
 
     def _advance(self, key: Hashable) -> None:
         """Queue the next job of this key, or forget the key."""

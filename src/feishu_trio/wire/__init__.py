@@ -6,7 +6,7 @@ from ._assembler import Assembler
 from ._decode import decode_frame
 from ._encode import FAILED, OK, encode_answer, encode_frame, encode_ping, ok_with
 from ._frame import CONTROL, DATA, Frame
-from ._messages import MessageSplitter, encode_messages
+from ._messages import MessageSplitter, encode_message, encode_messages
 
 __all__ = [
     "CONTROL",
@@ -19,6 +19,7 @@ __all__ = [
     "decode_frame",
     "encode_answer",
     "encode_frame",
+    "encode_message",
     "encode_messages",
     "encode_ping",
     "ok_with",

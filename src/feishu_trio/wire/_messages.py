@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["MessageSplitter", "encode_messages"]
+__all__ = ["MessageSplitter", "encode_message", "encode_messages"]
 
 _FIN_BINARY: Final = 0x82
 _FIN_TEXT: Final = 0x81
@@ -91,13 +91,15 @@ class MessageSplitter:
 
 
 def encode_messages(payloads: Sequence[bytes | str]) -> bytes:
-    """A client's messages, each as one masked frame: binary, or text for a `str`."""
-    # Keys must not be predictable (RFC 6455, section 10.3), so they come from the system: all with one call.
-    keys = os.urandom(4 * len(payloads))
-    return b"".join([_encode(payload, keys[4 * i : 4 * i + 4]) for i, payload in enumerate(payloads)])
+    """Several messages of a client's, one after the other."""
+    keys = os.urandom(4 * len(payloads))  # all with one call
+    return b"".join([encode_message(payload, keys[4 * i : 4 * i + 4]) for i, payload in enumerate(payloads)])
 
 
-def _encode(payload: bytes | str, key: bytes) -> bytes:
+def encode_message(payload: bytes | str, key: bytes | None = None) -> bytes:
+    """A client's message as one masked frame: binary, or text for a `str`. `key` is four random bytes."""
+    if key is None:
+        key = os.urandom(4)  # must not be predictable (RFC 6455, section 10.3)
     if isinstance(payload, str):
         first, payload = _FIN_TEXT, payload.encode()
     else:
