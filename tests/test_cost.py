@@ -14,7 +14,7 @@ import json
 import sys
 import tracemalloc
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -47,7 +47,6 @@ LONE_LIMITS: Final = {
 }
 
 PACKAGE: Final = str(Path(feishu_trio.__file__).parent)
-ENDPOINT: Final = {"code": 0, "data": {"URL": "ws://peer/ws/v2?device_id=7250&service_id=33554678"}}
 
 
 class CountingStream(trio.abc.Stream):
@@ -94,12 +93,13 @@ class StepCounter(trio.abc.Instrument):
 class Peer:
     """The server's end, in the test's own task."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
+    def __init__(self) -> None:
+        self._stream: trio.abc.Stream
         self._number = 0
         self._data = bytearray()
 
-    async def accept(self) -> None:
+    async def accept(self, accepted: Callable[[], Awaitable[trio.abc.Stream]]) -> None:
+        self._stream = await accepted()
         while b"\r\n\r\n" not in self._data:
             self._data += await self._stream.receive_some()
         key = bytes(self._data).lower().partition(b"sec-websocket-key: ")[2].split(b"\r\n")[0]
@@ -187,33 +187,35 @@ async def connected(
     async def handler(event: Event[Any]) -> None:
         pass
 
-    ours: trio.abc.Stream
-    theirs: trio.abc.Stream
-    if over_socket:
-        ours, theirs = map(trio.SocketStream, trio.socket.socketpair())
-    else:
-        memory, theirs = trio.testing.memory_stream_pair()
-        ours = CountingStream(memory, counts)
-    peer = Peer(theirs)
+    peer, (ours, theirs) = Peer(), trio.testing.memory_stream_pair()
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    endpoint = {"URL": f"ws://127.0.0.1:{port}/ws/v2?device_id=7250&service_id=33554678"}
 
     async def dial(host: str, port: int) -> trio.abc.Stream:
-        return ours
+        return CountingStream(ours, counts)
 
-    async with theirs, trio.open_nursery() as nursery:
-        nursery.start_soon(peer.accept)
+    async def dialled() -> trio.abc.Stream:
+        return theirs
+
+    async with listener, theirs, trio.open_nursery() as nursery:
+        nursery.start_soon(peer.accept, listener.accept if over_socket else dialled)
         async with open_feishu_session(
             "cli_0123456789abcdef",
             "secret",
             router=router,
             domain="http://peer",
-            dial=dial,
-            http_transport=httpx.MockTransport(lambda request: httpx.Response(200, json=ENDPOINT)),
+            dial=None if over_socket else dial,
+            http_transport=httpx.MockTransport(
+                lambda request: httpx.Response(200, json={"code": 0, "data": endpoint})
+            ),
             **settings,
         ):
             await peer.exchange(peer.windows(ROUNDS))  # until what is kept for statistics is full
             counts.clear()
             yield peer
-            nursery.cancel_scope.cancel()  # the peer does not shake hands at the end
+            await trio.aclose_forcefully(peer._stream)  # it does not shake hands at the end
+            nursery.cancel_scope.cancel()
 
 
 def assert_within(costs: Mapping[str, float], limits: Mapping[str, float]) -> None:

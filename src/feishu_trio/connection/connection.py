@@ -228,6 +228,9 @@ class Connection:
     def _write_now(self, item: Outgoing) -> bool:
         """Write a message that no other will come with, and spare it the ack-writer's turn; False if that cannot be."""
         assert self._line is not None
+        assert self._websocket is not None
+        if self._websocket.closed is not None:
+            return False  # the reader will find out how
         data = encode_message(item.data)
         sent = self._line.send_now(data)
         if sent == len(data):

@@ -39,7 +39,7 @@ async def open_stream(host: str, port: int, *, tls: bool, config: SessionConfig)
             stream = await trio.open_tcp_stream(host, port)
     except OSError as error:
         raise ConnectError(f"{host}:{port} could not be reached: {error}") from error
-    if isinstance(stream, trio.SocketStream):
+    if isinstance(stream, trio.SocketStream) and config.dial is None:  # no other is ours to take apart
         stream = TCPStream(stream)
     if not tls:
         return stream
