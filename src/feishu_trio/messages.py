@@ -72,6 +72,9 @@ class _TextDelivery:
         if sent is not None:
             sent()
 
+    def give_up(self) -> None:
+        """Nothing waits for it."""
+
 
 class TextMessages:
     """Takes the text messages of a session's connections."""

@@ -192,3 +192,28 @@ async def test_a_reader_that_is_slow_with_the_rest_holds_the_other_back() -> Non
         assert len(nursery.child_tasks) == 1
         assert await line.receive_some() == flood
         assert not line.is_clogged
+
+
+async def test_bytes_that_another_was_to_write_are_not_taken_for_written(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    wire = Wire(slow=1)
+    line = Line(wire, 1000)
+    outcomes: dict[bytes, str] = {}
+
+    async def write(data: bytes) -> None:
+        try:
+            await line.send_all(data)
+            outcomes[data] = "written"
+        except trio.BrokenResourceError:
+            outcomes[data] = "broken"
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write, b"first")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(write, b"second")  # which the first takes along when it is done with its own
+        await trio.sleep(1.5)
+        wire.fails = OSError("cut")
+        nursery.start_soon(write, b"third")
+    assert b"".join(wire.writes) == b"first"
+    assert outcomes[b"second"] == outcomes[b"third"] == "broken"

@@ -121,3 +121,16 @@ def test_bytes_and_entries_stay_true(story: list[tuple[tuple[str, ...], bytes | 
     ledger.begin(("z",), "run")
     ledger.end(Ended(("z",), now + 61, b""))
     assert (len(ledger), ledger.bytes) == (1, 301), "all else has expired"
+
+
+def test_failures_that_were_replaced_push_nothing_out() -> None:
+    ledger: Ledger[str] = Ledger(HOUR, max_bytes=2000)
+    ledger.begin(("good",), "run")
+    ledger.end(Ended(("good",), 0, OK))
+    for _ in range(5000):
+        ledger.begin(("bad", "its message"), "run")
+        ledger.end(Ended(("bad", "its message"), 0, None, {"handler": None}))
+    assert ledger.find(("good",), 1) is not None
+    assert len(ledger) == 3
+    assert ledger.bytes <= 2000
+    assert len(ledger._ended) <= 3000

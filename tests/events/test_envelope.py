@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -319,3 +321,11 @@ def test_what_is_written_is_read(event_id: str, tenant: str | None, body: dict[s
     event = decode_event(v2("some.thing_v1", body, event_id=event_id, tenant_key=tenant))
     assert (event.id, event.tenant_key, event.data) == (event_id, tenant, body)
     assert event.raw["event"] == body
+
+
+def test_a_copy_is_as_good() -> None:
+    event = decode_event(v2("x.y", {"a": 1}))
+    for copied in (copy.copy(event), copy.deepcopy(event), pickle.loads(pickle.dumps(event))):
+        assert (copied.type, copied.data, copied.raw) == (event.type, event.data, event.raw)
+    assert event != copy.copy(event), "an event is itself alone"
+    assert hash(event) != hash(copy.copy(event))

@@ -4,16 +4,20 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import traceback
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 import trio.testing
+from rich.pretty import pretty_repr
 
-from feishu_trio import FeishuError, ForbiddenError, Router, open_feishu_session
+from feishu_trio import Event, FeishuError, ForbiddenError, Router, open_feishu_session
 from feishu_trio.testing import Gateway, open_gateway
 
 from .rig import every_log, open_real_session, open_session
@@ -166,3 +170,29 @@ async def test_note_14_a_bad_secret_is_not_repeated() -> None:
                 pass
         shown.add_error(info.value)
         assert not any(SECRET in text or ASSERTION in text for text in shown.texts)
+
+
+def every_local(stack: FrameType | None) -> Iterator[object]:
+    while stack is not None:
+        yield from stack.f_locals.values()
+        stack = stack.f_back
+
+
+async def test_note_14_a_message_on_its_way_shows_nothing_of_itself(
+    feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock
+) -> None:
+    """To `repr`, and to rich, which shows the local variables of a traceback in its own way."""
+    router, texts = Router(), list[str]()
+
+    @router.on("im.message.receive_v1")
+    async def take(event: Event[Any]) -> None:
+        for value in every_local(inspect.currentframe()):
+            if not isinstance(value, bytes | msgspec.Raw | dict):  # which are what they are
+                texts.extend((repr(value), pretty_repr(value, max_depth=2)))
+        texts.append(type(event).__name__)
+
+    async with open_session(feishu_gateway, router=router):
+        event = {"message": {"message_id": "om_1", "content": SECRET}}
+        assert (await (await feishu_gateway.push("im.message.receive_v1", event)).answer()).code == 200
+    assert len(texts) > 20
+    assert not [text for text in texts if SECRET in text]

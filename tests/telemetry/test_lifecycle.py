@@ -7,7 +7,7 @@ from feishu_trio import LifecycleEvent, PingReceived
 from feishu_trio.telemetry.lifecycle import Lifecycle
 
 
-async def test_it_is_false_while_nobody_looks() -> None:
+async def test_it_knows_whether_anybody_looks() -> None:
     lifecycle = Lifecycle()
     assert not lifecycle.is_followed
     async with lifecycle.subscribe(1), lifecycle.subscribe(1):

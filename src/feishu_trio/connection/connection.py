@@ -9,11 +9,11 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 import attrs
-import msgspec
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 from wsproto.frame_protocol import CloseReason, FrameProtocol
 
+from .._quiet import QuietStruct
 from ..config import SessionConfig
 from ..delivery import Delivery
 from ..errors import FeishuError, FrameError, first_error
@@ -96,7 +96,7 @@ class Wiring:
     lifecycle: Lifecycle
 
 
-class Arrival(msgspec.Struct, eq=False):
+class Arrival(QuietStruct, eq=False):
     """One frame that carries an event, or the last part of one: what the dispatcher sees as a `Delivery`."""
 
     connection: Connection
@@ -110,6 +110,10 @@ class Arrival(msgspec.Struct, eq=False):
         """Answer with this payload, by this connection or, if it is gone, another."""
         self.connection.owed -= 1
         self.connection.post(Outgoing(encode_answer(self.frame, body, int(took * 1000)), sent))
+
+    def give_up(self) -> None:
+        """It will not be answered."""
+        self.connection.owed -= 1
 
 
 class Connection:

@@ -70,6 +70,8 @@ class Line(trio.abc.Stream):
         self._others_changed = trio.lowlevel.ParkingLot()
         self._end: trio.BrokenResourceError | Literal[b""] | None = None
         self._pending: list[bytes | bytearray | memoryview] = []
+        self._given = 0  # pieces to send, and
+        self._gone = 0  # how many of them have been sent
         self._writing = False
         self._torn = False
         self._finished = False
@@ -81,7 +83,7 @@ class Line(trio.abc.Stream):
         Raises `trio.BrokenResourceError` if the line is broken, or was stalled; cancelling this breaks it.
         """
         if not self._finished:
-            self._pending.append(data)
+            self._give(data)
         await self._flush()
 
     def send_now(self, data: bytes) -> int:
@@ -96,28 +98,37 @@ class Line(trio.abc.Stream):
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return 0  # the next to send, or to receive, finds out how
         if 0 < sent < len(data):
-            self._pending.append(memoryview(data)[sent:])
+            self._give(memoryview(data)[sent:])
         return sent
 
     async def finish(self, last: bytes | bytearray) -> None:
         """Send the last bytes there will be, a close frame; what is given to send later is dropped."""
-        self._pending.append(last)
+        self._give(last)
         self._finished = True
         await self._flush()
 
+    def _give(self, data: bytes | bytearray | memoryview) -> None:
+        self._pending.append(data)
+        self._given += 1
+
     async def _flush(self) -> None:
+        mine = self._given
         while self._writing:
             await self._written.park()
         self._writing = True
         try:
             while self._pending:
-                data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
+                count = len(self._pending)
+                data = self._pending[0] if count == 1 else b"".join(self._pending)
                 self._pending.clear()
                 if self._torn:
-                    raise trio.BrokenResourceError("an earlier write was cut short")
+                    break
+                self._torn = True
                 sent = 0 if self._send_now is None else self._send_now(data)
                 if sent < len(data):
                     await self._send(memoryview(data)[sent:])
+                self._torn = False
+                self._gone += count
         except trio.BrokenResourceError as error:
             self._note_broken(error)
             raise
@@ -125,9 +136,10 @@ class Line(trio.abc.Stream):
             self._writing = False
             if self._written:
                 self._written.unpark_all()
+        if self._gone < mine:  # another wrote it along with its own, or was to, and failed
+            raise trio.BrokenResourceError("an earlier write was cut short")
 
     async def _send(self, rest: memoryview) -> None:
-        self._torn = True
         while rest:
             with trio.move_on_after(_STALLED_AFTER) as scope:
                 await self._stream.send_all(rest[:_PIECE])
@@ -135,7 +147,6 @@ class Line(trio.abc.Stream):
                 self._note(DisconnectReason.WRITE_STALLED, f"for {_STALLED_AFTER:g} s")
                 raise trio.BrokenResourceError("the line takes no more")
             rest = rest[_PIECE:]
-        self._torn = False
 
     async def wait_send_all_might_not_block(self) -> None:
         """As the wrapped stream does."""

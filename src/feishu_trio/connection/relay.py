@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 import trio
+
+from .._quiet import QuietStruct
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -21,7 +22,7 @@ logger = logging.getLogger("feishu_trio.connection")
 _HOMELESS: Final = 10_000
 
 
-class Outgoing(msgspec.Struct, eq=False):
+class Outgoing(QuietStruct, eq=False):
     """One message to write; `sent` is called once it has been."""
 
     data: bytes | str

@@ -27,7 +27,7 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._due: dict[Run, None] = {}
-        self._last = -math.inf  # the latest deadline there has been
+        self._last = -math.inf  # the deadline of the last of them
         self._overdue: dict[Run, None] = {}
         self._wake_at = math.inf
         self._sooner = trio.lowlevel.ParkingLot()
@@ -39,8 +39,9 @@ class Deadlines:
     def add(self, run: Run) -> None:
         """A run waits for its answer."""
         due = self._due
+        early = bool(due) and run.deadline < self._last
         due[run] = None
-        if run.deadline >= self._last:
+        if not early:
             self._last = run.deadline
         else:  # it was read with one that was held back, and another connection's came meanwhile
             ordered = sorted(due, key=lambda each: each.deadline)
@@ -71,7 +72,12 @@ class Deadlines:
                     "plain (not async) handlers run in threads, where they may",
                     now - self._wake_at,
                 )
-            while due and (run := next(iter(due))).deadline <= now:
+            late = []
+            for run in due:  # not one by one: a dict from which much has been deleted finds its first slowly
+                if run.deadline > now:
+                    break
+                late.append(run)
+            for run in late:
                 del due[run]
                 self._overdue[run] = None
                 overdue(run)

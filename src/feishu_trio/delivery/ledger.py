@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Generic, TypeVar
 
-import msgspec
+from .._quiet import QuietStruct
 
 __all__ = ["Ended", "Ledger"]
 
@@ -24,7 +24,7 @@ R = TypeVar("R")
 _KEY_BYTES: Final = 300
 
 
-class Ended(msgspec.Struct, gc=False, eq=False):
+class Ended(QuietStruct, gc=False, eq=False):
     """What is remembered of an event that has run.
 
     `answer` is the answer's payload if all handlers succeeded. Otherwise it is None, and `succeeded` has
@@ -63,7 +63,8 @@ class Ledger(Generic[R]):
         self.bytes = 0
         """What ended events take up, roughly."""
         self._known: dict[str, R | Ended] = {}
-        self._ended: deque[Ended] = deque()  # the oldest first; some may have been replaced by a later run
+        self._ended: deque[Ended] = deque()  # the oldest first
+        self._dead = 0  # of those, all of whose keys a later run has taken over
         self._told = False
 
     def __len__(self) -> int:
@@ -89,6 +90,9 @@ class Ledger(Generic[R]):
         """The event runs; what was known of an earlier run, which failed, is replaced."""
         if self.window > 0:
             for key in keys:
+                known = self._known.get(key)
+                if isinstance(known, Ended):
+                    self._release(known, key)
                 self._known[key] = run
 
     def end(self, ended: Ended) -> None:
@@ -104,6 +108,17 @@ class Ledger(Generic[R]):
         """The event does not run after all."""
         for key in keys:
             self._known.pop(key, None)
+
+    def _release(self, ended: Ended, key: str) -> None:
+        """A later run takes a key over."""
+        self.bytes -= ended.cost()
+        ended.keys = tuple(other for other in ended.keys if other != key)
+        self.bytes += ended.cost()
+        if not ended.keys:
+            self._dead += 1
+            if self._dead > 1000 and 2 * self._dead > len(self._ended):
+                self._ended = deque(each for each in self._ended if each.keys)
+                self._dead = 0
 
     def _evict(self, now: float) -> None:
         while self._ended:
@@ -125,5 +140,5 @@ class Ledger(Generic[R]):
             del self._ended[0]
             self.bytes -= oldest.cost()
             for key in oldest.keys:
-                if self._known.get(key) is oldest:
-                    del self._known[key]
+                del self._known[key]
+            self._dead -= not oldest.keys

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import msgspec
 import trio
 
+from .._quiet import QuietStruct
 from ..events import Event
 from ..router import Route
 from ..wire import FAILED, OK, ok_with
@@ -42,8 +42,11 @@ class Delivery(Protocol):
         `sent` is called once the answer is written.
         """
 
+    def give_up(self) -> None:
+        """It will not be answered: whoever sent it has long stopped waiting."""
 
-class Job(msgspec.Struct, eq=False):
+
+class Job(QuietStruct, eq=False):
     """One run of one handler: for an event, or for each of a batch."""
 
     route: Route
@@ -58,7 +61,7 @@ class Job(msgspec.Struct, eq=False):
     """How many events it is for."""
 
 
-class Run(msgspec.Struct, eq=False):
+class Run(QuietStruct, eq=False):
     """An event on its way through its handlers.
 
     It is settled when the handlers that the answer waits for are done; those that run on receipt may go on.
@@ -101,7 +104,7 @@ class Run(msgspec.Struct, eq=False):
     def join(self, delivery: Delivery) -> None:
         """Have one more delivery wait for the answer."""
         if len(self.deliveries) == _WAITING:
-            del self.deliveries[0]  # the platform has given that one up long ago
+            self.deliveries.pop(0).give_up()
         self.deliveries.append(delivery)
 
     def outcome(self) -> bytes:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, cast
 
 import msgspec
 
+from feishu_trio._quiet import QuietStruct
+
 from ._json import UNFIT, read_patiently, unfit, write_patiently
 from .catalogue import model_for
 from .content import Content, parse_content, plain_text
@@ -20,7 +22,7 @@ __all__ = ["Event"]
 
 T_co = TypeVar("T_co", covariant=True)
 
-_UNREAD: Any = object()
+_UNREAD: Any = msgspec.UNSET
 _SHOWN: Final = 100  # characters of a type or an id that a message repeats: it may be 100 kB of nonsense
 # Parts of a second, and the smallest number read in them: 1973 there is the year 5138 in the next larger.
 _UNITS: Final = ((1_000_000, 1e14), (1_000, 1e11))
@@ -32,7 +34,7 @@ _BodyType = tuple[type[Any], Callable[[msgspec.Raw], Any]]  # a body's class, an
 _body_types: dict[str, _BodyType] = {}  # of the event types in the catalogue alone, so that it stays small
 
 
-class Event(msgspec.Struct, Generic[T_co], eq=False):
+class Event(QuietStruct, Generic[T_co], eq=False):
     """One event or callback, as it was delivered: `T_co` is the type of its `data`.
 
     Made by `decode_event`; the attributes are facts of the envelope, and reading them costs nothing.
@@ -69,6 +71,9 @@ class Event(msgspec.Struct, Generic[T_co], eq=False):
     def __repr__(self) -> str:
         # The payload carries people's data, and the envelope a token: neither belongs in a log.
         return f"<Event {_short(self.type)} id={_short(self.id)}>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("type", _short(self.type)), ("id", _short(self.id))]
 
     @property
     def create_time(self) -> datetime | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-import msgspec
+from feishu_trio._quiet import QuietStruct
 
 from ._fields import MAX_DEPTH, walk
 from ._tags import LOG_ID, SEQ_ID, SERVICE
@@ -17,7 +17,7 @@ DATA: Final = 1
 """`Frame.method` of events, callbacks and their answers."""
 
 
-class Frame(msgspec.Struct, gc=False):  # it holds nothing that could hold it
+class Frame(QuietStruct, gc=False):  # it holds nothing that could hold it
     """A frame as received. Made 30,000 times a second, so it is not frozen; treat it as if it were."""
 
     method: int
@@ -33,6 +33,9 @@ class Frame(msgspec.Struct, gc=False):  # it holds nothing that could hold it
 
     def __repr__(self) -> str:
         return f"<Frame method={self.method} headers={self.headers} payload of {len(self.payload)} bytes>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("method", self.method), ("headers", self.headers)]
 
     # Nobody needs these to answer a frame, so they are not decoded until somebody asks.
 
