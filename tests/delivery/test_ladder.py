@@ -237,6 +237,8 @@ async def test_only_the_latest_of_many_deliveries_wait_for_the_answer(
         await trio.sleep(5)
         assert [push.status for push in pushes] == [None] * 12 + [200] * 8
         assert (await (await scene.say(1, event_id=event_id)).answer()).code == 200
+        (connection,) = scene.session._relay.live
+        assert connection.owed == 0, "what was given up is not waited for"
 
 
 @pytest.mark.parametrize("body", [None, 3, [], {"message": 3}, {"message": {"chat_id": 3}}, {"chat_id": []}])

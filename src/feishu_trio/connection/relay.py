@@ -39,7 +39,6 @@ class Outbox:
         """What the ack-writer has not taken yet."""
         self._taken: list[Outgoing] = []
         self._filled = trio.lowlevel.ParkingLot()
-        self._is_awaited = False  # whether the ack-writer sleeps in it
         self._room = trio.lowlevel.ParkingLot()
 
     def __len__(self) -> int:
@@ -63,7 +62,6 @@ class Outbox:
         """
         items = self.items
         while not items and not self._taken:
-            self._is_awaited = True
             await self._filled.park()
         new = [items.popleft() for _ in range(min(most, len(items)))]
         self._taken += new
@@ -87,8 +85,7 @@ class Outbox:
         return left
 
     def _wake(self) -> None:
-        if self._is_awaited:
-            self._is_awaited = False
+        if self._filled:
             self._filled.unpark()
 
     async def wait_at_most(self, limit: int) -> None:

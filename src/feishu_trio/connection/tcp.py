@@ -64,9 +64,7 @@ class TCPStream(trio.abc.Stream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send; cancelling this leaves some of it sent. Raises what `send_now` does."""
-        self._check_open()
-        if self._sending:
-            raise trio.BusyResourceError("another task is sending")
+        self._check_free()
         self._sending = True
         try:
             await trio.lowlevel.checkpoint()
@@ -78,9 +76,7 @@ class TCPStream(trio.abc.Stream):
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the socket takes something."""
-        self._check_open()
-        if self._sending:
-            raise trio.BusyResourceError("another task is sending")
+        self._check_free()
         await trio.lowlevel.wait_writable(self._socket)
 
     async def aclose(self) -> None:
@@ -89,6 +85,11 @@ class TCPStream(trio.abc.Stream):
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
         await trio.lowlevel.checkpoint()
+
+    def _check_free(self) -> None:
+        self._check_open()
+        if self._sending:
+            raise trio.BusyResourceError("another task is sending")
 
     def _check_open(self) -> None:
         if self._socket.fileno() < 0:

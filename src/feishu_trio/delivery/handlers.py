@@ -26,8 +26,6 @@ async def call(route: Route, argument: Any, threads: trio.CapacityLimiter) -> ob
     """
     if route.timeout is not None:
         return await _within(route.timeout, route, argument, threads)
-    if route.is_async and not route.middleware:
-        return await cast("Awaitable[object]", route.handler(argument))
     return await _through(route.middleware, route, argument, threads)
 
 

@@ -53,7 +53,7 @@ def encode_frame(
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     parts += [_header(key, value) for key, value in pairs]
     if payload is not None:
-        parts.append(_field(PAYLOAD, payload))
+        parts.append(encode_field(PAYLOAD, payload))
     return b"".join(parts)
 
 
@@ -75,8 +75,8 @@ def encode_answer(frame: Frame, payload: bytes, biz_rt: int | None = None) -> by
 def _ending(payload: bytes, biz_rt: int | None) -> bytes:
     """What an answer has that is its own."""
     if biz_rt is None:
-        return _field(PAYLOAD, payload)
-    return _header("biz_rt", str(biz_rt)) + _field(PAYLOAD, payload)
+        return encode_field(PAYLOAD, payload)
+    return _header("biz_rt", str(biz_rt)) + encode_field(PAYLOAD, payload)
 
 
 # With nothing to return, and answered quickly, as most events are, there are not many of them.
@@ -84,10 +84,11 @@ _short_ending: Final = functools.lru_cache(maxsize=64)(_ending)
 
 
 def _header(key: str, value: str) -> bytes:
-    return _field(HEADERS, _field(KEY, key.encode()) + _field(VALUE, value.encode()))
+    return encode_field(HEADERS, encode_field(KEY, key.encode()) + encode_field(VALUE, value.encode()))
 
 
-def _field(tag: int, value: bytes) -> bytes:
+def encode_field(tag: int, value: bytes) -> bytes:
+    """A field that is a tag (below 0x80), a length and as many bytes."""
     return b"%c%b%b" % (tag, varint(len(value)), value)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from feishu_trio.errors import FrameError
 
+from ._encode import encode_field
 from ._fields import MAX_DEPTH, walk
 from ._frame import Frame
 from ._tags import HEADERS, KEY, LOG_ID, METHOD, PAYLOAD, SEQ_ID, SERVICE, VALUE
@@ -20,9 +21,8 @@ def decode_general(data: bytes) -> Frame:
     """Read a frame of any shape that protobuf allows. Raises `FrameError`, and nothing else."""
     known, rest = _strip(data)
 
-    from . import (
-        _pbbp2,
-    )  # here, because betterproto takes its time to load, and hardly any frame comes this way
+    # Here, because betterproto takes its time to load, and hardly any frame comes this way.
+    from . import _pbbp2
 
     message = _pbbp2.Frame.FromString(known)
     seq_id, log_id, service, method = message.seq_id, message.log_id, message.service, message.method
@@ -49,9 +49,9 @@ def _strip(data: bytes) -> tuple[bytes, bytes]:
             number, _ = read_varint(data, value)
             known += varint(tag) + varint(number)
         elif tag == HEADERS:
-            known += _field(tag, _strip_header(data, value, end))
+            known += encode_field(tag, _strip_header(data, value, end))
         elif tag == PAYLOAD:
-            known += _field(tag, data[value:end])
+            known += encode_field(tag, data[value:end])
             rest += data[copied:start]
             copied = end
     rest += data[copied:]
@@ -64,9 +64,5 @@ def _strip_header(data: bytes, at: int, end: int) -> bytes:
         if tag in (KEY, VALUE):
             # proto2 does not ask strings to be UTF-8, and an event must not be lost for a header.
             text = data[value:value_end].decode(errors="replace")
-            known += _field(tag, text.encode())
+            known += encode_field(tag, text.encode())
     return bytes(known)
-
-
-def _field(tag: int, value: bytes) -> bytes:
-    return varint(tag) + varint(len(value)) + value
