@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types fresh format clean
+.PHONY: help demo test lint types layers fresh generate format clean
 
 help:
 	@echo "make demo    a local gateway and an echo bot, in one process: no account, no network"
 	@echo "make test    the whole test suite"
-	@echo "make lint    ruff, mypy --strict, and a check that generated code is fresh"
+	@echo "make lint    ruff, mypy --strict, the layers of imports, and that generated code is fresh"
+	@echo "make generate models and frames anew, from proto/"
 	@echo "make format  ruff's formatter and import order"
 	@echo "make clean   remove what the others made"
 
@@ -19,15 +20,21 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: types fresh
+lint: types layers fresh
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
 types: $(VENV)/.dev
 	@$(BIN)/mypy
 
+layers: $(VENV)/.dev
+	@$(BIN)/lint-imports --no-logo
+
 fresh: $(VENV)/.dev
 	@$(BIN)/python proto/generate.py --check
+
+generate: $(VENV)/.dev
+	@$(BIN)/python proto/generate.py
 
 format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix-only .

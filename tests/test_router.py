@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import AsyncGenerator, Generator
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,12 +68,6 @@ def test_the_next_question_sees_every_change() -> None:
     assert router.handlers(USER) == innermost.handlers(USER) == ()
 
 
-@pytest.mark.parametrize("what", ["", 3, None, [], [None], object, [MESSAGE, int]])
-def test_what_is_no_event_type(what: Any) -> None:
-    with pytest.raises(ConfigError, match="event type"):
-        Router().on(what)
-
-
 def test_many_types_off_the_wire_cost_no_memory() -> None:
     router = Router()
     router.on("x.*")(one)
@@ -88,7 +81,7 @@ def test_many_types_off_the_wire_cost_no_memory() -> None:
 # Misnomers
 
 
-def test_a_type_that_is_nearly_right_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_type_that_is_nearly_right_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
     router = Router()
     for handler in (one, two):
         router.on("im.message.recieve_v1")(handler)
@@ -144,16 +137,18 @@ def test_handlers_are_called_by_their_qualified_names() -> None:
 def test_no_name_is_given_twice() -> None:
     router = Router()
     router.on(MESSAGE, name="same")(one)
-    with pytest.raises(ConfigError, match="name='same': another handler has this name already"):
+    with pytest.raises(
+        ConfigError, match="name: 'same' is not allowed; it must be one that no other handler has"
+    ):
         router.on(USER, name="same")(two)
 
 
-def test_names_are_told_apart_over_all_routers_that_meet() -> None:
+def test_names_differ_over_all_routers_that_meet() -> None:
     router, left, right = Router(), Router(), Router()
     router.include(left)
     router.include(right)
     left.on(MESSAGE, name="same")(one)
-    with pytest.raises(ConfigError, match="another handler has this name"):
+    with pytest.raises(ConfigError, match="one that no other handler has"):
         right.on(MESSAGE, name="same")(two)
     right.on(MESSAGE)(one)
     left.on(USER)(one)
@@ -187,7 +182,10 @@ def test_objects_are_added_and_removed() -> None:
 
 @pytest.mark.parametrize("odd", [object(), SimpleNamespace(event_type="x.y"), SimpleNamespace(handle=one)])
 def test_objects_that_are_no_handlers(odd: Any) -> None:
-    with pytest.raises(ConfigError, match="is no handler"):
+    with pytest.raises(
+        ConfigError,
+        match=r"handler: .* is not allowed; it must be an object with event_type and async handle",
+    ):
         Router().add(odd)
 
 
@@ -198,7 +196,9 @@ def test_handlers_are_removed_by_function_or_name(by: object) -> None:
     router.on(MESSAGE)(two)
     router.remove(by)
     assert router.handlers(MESSAGE) == (two,)
-    with pytest.raises(ConfigError, match="no such handler"):
+    with pytest.raises(
+        ConfigError, match=r"handler: .* is not allowed; it must be one that is registered here"
+    ):
         router.remove(by)
 
 
@@ -225,66 +225,6 @@ def test_everything_can_be_removed() -> None:
 # Arguments
 
 
-def generator(event: Event[Any]) -> Generator[int]:
-    yield 1
-
-
-async def async_generator(event: Event[Any]) -> AsyncGenerator[int]:
-    yield 1
-
-
-async def of_two(event: Event[Any], other: object) -> None: ...
-async def of_none() -> None: ...
-
-
-@pytest.mark.parametrize(
-    "handler", [None, "one", 3, generator, async_generator, of_two, of_none, Handlers.handle]
-)
-def test_what_is_no_handler(handler: Any) -> None:
-    router = Router()
-    for register in (router.on(MESSAGE), router.on_batch(MESSAGE), router.default):
-        with pytest.raises(ConfigError, match="handler"):
-            register(handler)
-    assert router.routes() == ()
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"where": 3}, "where: 3 cannot be called"),
-        ({"where": one}, "where=.* a plain function of the event is allowed"),
-        ({"where": lambda: True}, "where: .* does not fit"),
-        ({"order_by": one}, "order_by=.* a plain function"),
-        ({"timeout": 0}, "timeout=0: a number of seconds above 0 is allowed"),
-        ({"timeout": -1.5}, "timeout=-1.5"),
-        ({"timeout": True}, "timeout=True"),
-        ({"timeout": "1"}, "timeout='1'"),
-        ({"timeout": float("nan")}, "timeout=nan"),
-        ({"ack": "on_receipt"}, "ack='on_receipt': one of .*ON_SUCCESS"),
-        ({"fallback": object()}, "fallback=<object .*: what JSON can hold is allowed"),
-        ({"fallback": float("nan")}, "fallback=nan"),
-    ],
-)
-def test_wrong_options_are_told_with_what_is_allowed(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        Router().on(MESSAGE, **options)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"max_size": 0}, "max_size=0: a whole number of at least 1"),
-        ({"max_size": 1.5}, "max_size=1.5"),
-        ({"max_size": True}, "max_size=True"),
-        ({"max_wait": 0}, "max_wait=0"),
-        ({"max_wait": None}, "max_wait=None"),
-    ],
-)
-def test_wrong_options_of_batches(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        Router().on_batch(MESSAGE, **options)
-
-
 def test_options_end_up_in_the_route() -> None:
     router = Router()
 
@@ -307,7 +247,7 @@ def test_options_end_up_in_the_route() -> None:
 
 @pytest.mark.parametrize("kind", ["", None, 3])
 def test_a_message_type_is_a_string(kind: Any) -> None:
-    with pytest.raises(ConfigError, match="message type"):
+    with pytest.raises(ConfigError, match=r"message_type: .* is not allowed; it must be a string"):
         Router().on_message(kind)
 
 
@@ -338,7 +278,7 @@ def test_no_router_includes_itself() -> None:
         a.include(b)
 
 
-def test_one_router_by_two_ways_is_told_by_its_handlers_names() -> None:
+def test_one_router_by_two_ways_is_known_by_its_handlers_names() -> None:
     root, left, right, shared = Router(), Router(), Router(), Router()
     shared.on(MESSAGE)(one)
     root.include(left)
@@ -368,7 +308,9 @@ def test_middleware_of_outer_routers_is_outermost() -> None:
         (first, second),
         (first, second, third),
     ]
-    with pytest.raises(ConfigError, match=r"middleware: .* does not fit"):
+    with pytest.raises(
+        ConfigError, match=r"function: .* is not allowed; it must be a function of event and call_next"
+    ):
         router.middleware(one)  # type: ignore[arg-type]
 
 

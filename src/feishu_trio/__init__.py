@@ -32,12 +32,15 @@ from .errors import (
     ForbiddenError,
     FrameError,
     RefusedError,
+    Retry,
 )
 from .events import Card, CardAnswer, Event, Inline, PreviewAnswer, Toast
 from .pull import EventStream
 from .router import CallNext, Handler, HandlerObject, Middleware, Route, Router
 from .session import Health, Session, SessionState, open_feishu_session
+from .telemetry.counters import HandlerStats, Latency, PoolStats, SessionStats, TypeStats
 from .telemetry.heartbeat import Beat, HeartbeatStats
+from .telemetry.histogram import HistogramSnapshot
 from .telemetry.lifecycle import (
     Authenticated,
     Connected,
@@ -49,13 +52,12 @@ from .telemetry.lifecycle import (
     HeartbeatReceived,
     LifecycleEvent,
     LifecycleStream,
-    MessageReceived,
     PingReceived,
     PingSent,
     PongReceived,
     ReconnectScheduled,
+    TextMessageReceived,
 )
-from .telemetry.stats import Latency, SessionStats
 
 __all__ = [
     "FEISHU_DOMAIN",
@@ -87,28 +89,33 @@ __all__ = [
     "Handler",
     "HandlerFailed",
     "HandlerObject",
+    "HandlerStats",
     "Health",
     "HeartbeatReceived",
     "HeartbeatStats",
+    "HistogramSnapshot",
     "Inline",
     "Latency",
     "LifecycleEvent",
     "LifecycleStream",
-    "MessageReceived",
     "Middleware",
     "PingReceived",
     "PingSent",
     "PongReceived",
     "PoolConfig",
+    "PoolStats",
     "PreviewAnswer",
     "ReconnectScheduled",
     "RefusedError",
+    "Retry",
     "Route",
     "Router",
     "Session",
     "SessionConfig",
     "SessionState",
     "SessionStats",
+    "TextMessageReceived",
     "Toast",
+    "TypeStats",
     "open_feishu_session",
 ]

@@ -24,7 +24,7 @@ __all__ = ["Api"]
 # token, 99991664 an invalid app token, 99991668 an invalid token of whatever kind.
 _TOKEN_CODES = (99991661, 99991663, 99991664, 99991668)
 
-# A tenant token lives for two hours at most; one said to live longer is not believed.
+# A tenant token lives for two hours at most; a longer life is not believed.
 _LONGEST_LIFE = 7200.0
 
 # A receive_id tells its kind by its beginning.
@@ -185,10 +185,10 @@ class Api:
         code, msg = (body or {}).get("code"), (body or {}).get("msg")
         code = code if type(code) is int and code != 0 else status
         msg = self._clean(msg) if isinstance(msg, str) else ""
-        said = msg or ("answered with something that is no JSON object" if body is None else "refused")
+        reason = msg or ("answered with something that is no JSON object" if body is None else "refused")
         suffix = f" (log id {log_id})" if log_id else ""
         raise ApiError(
-            f"{call}: {said}, code {code}, HTTP status {status}{suffix}", code=code, msg=msg, log_id=log_id
+            f"{call}: {reason}, code {code}, HTTP status {status}{suffix}", code=code, msg=msg, log_id=log_id
         )
 
     def _clean(self, text: str) -> str:

@@ -3,13 +3,15 @@
     FeishuError
     ├── ConfigError               a setting is wrong (also a ValueError)
     ├── ConnectError              Feishu could not be reached; worth another try
-    ├── RefusedError              Feishu said no, and would say so again
+    ├── RefusedError              Feishu refused, and would refuse again
     │   ├── AuthenticationError   the app's credentials were not accepted
     │   ├── ForbiddenError        the app is banned, or may not use long connections
     │   └── ConnectionLimitError  the app has its 50 connections already
     ├── ApiError                  a call to Feishu's HTTP API failed
     ├── FrameError                bytes that are no frame (also a ValueError)
     └── EventDecodeError          a body that does not fit its type (also a ValueError)
+
+Beside it stands `Retry`, which is for handlers to raise: no error, but the wish to get the event again.
 
 No message of these holds a secret: neither the app secret, nor a token, nor a whole connection URL.
 """
@@ -29,6 +31,8 @@ __all__ = [
     "ForbiddenError",
     "FrameError",
     "RefusedError",
+    "Retry",
+    "wished_retry",
 ]
 
 
@@ -95,3 +99,40 @@ class FrameError(FeishuError, ValueError):
 
 class EventDecodeError(FeishuError, ValueError):
     """An event's payload or body does not have the shape of its type; the message names the path."""
+
+
+class Retry(Exception):
+    """Raised by a handler that wants the event again: no fault of its own, so no traceback is logged.
+
+    Feishu is answered 500, and delivers the event again after about 15 s, 5 min, 1 h and 6 h. In a batch it
+    holds for all events of it. Somebody waits for the answer to a callback, which never comes again: there it
+    counts as a failure. Where the event was answered on receipt, it is lost, which a warning tells.
+
+    Args:
+        after: Seconds from now after which an inbox hands the event on again; None for its usual delay.
+            Feishu has delays of its own.
+        reason: What the log says about it.
+    """
+
+    def __init__(self, after: float | None = None, reason: str = "") -> None:
+        super().__init__(reason)
+        if after is not None and not after >= 0:
+            raise ValueError(
+                f"after: {after!r} is not allowed; it must be None, or a number of seconds, 0 or more"
+            )
+        self.after = after
+        self.reason = reason
+
+
+def wished_retry(error: BaseException) -> Retry | None:
+    """The `Retry` that an exception is, or of a group of nothing else the one with the longest wait."""
+    if isinstance(error, Retry):
+        return error
+    if not isinstance(error, BaseExceptionGroup):
+        return None
+    wishes = [wished_retry(each) for each in error.exceptions]
+    return max((wish for wish in wishes if wish), key=_wait) if all(wishes) else None
+
+
+def _wait(wish: Retry) -> float:
+    return -1.0 if wish.after is None else wish.after

@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from .delivery import Returned
+from .errors import Retry
 from .events import Event
 from .router import Route
 
@@ -86,11 +86,11 @@ class EventStream(AsyncIterator[Event[Any]]):
 
     async def _hand_over(self, event: Event[Any]) -> object:
         if self._ended:
-            raise Returned("nobody pulls any more")
+            raise Retry(reason="nobody pulls any more")
         pulled = _Pulled(event)
         self._waiting.append(pulled)
         self._arrived.unpark_all()
         await pulled.settled.wait()
         if not pulled.ok:
-            raise Returned("it was given back by the loop that pulled it")
+            raise Retry(reason="it was given back by the loop that pulled it")
         return pulled.result

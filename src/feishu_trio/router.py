@@ -7,28 +7,51 @@ event sees the change.
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
-from collections.abc import Awaitable, Callable, Container, Hashable, Iterable, Iterator
-from fnmatch import fnmatchcase
-from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast, overload
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any, Final, TypeVar, cast, overload
 
 import attrs
 
-from .config import Ack
+from .config import Ack, wrong
 from .errors import ConfigError
-from .events import ALIASES, Event, encode_result, nearest
+from .events import ALIASES, Event, nearest
+from .routes import (
+    BatchSize,
+    CallNext,
+    Handler,
+    HandlerObject,
+    LateHandler,
+    Middleware,
+    Route,
+    ack_or_none,
+    answer_or_none,
+    count,
+    event_types,
+    free_name,
+    function_of,
+    handler_of_events,
+    name_of,
+    plain_function,
+    seconds,
+    seconds_or_none,
+)
 
-__all__ = ["BatchSize", "CallNext", "Handler", "HandlerObject", "Middleware", "Route", "Router"]
+__all__ = [
+    "MESSAGE_TYPES",
+    "BatchSize",
+    "CallNext",
+    "Handler",
+    "HandlerObject",
+    "LateHandler",
+    "Middleware",
+    "Route",
+    "Router",
+    "free_name",
+]
 
 logger = logging.getLogger("feishu_trio.router")
 
-Handler: TypeAlias = Callable[[Any], object]
-"""Takes an `Event` (or a list of them, or a message's dict); plain or async; what it returns is the answer."""
-LateHandler: TypeAlias = Callable[[Event[Any], Any], object]
-"""Takes a callback's event and what its handler returned after the deadline; plain or async."""
-CallNext: TypeAlias = Callable[[Event[Any]], Awaitable[object]]
-Middleware: TypeAlias = Callable[[Event[Any], CallNext], Awaitable[object]]
 H = TypeVar("H", bound=Callable[..., object])
 M = TypeVar("M")
 R = TypeVar("R")
@@ -39,61 +62,6 @@ MESSAGE_TYPES: Final = frozenset({"ping", "pong", "heartbeat", "auth", "event"})
 # Types come off the wire: neither many of them nor a long one may cost memory.
 _RESOLVED_TYPES: Final = 1024
 _RESOLVED_TYPE_LENGTH: Final = 256
-
-
-class HandlerObject(Protocol):
-    """What `Router.add` takes: an object that names its event types and handles them."""
-
-    @property
-    def event_type(self) -> str | Iterable[str]:
-        """An event type, a glob, or several."""
-
-    async def handle(self, event: Event[Any]) -> object:
-        """Handle one event; the result is the answer to a callback."""
-
-
-@attrs.frozen
-class BatchSize:
-    """When a batch is full: at `max_size` events, or `max_wait` seconds after its first."""
-
-    max_size: int
-    max_wait: float
-
-
-@attrs.frozen(eq=False, kw_only=True)
-class Route:
-    """One handler and when it runs. Made by `Router.on` and its kin; compared by identity."""
-
-    handler: Handler
-    name: str
-    patterns: tuple[str, ...]
-    where: Callable[[Event[Any]], object] | None = None
-    order_by: Callable[[Event[Any]], Hashable] | None = None
-    pool: str | None = None
-    ack: Ack | None = None
-    timeout: float | None = None
-    fallback: bytes | None = None
-    """The JSON of the answer to a callback that has no result in time."""
-    batch: BatchSize | None = None
-    middleware: tuple[Middleware, ...] = ()
-    is_default: bool = False
-    is_async: bool = attrs.field(init=False)
-    is_direct: bool = attrs.field(init=False)
-    """Whether awaiting the handler with the event is all there is to running it."""
-
-    def __attrs_post_init__(self) -> None:
-        is_async = _is_async(self.handler)
-        is_direct = is_async and self.timeout is None and not self.middleware and self.batch is None
-        object.__setattr__(self, "is_async", is_async)
-        object.__setattr__(self, "is_direct", is_direct)
-
-    def matches(self, event_type: str) -> bool:
-        """Whether one of the patterns takes this type; letters' case counts."""
-        return any(pattern == event_type or fnmatchcase(event_type, pattern) for pattern in self.patterns)
-
-    def renamed(self, name: str) -> Route:
-        """The same under another name."""
-        return self if name == self.name else attrs.evolve(self, name=name)
 
 
 class Router:
@@ -112,7 +80,7 @@ class Router:
         self._included: list[Router] = []
         self._parents: list[Router] = []
         self._resolved: dict[str, tuple[Route, ...]] = {}
-        self._told: set[str] = set()
+        self._warned_of: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<Router: {len(tuple(self._walk()))} handlers for {len(self.event_types)} event types>"
@@ -179,12 +147,12 @@ class Router:
         route_of = functools.partial(
             Route,
             patterns=self.patterns_of(what),
-            where=_plain("where", where),
-            order_by=_plain("order_by", order_by),
+            where=plain_function("where", where),
+            order_by=plain_function("order_by", order_by),
             pool=pool,
-            ack=_instance("ack", ack, Ack),
-            timeout=_positive("timeout", timeout),
-            fallback=_json("fallback", fallback),
+            ack=ack_or_none("ack", ack),
+            timeout=seconds_or_none("timeout", timeout),
+            fallback=answer_or_none("fallback", fallback),
         )
 
         def register(handler: H) -> H:
@@ -209,17 +177,13 @@ class Router:
         The events of a list are answered together, by what becomes of the one call.
         `max_wait` should leave the handler time within the platform's 3 seconds.
         """
-        if not isinstance(max_size, int) or isinstance(max_size, bool) or max_size < 1:
-            raise ConfigError(f"max_size={max_size!r}: a whole number of at least 1 is allowed")
-        if _positive("max_wait", max_wait) is None:
-            raise ConfigError("max_wait=None: a number of seconds above 0 is needed")
         route_of = functools.partial(
             Route,
             patterns=self.patterns_of(what),
-            where=_plain("where", where),
+            where=plain_function("where", where),
             pool=pool,
-            timeout=_positive("timeout", timeout),
-            batch=BatchSize(max_size, float(max_wait)),
+            timeout=seconds_or_none("timeout", timeout),
+            batch=BatchSize(count("max_size", max_size), seconds("max_wait", max_wait)),
         )
 
         def register(handler: H) -> H:
@@ -232,7 +196,7 @@ class Router:
         """Register an object with `event_type` (a type, a glob or several) and `async handle(event)`."""
         what, handle = getattr(handler, "event_type", None), getattr(handler, "handle", None)
         if what is None or not callable(handle):
-            raise ConfigError(f"{handler!r} is no handler: it needs `event_type` and `async handle(event)`")
+            raise wrong("handler", handler, "an object with event_type and async handle(event)")
         route_of = functools.partial(Route, patterns=self.patterns_of(what))
         self._append(self._routes, route_of, handle, type(handler).__qualname__, given=False)
 
@@ -247,7 +211,7 @@ class Router:
         It is called with what the handler of a callback returned after the deadline, once the fallback
         answer is on its way. Without one, a result that holds a card updates the card.
         """
-        _callable("late", handler, "event", "result")
+        function_of("handler", handler, "event", "result")
         self._late.append(handler)
         return handler
 
@@ -258,7 +222,7 @@ class Router:
         batch, `event` is the list of events. What it returns is the handler's result; not calling
         `call_next` skips the handler, which then counts as done. `timeout` includes it.
         """
-        _callable("middleware", function, "event", "call_next")
+        function_of("function", function, "event", "call_next")
         self._middleware.append(function)
         self._changed()
         return function
@@ -270,13 +234,13 @@ class Router:
         that, and the case of their letters does not count.
         """
         if not isinstance(message_type, str) or not message_type:
-            raise ConfigError(f"on_message({message_type!r}): a message type is a string that is not empty")
+            raise wrong("message_type", message_type, "a string that is not empty")
 
         lower = message_type.lower()
         name = lower if lower in MESSAGE_TYPES else message_type
 
         def register(handler: H) -> H:
-            _callable("on_message", handler, "message")
+            function_of("handler", handler, "message")
             self._messages.setdefault(name, []).append(handler)
             return handler
 
@@ -288,10 +252,10 @@ class Router:
             raise ConfigError("a router cannot include itself, directly or through others")
         if other in self._included:
             raise ConfigError("this router is included already")
-        taken = self._names() & {route.name for route in other._walk()}
-        if taken:
+        shared = self._names() & {route.name for route in other._walk()}
+        if shared:
             raise ConfigError(
-                f"both routers have handlers named {', '.join(sorted(taken))}; name= tells them apart"
+                f"both routers have handlers named {', '.join(sorted(shared))}; give one of them a name="
             )
         self._included.append(other)
         other._parents.append(self)
@@ -307,7 +271,7 @@ class Router:
         """
         found = False
         for routes in (self._routes, self._default):
-            kept = [route for route in routes if not _is_named(route, handler)]
+            kept = [route for route in routes if not route.is_of(handler)]
             found = found or len(kept) < len(routes)
             routes[:] = kept
         for handlers in (self._late, self._middleware, *self._messages.values()):
@@ -315,11 +279,11 @@ class Router:
                 cast("list[object]", handlers).remove(handler)
                 found = True
         for other in self._included:
-            if any(_is_named(route, handler) for route in other._walk()):
+            if any(route.is_of(handler) for route in other._walk()):
                 other.remove(handler)
                 found = True
         if not found:
-            raise ConfigError(f"remove({handler!r}): no such handler is registered")
+            raise wrong("handler", handler, "one that is registered here, or its name")
         self._messages = {kind: handlers for kind, handlers in self._messages.items() if handlers}
         self._changed()
 
@@ -379,7 +343,7 @@ class Router:
             yield from parent._roots()
 
     def _names(self) -> set[str]:
-        """The names of all handlers that may meet those of this router: what succeeded is remembered by them."""
+        """The names of all handlers that may meet those of this router: success is remembered by them."""
         return {route.name for root in self._roots() for route in root._walk()}
 
     def _walk(self, *, default: bool = True) -> Iterator[Route]:
@@ -411,13 +375,11 @@ class Router:
         *,
         given: bool = True,
     ) -> None:
-        _callable("a handler", handler, "event")
-        if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
-            raise ConfigError(f"a handler returns or raises, but {handler!r} yields")
+        handler_of_events(handler)
         names = self._names()
         if name is not None and given and name in names:
-            raise ConfigError(f"name={name!r}: another handler has this name already")
-        route = route_of(handler=handler, name=free_name(name or _name_of(handler), names))
+            raise wrong("name", name, "one that no other handler has")
+        route = route_of(handler=handler, name=free_name(name or name_of(handler), names))
         for other in routes:
             twice = set(other.patterns) & set(route.patterns) if other.handler == handler else None
             if twice:
@@ -431,29 +393,17 @@ class Router:
         Raises:
             ConfigError: It is no event type, glob, event model class, or list of these.
         """
-        if isinstance(what, str | type) or not isinstance(what, Iterable):
-            what = (what,)
         patterns: list[str] = []
-        for item in what:
-            pattern = getattr(item, "EVENT_TYPE", None) if isinstance(item, type) else item
-            if not isinstance(pattern, str) or not pattern:
-                raise ConfigError(
-                    f"{item!r} is no event type: allowed are a string such as 'im.message.receive_v1', "
-                    "a glob such as 'contact.*', an event model class, or a list of these"
-                )
-            patterns.append(pattern)
+        for pattern in event_types("what", what):
+            self._warn_of_misnomer(pattern)
             real = ALIASES.get(pattern)
-            if real is not None:
-                patterns.append(real)
-            self._tell_misnomer(pattern)
-        if not patterns:
-            raise ConfigError("a handler needs at least one event type")
+            patterns += [pattern] if real is None else [pattern, real]
         return tuple(dict.fromkeys(patterns))
 
-    def _tell_misnomer(self, pattern: str) -> None:
-        if pattern in self._told or any(mark in pattern for mark in "*?["):
+    def _warn_of_misnomer(self, pattern: str) -> None:
+        if pattern in self._warned_of or any(mark in pattern for mark in "*?["):
             return
-        self._told.add(pattern)
+        self._warned_of.add(pattern)
         if pattern in ALIASES:
             real = ALIASES[pattern]
             hint = (
@@ -462,76 +412,3 @@ class Router:
             logger.warning("Feishu never sends %r; %s", pattern, hint)
         elif (known := nearest(pattern)) not in (None, pattern):
             logger.warning("%r is no event type that is known here; did you mean %r?", pattern, known)
-
-
-def _is_async(handler: Handler) -> bool:
-    while isinstance(handler, functools.partial):
-        handler = handler.func
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
-        getattr(handler, "__call__", None)  # noqa: B004  an object whose __call__ is async
-    )
-
-
-def _name_of(handler: object) -> str:
-    while isinstance(handler, functools.partial):
-        handler = handler.func
-    return getattr(handler, "__qualname__", None) or type(handler).__qualname__
-
-
-def free_name(name: str, taken: Container[str]) -> str:
-    """The name, with a number if it is taken."""
-    number, free = 2, name
-    while free in taken:
-        free, number = f"{name}#{number}", number + 1
-    return free
-
-
-def _is_named(route: Route, handler: object) -> bool:
-    bound_to = getattr(route.handler, "__self__", None)
-    return route.handler == handler or route.name == handler or (bound_to is not None and bound_to is handler)
-
-
-def _callable(what: str, value: object, *arguments: str) -> None:
-    if not callable(value):
-        raise ConfigError(f"{what}: {value!r} cannot be called")
-    try:
-        signature = inspect.signature(value)
-    except (TypeError, ValueError):
-        return  # written in C; calling it will show
-    try:
-        signature.bind(*arguments)
-    except TypeError as error:
-        raise ConfigError(
-            f"{what}: {value!r} is called with ({', '.join(arguments)}), which does not fit: {error}"
-        ) from None
-
-
-def _plain(what: str, value: Any) -> Any:
-    if value is not None:
-        _callable(what, value, "event")
-        if _is_async(value):
-            raise ConfigError(f"{what}={value!r}: a plain function of the event is allowed")
-    return value
-
-
-def _json(what: str, value: object) -> bytes | None:
-    if value is None:
-        return None
-    try:
-        return encode_result(value)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{what}={value!r}: what JSON can hold is allowed ({error})") from None
-
-
-def _instance(what: str, value: Any, kind: type) -> Any:
-    if value is not None and not isinstance(value, kind):
-        raise ConfigError(f"{what}={value!r}: one of {', '.join(map(str, cast('Any', kind)))} is allowed")
-    return value
-
-
-def _positive(what: str, value: Any) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ConfigError(f"{what}={value!r}: a number of seconds above 0 is allowed")
-    return float(value)

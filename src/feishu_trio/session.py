@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import inspect
 import json
-import logging
 import os
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -16,36 +15,24 @@ import trio
 from trio_util import AsyncValue
 
 from .api import Api
-from .config import FEISHU_DOMAIN, Ack, PoolConfig, SessionConfig
-from .connection import (
-    Backoff,
-    DisconnectReason,
-    Outgoing,
-    Relay,
-    Supervisor,
-    Wiring,
-    default_ssl_context,
-    request_headers,
-)
-from .delivery import DEFAULT_POOL, Dispatcher, Ledger
-from .errors import ConfigError, ConnectError, ConnectionLimitError, first_error
+from .config import FEISHU_DOMAIN, Ack, PoolConfig, SessionConfig, wrong
+from .config.rules import kind_only
+from .connection import Connections, default_ssl_context, request_headers
+from .delivery import CALLBACK_POOL, DEFAULT_POOL, MESSAGE_POOL, Engine, Ledger, Source
+from .errors import ConfigError, first_error
 from .events import Event, encode_result
-from .messages import TextMessages
 from .pull import EventStream
 from .router import Router
+from .routes import count
+from .telemetry import Telemetry
+from .telemetry.counters import SessionStats
 from .telemetry.heartbeat import HeartbeatStats
-from .telemetry.lifecycle import ErrorOccurred, Lifecycle, LifecycleStream
-from .telemetry.stats import Counters, SessionStats
+from .telemetry.lifecycle import LifecycleStream
 
 if TYPE_CHECKING:
     import httpx
 
 __all__ = ["Health", "Session", "SessionState", "open_feishu_session"]
-
-logger = logging.getLogger("feishu_trio.session")
-
-# Between the first tries of a session's connections, so that they do not live and die together.
-_STAGGER: Final = 1.0
 
 
 class SessionState(enum.Enum):
@@ -87,10 +74,7 @@ class Session:
         self._config = config
         self._router = router
         self._state = AsyncValue(SessionState.CONNECTING)
-        self._counters = Counters()
-        self._heartbeat = HeartbeatStats()
-        self._lifecycle = Lifecycle()
-        self._relay = Relay(self._on_connections)
+        self._telemetry = Telemetry()
         self._api = Api(
             http,
             config.domain,
@@ -98,37 +82,18 @@ class Session:
             config.app_secret or "",
             timeout=config.connect_timeout,
         )
-        self._dispatcher = Dispatcher(
+        self._engine = Engine(
             router,
-            pools={DEFAULT_POOL: PoolConfig(concurrency=config.concurrency, capacity=config.queue_capacity)}
-            | dict(config.pools),
+            pools=_pools(config),
             ack=config.ack,
-            ack_deadline=config.ack_deadline,
             ledger=Ledger(config.dedupe_window),
-            counters=self._counters,
-            lifecycle=self._lifecycle,
-            late=self._take_late,
+            telemetry=self._telemetry,
+            late=self._use_late_result,
         )
-        self._entered = trio.Event()
-        self._messages = TextMessages(
-            config, router, self._dispatcher, self._counters, self._heartbeat, self._lifecycle
+        self._connections = Connections(
+            config, router, self._engine, self._telemetry, http, self._on_connections
         )
-        wiring = Wiring(
-            config=config,
-            deliveries=self._dispatcher,
-            take_text=self._messages.take,
-            on_up=self._messages.authenticate,
-            ready=self._entered,
-            relay=self._relay,
-            counters=self._counters,
-            heartbeat=self._heartbeat,
-            lifecycle=self._lifecycle,
-        )
-        self._supervisors = [
-            Supervisor(wiring, http, Backoff(config.reconnect_delay, config.max_reconnect_delay))
-            for _ in range(config.connections)
-        ]
-        self._supervised = config.connections  # those that have not been given up
+        self._sources: tuple[Source, ...] = (self._connections,)
         self._scope = trio.CancelScope()
         self._failure: BaseException | None = None
         self._waiting: set[trio.CancelScope] = set()
@@ -168,27 +133,23 @@ class Session:
     @property
     def heartbeat(self) -> HeartbeatStats:
         """Statistics of the heartbeats, over all connections."""
-        return self._heartbeat
+        return self._telemetry.heartbeat
 
     def stats(self) -> SessionStats:
         """A snapshot of the counters."""
-        return self._counters.snapshot(
-            connections=len(self._relay.live),
-            in_flight=self._dispatcher.in_flight,
-            queue_depth=self._dispatcher.queue_depth,
+        return self._telemetry.counters.snapshot(
+            connections=len(self._connections.live),
+            in_flight=self._engine.in_flight,
+            queue_depth=self._engine.queue_depth,
         )
 
     def health(self) -> Health:
         """Whether events come in and are handled, and what is wrong if not."""
-        reasons = []
-        if not self.is_connected:
-            reasons.append(f"the session is {self.state.value}")
-        elif len(self._relay.live) < self._config.connections:
-            reasons.append(f"{len(self._relay.live)} of {self._config.connections} connections are up")
-        reasons += [
-            f"a heartbeat of connection {each.id} is overdue" for each in self._relay.live if each.is_overdue
-        ]
-        reasons += [f"pool {pool.name} is full" for pool in self._dispatcher.pools.values() if pool.is_full]
+        if self.is_connected:
+            reasons = self._connections.complaints()
+        else:
+            reasons = [f"the session is {self.state.value}"]
+        reasons += [f"pool {pool.name} is full" for pool in self._engine.pools.named.values() if pool.is_full]
         return Health(not reasons, tuple(reasons))
 
     # What happens
@@ -213,7 +174,7 @@ class Session:
         A subscriber that is more than `capacity` events behind loses the oldest (`stream.lost` counts them).
         The iterator ends with the session.
         """
-        return self._lifecycle.subscribe(_checked_capacity(capacity))
+        return self._telemetry.lifecycle.subscribe(count("capacity", capacity))
 
     @asynccontextmanager
     async def events(
@@ -229,10 +190,10 @@ class Session:
             pattern: An event type, a glob, an event model class, or a list of these, as `Router.on` takes them.
             capacity: Events that may wait here; more wait in the socket, or come again.
         """
-        _checked_capacity(capacity)
+        count("capacity", capacity)
         stream = EventStream(self._router.patterns_of(pattern))
-        # One that is worked on, and those that wait; the pool's own queue is but a doorstep.
-        self._dispatcher.attach(stream.route, concurrency=capacity + 1, capacity=1)
+        # One that is worked on, and those that wait; its pool hands each on at once.
+        self._engine.pools.attach(stream.route, concurrency=capacity + 1, capacity=1)
         self._streams.add(stream)
         if self.state in _ENDING:
             stream.end()
@@ -245,7 +206,7 @@ class Session:
         finally:
             stream.end()
             self._streams.discard(stream)
-            self._dispatcher.detach(stream.route)
+            self._engine.pools.detach(stream.route)
 
     # What can be asked of it
 
@@ -262,10 +223,8 @@ class Session:
             raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
         if isinstance(message, str):
             message.encode()  # what cannot be is the caller's mistake, not the connection's end
-        written = trio.Event()
         with self._until_closing():
-            self._relay.forward(Outgoing(message, written.set))
-            await written.wait()
+            await self._connections.send(message)
 
     async def reconnect(self) -> None:
         """Put new connections in the place of those there are; each old one is closed once its new one is up.
@@ -277,8 +236,7 @@ class Session:
             trio.ClosedResourceError: The session is over, or is being closed.
         """
         with self._until_closing():
-            for supervisor in self._supervisors:
-                await supervisor.reconnect()
+            await self._connections.reconnect()
 
     async def aclose(self) -> None:
         """Close the session, gracefully: read no more, let handlers end within `shutdown_timeout`, write
@@ -292,20 +250,10 @@ class Session:
         self._state.value = SessionState.CLOSING
         for scope in self._waiting:
             scope.cancel()
+        for stream in self._streams:
+            stream.end()
         try:
-            for supervisor in self._supervisors:
-                supervisor.stop()
-            for connection in self._relay.live:
-                connection.stop_reading()
-            for stream in self._streams:
-                stream.end()
-            with trio.move_on_after(self._config.shutdown_timeout):
-                await self._dispatcher.drain()
-                await self._messages.wait_idle()
-            self._dispatcher.abandon()
-            async with trio.open_nursery() as nursery:
-                for connection in self._relay.live:
-                    nursery.start_soon(connection.close, DisconnectReason.SESSION_CLOSED)
+            await self._engine.end(self._sources, self._config.shutdown_timeout)
         finally:
             self._scope.cancel()
         await self.wait_closed()
@@ -330,30 +278,11 @@ class Session:
         """All that works in the background, until the session is closed or a fatal error ends it."""
         try:
             with self._scope:
-                async with trio.open_nursery() as nursery:
-                    await nursery.start(self._dispatcher.serve)
-                    self._messages.start(nursery)
-                    for number, supervisor in enumerate(self._supervisors):
-                        nursery.start_soon(self._supervise, supervisor, number * _STAGGER)
+                await self._engine.run(self._sources)
         except BaseExceptionGroup as group:
             self._failure = first_error(group)
             raise
         self._finish(SessionState.CLOSED)
-
-    async def _supervise(self, supervisor: Supervisor, delay: float) -> None:
-        if delay:
-            # The first connection of a session is also what tells whether there can be any.
-            await self._entered.wait()
-            await trio.sleep(delay)
-        try:
-            await supervisor.run()
-        except (ConnectError, ConnectionLimitError) as error:
-            self._supervised -= 1
-            if not self._supervised or not self._entered.is_set():
-                raise
-            logger.error("the session goes on with %d connections at the most: %s", self._supervised, error)
-            if self._lifecycle.is_followed:
-                self._lifecycle.publish(ErrorOccurred(where="connection", error=error))
 
     def _finish(self, state: SessionState) -> None:
         if self.state not in _OVER:
@@ -362,14 +291,14 @@ class Session:
             self._state.value = state
             for scope in self._waiting:
                 scope.cancel()
-            self._lifecycle.end()
+            self._telemetry.lifecycle.end()
 
     def _on_connections(self) -> None:
         if self.state not in _ENDING:
-            live = bool(self._relay.live)
+            live = bool(self._connections.live)
             self._state.value = SessionState.CONNECTED if live else SessionState.RECONNECTING
 
-    async def _take_late(self, event: Event[Any], result: object) -> None:
+    async def _use_late_result(self, event: Event[Any], result: object) -> None:
         """What a callback's handler returned after the fallback went out: to the user's hook, or the card."""
         handlers = self._router.late_handlers()
         for handler in handlers:
@@ -417,7 +346,7 @@ async def open_feishu_session(
     if config is None:
         config = SessionConfig(domain=os.environ.get("FEISHU_DOMAIN", "").strip() or FEISHU_DOMAIN)
     elif not isinstance(config, SessionConfig):
-        raise ConfigError(f"config={config!r}: a SessionConfig is allowed")
+        raise wrong("config", config, "a SessionConfig", show=kind_only)
     if inbox is not None:
         raise ConfigError(f"inbox={inbox!r}: there is no durable inbox yet, only None is allowed")
     config = _with_credentials(config.evolve(**settings))
@@ -431,7 +360,7 @@ async def open_feishu_session(
                 nursery.start_soon(session._serve, name="feishu_trio session")
                 try:
                     await session.wait_state(SessionState.CONNECTED)
-                    session._entered.set()
+                    session._connections.let_events_in()
                     yield session
                     await session.aclose()
                 except BaseException as raised:
@@ -460,10 +389,10 @@ def _with_credentials(config: SessionConfig) -> SessionConfig:
 
 def _check(config: SessionConfig, router: Router) -> None:
     if not isinstance(router, Router):
-        raise ConfigError(f"router={router!r}: a Router is allowed")
+        raise wrong("router", router, "a Router")
     if config.ack is Ack.ON_STORED:
         raise ConfigError("ack=Ack.ON_STORED needs a durable inbox to store events in, and there is none")
-    pools = {DEFAULT_POOL, *config.pools}
+    pools = _pools(config)
     for route in router.routes():
         if route.ack is Ack.ON_STORED:
             raise ConfigError(f"handler {route.name}: Ack.ON_STORED needs a durable inbox, and there is none")
@@ -471,6 +400,12 @@ def _check(config: SessionConfig, router: Router) -> None:
             raise ConfigError(
                 f"handler {route.name}: there is no pool {route.pool!r}; there is {', '.join(sorted(pools))}"
             )
+
+
+def _pools(config: SessionConfig) -> dict[str, PoolConfig]:
+    """The pools there are: three from the start, and the user's own."""
+    default = PoolConfig(concurrency=config.concurrency, capacity=config.queue_capacity)
+    return {DEFAULT_POOL: default, CALLBACK_POOL: default, MESSAGE_POOL: default} | dict(config.pools)
 
 
 def _http_client(config: SessionConfig) -> httpx.AsyncClient:
@@ -496,12 +431,6 @@ def _http_client(config: SessionConfig) -> httpx.AsyncClient:
         ) from None
     except ImportError:
         raise ConfigError("a SOCKS proxy takes an extra: pip install 'feishu-trio[socks]'") from None
-
-
-def _checked_capacity(capacity: int) -> int:
-    if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 1:
-        raise ConfigError(f"capacity={capacity!r}: a whole number of at least 1 is allowed")
-    return capacity
 
 
 def _card_of(result: object) -> dict[str, Any] | None:

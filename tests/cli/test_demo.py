@@ -12,7 +12,7 @@ async def test_the_demo_shows_everything_and_ends_well() -> None:
     done = await run("demo", env=environment(PYTHONIOENCODING="utf-8"))
     assert (done.code, done.err) == (0, "")
     assert trio.current_time() - began < 15
-    for said in (
+    for line in (
         "你好，机器人！",
         "Good morning, bot!",
         "shows the toast “已批准 · Approved”",
@@ -25,7 +25,7 @@ async def test_the_demo_shows_everything_and_ends_well() -> None:
         "answered with 200    │ 7 ",
         "reconnects           │ 1 ",
     ):
-        assert said in done.out
+        assert line in done.out
     assert "\x1b" not in done.out
     assert all(len(line) <= 80 for line in done.out.splitlines())
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from feishu_trio import CardAnswer, ConfigError, Event, Router, Session, Toast, open_feishu_session
-from feishu_trio.cli._orders import Order, read_order
+from feishu_trio.cli._push_requests import PushRequest, read_push_request
 
 from .commands import Running, environment, run, running
 
@@ -117,31 +117,31 @@ async def test_a_port_that_is_taken_is_1() -> None:
 async def test_wrong_uses_are_2(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text('{\n"a": }')
 
-    async def misuse(says: str, *args: str) -> None:
+    async def misuse(message: str, *args: str) -> None:
         done = await run("gateway", *args)
         assert done.code == 2
-        assert says in done.err
+        assert message in done.err
         assert "Traceback" not in done.err
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(misuse, "nothing says what", "--every", "1")
+        nursery.start_soon(misuse, "--every needs an event", "--every", "1")
         nursery.start_soon(misuse, "cannot be read", "--file", str(tmp_path / "none.json"))
         nursery.start_soon(misuse, "line 2 column 6", "--file", str(tmp_path / "broken.json"))
 
 
 def test_payloads_are_read_in_both_schemas() -> None:
-    assert read_order(V2) == Order("contact.user.created_v3", {"a": 1}, event_id="e1")
-    v1 = read_order(V1)
+    assert read_push_request(V2) == PushRequest("contact.user.created_v3", {"a": 1}, event_id="e1")
+    v1 = read_push_request(V1)
     assert (v1.event_type, v1.schema, v1.event_id, v1.body["name"]) == (
         "im.chat.disbanded_v1",
         "1.0",
         "u1",
         "x",
     )
-    assert read_order('{"a": 1}', "x.y_v1") == Order("x.y_v1", {"a": 1})
+    assert read_push_request('{"a": 1}', "x.y_v1") == PushRequest("x.y_v1", {"a": 1})
 
 
 @pytest.mark.parametrize("text", ["[]", "1", "{}", '{"header": {}, "event": {}}', "", "{" * 100_000])
 def test_what_is_no_payload_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
-        read_order(text)
+        read_push_request(text)

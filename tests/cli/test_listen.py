@@ -24,7 +24,7 @@ async def test_a_pipe_gets_one_json_object_a_line_at_once(feishu_gateway: Gatewa
         for push in (
             await feishu_gateway.push("im.message.receive_v1", MESSAGE),
             await feishu_gateway.push("im.chat.disbanded_v1", {"name": "a\nb\u2028c"}, schema="1.0"),
-            await feishu_gateway.push("of.tomorrow_v9", {"x": "9007199254740993"}),
+            await feishu_gateway.push("unknown.type_v9", {"x": "9007199254740993"}),
         ):
             line = json.loads(await listen.line())
             received_at = datetime.fromisoformat(line.pop("received_at"))
@@ -33,7 +33,7 @@ async def test_a_pipe_gets_one_json_object_a_line_at_once(feishu_gateway: Gatewa
             assert (await push.answer()).code == 200
 
 
-async def test_what_is_odd_in_a_payload_is_still_a_line_of_json(feishu_gateway: Gateway) -> None:
+async def test_an_odd_payload_is_still_a_line_of_json(feishu_gateway: Gateway) -> None:
     head = b'{"schema":"2.0",\n"header":{"event_id":"%d","event_type":"x"},"event":{"a":'
     async with running("listen", env=environment(feishu_gateway)) as listen:
         await feishu_gateway.wait_connected()
@@ -55,7 +55,7 @@ async def test_types_choose_what_is_shown_and_all_is_answered(feishu_gateway: Ga
     assert [json.loads(line)["header"]["event_type"] for line in done.out.splitlines()] == types[1:]
 
 
-async def test_a_slip_of_the_pen_in_a_type_is_told(feishu_gateway: Gateway) -> None:
+async def test_a_misspelt_type_is_reported(feishu_gateway: Gateway) -> None:
     done = await run(
         "listen", "--timeout", "0", "-t", "im.mesage.receive_v1", env=environment(feishu_gateway)
     )
@@ -86,10 +86,10 @@ async def test_timeout_ends_it_well(feishu_gateway: Gateway) -> None:
 
 
 async def test_a_wrong_use_is_2_and_one_line() -> None:
-    async def misuse(says: str, *args: str) -> None:
+    async def misuse(expected: str, *args: str) -> None:
         done = await run("listen", *args)
         assert (done.code, done.out) == (2, "")
-        assert says in done.err
+        assert expected in done.err
         assert "Traceback" not in done.err
         assert "s3cr3t" not in done.err
 
@@ -113,7 +113,7 @@ async def test_a_refusal_is_3(feishu_gateway: Gateway) -> None:
     assert "Traceback" not in done.err
 
 
-async def test_nobody_there_is_4(tmp_path: Path) -> None:
+async def test_unreachable_is_4(tmp_path: Path) -> None:
     config = tmp_path / "feishu.toml"
     config.write_text('domain = "http://127.0.0.1:1"\nmax_reconnect_attempts = 1\nreconnect_delay = 0.01\n')
     done = await run("listen", "--config", str(config), "--app-id", "cli_1", "--app-secret", "s3cr3t")
@@ -162,7 +162,7 @@ async def test_a_signal_ends_it_while_it_connects() -> None:
     assert (done.code, "Traceback" in done.err) == (130, False)
 
 
-async def test_nobody_reads_the_pipe_any_more() -> None:
+async def test_a_closed_pipe_ends_it() -> None:
     async with open_gateway(ladder=()) as gateway, running("listen", env=environment(gateway)) as listen:
         await gateway.wait_connected()
         first = await gateway.push("im.message.receive_v1", message(1))
@@ -188,7 +188,7 @@ async def test_a_reader_that_hangs_holds_up_no_heartbeat() -> None:
         assert await listen.process.wait() == 130
 
 
-async def test_no_secret_is_told_however_much_is(feishu_gateway: Gateway) -> None:
+async def test_no_secret_is_logged_even_with_everything_logged(feishu_gateway: Gateway) -> None:
     async with running("listen", "-vv", "--timeout", "0.3", env=environment(feishu_gateway)) as listen:
         await feishu_gateway.wait_connected()
         done = await listen.done()
@@ -198,7 +198,7 @@ async def test_no_secret_is_told_however_much_is(feishu_gateway: Gateway) -> Non
         assert secret not in done.err
 
 
-async def test_a_terminal_gets_what_a_person_reads(feishu_gateway: Gateway) -> None:
+async def test_a_terminal_gets_readable_lines(feishu_gateway: Gateway) -> None:
     ours, theirs = os.openpty()
     try:
         process = await trio.lowlevel.open_process(

@@ -38,7 +38,7 @@ async def test_an_extra_that_is_missing_is_named(module: str, args: list[str], e
     assert "Traceback" not in done.err
 
 
-async def test_a_stdout_that_takes_nothing_is_told() -> None:
+async def test_an_unwritable_stdout_is_reported() -> None:
     command = ["sh", "-c", 'exec "$0" -m feishu_trio demo >/dev/full', sys.executable]
     done = await run(command=command)
     assert (done.code, done.err) == (1, "feishu-trio: [Errno 28] No space left on device\n")
@@ -75,5 +75,5 @@ def test_a_config_error_from_a_handler_module_is_a_usage_error() -> None:
         ("\u202eevil\ud800", r"\u202eevil\ud800"),
     ],
 )
-def test_a_stranger_cannot_steer_the_terminal(text: str, shown: str) -> None:
+def test_untrusted_text_cannot_control_the_terminal(text: str, shown: str) -> None:
     assert printable(text) == shown

@@ -9,7 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from feishu_trio.connection.line import DisconnectReason, Line
+from feishu_trio.connection.ending import DisconnectReason
+from feishu_trio.connection.line import Line
 from feishu_trio.connection.tcp import TCPStream
 
 
@@ -76,9 +77,9 @@ async def test_a_line_keeps_what_the_socket_did_not_take() -> None:
     first, second = b"first" * 2_000_000, b"second"
     received = bytearray()
     async with line, theirs:
-        sent = line.send_now(first)
+        sent = line.writer.send_now(first)
         assert 0 < sent < len(first)
-        assert line.send_now(second) == 0, "not between the two halves of another"
+        assert line.writer.send_now(second) == 0, "not between the two halves of another"
         async with trio.open_nursery() as nursery:
             nursery.start_soon(line.send_all, second)
             while len(received) < len(first + second):
@@ -92,15 +93,15 @@ async def test_a_line_that_cannot_send_at_once_sends_nothing(state: str) -> None
     line = Line(ours if state != "no socket" else trio.testing.memory_stream_pair()[0], 1000)
     async with ours, theirs:
         if state == "finished":
-            await line.finish(b"bye")
+            await line.writer.finish(b"bye")
         elif state == "broken":
             theirs._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             await theirs.aclose()
         elif state == "closed":
             await line.aclose()
-        assert line.send_now(b"x") == 0
+        assert line.writer.send_now(b"x") == 0
         if state == "broken":
             with pytest.raises(trio.BrokenResourceError):
                 await line.send_all(b"x")
-            assert line.fault is not None
-            assert line.fault[0] is DisconnectReason.RESET
+            assert line.end.fault is not None
+            assert line.end.fault[0] is DisconnectReason.RESET

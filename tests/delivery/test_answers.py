@@ -281,7 +281,7 @@ async def test_a_late_hook_that_fails_is_told_and_costs_nothing_else(
         await trio.sleep(10)
         assert (await (await scene.gateway.push(USER)).answer()).code == 200
     assert (
-        f"the late result of handler slow for event c1 ({CARD}) was not taken: ValueError: not mine"
+        f"the late result of handler slow for event c1 ({CARD}) was not used: ValueError: not mine"
         in warnings(caplog)
     )
 

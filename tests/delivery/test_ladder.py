@@ -237,7 +237,7 @@ async def test_only_the_latest_of_many_deliveries_wait_for_the_answer(
         await trio.sleep(5)
         assert [push.status for push in pushes] == [None] * 12 + [200] * 8
         assert (await (await scene.say(1, event_id=event_id)).answer()).code == 200
-        (connection,) = scene.session._relay.live
+        (connection,) = scene.session._connections.live
         assert connection.owed == 0, "what was given up is not waited for"
 
 

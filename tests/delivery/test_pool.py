@@ -17,11 +17,12 @@ from feishu_trio.delivery import Pool
 Play = Callable[[], Coroutine[Any, Any, None]]
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Work:
     play: Play
     key: Hashable = None
     weight: int = 1
+    scope: trio.CancelScope | None = None
 
 
 def make_pool(nursery: trio.Nursery, *, concurrency: int = 2, capacity: int = 10) -> Pool[Work]:

@@ -10,7 +10,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feishu_trio.connection.heartbeat import Pace
+from feishu_trio.connection.pace import Pace
 from feishu_trio.testing import Gateway, open_gateway
 from session.rig import open_session
 

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from feishu_trio import Disconnected, DisconnectReason, PingSent, SessionState
-from feishu_trio.connection.heartbeat import sleep_awake
+from feishu_trio.connection.pace import sleep_awake
 from feishu_trio.testing import Gateway
 from session.rig import all_up, open_session
 

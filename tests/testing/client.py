@@ -1,4 +1,4 @@
-"""A client of the protocol, by hand: as much as is needed to see what the gateway does."""
+"""A minimal client of the protocol, to test the gateway with."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ async def post(
 ) -> httpx.Response:
     async with httpx.AsyncClient(transport=gateway.transport, base_url=gateway.domain) as http:
         return await http.post(path, json=body, headers=dict(headers or {}))
+
+
+async def raw_stream(domain: str) -> trio.SocketStream:
+    """A TCP connection to the gateway, without HTTP on it."""
+    url = urlsplit(domain)
+    return await trio.open_tcp_stream(url.hostname or "", url.port or 0)
 
 
 async def discover(gateway: Gateway) -> str:

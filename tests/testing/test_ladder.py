@@ -1,4 +1,4 @@
-"""What the platform does when answers fail to come; hours of it, under the autojump clock."""
+"""Redelivery when answers are missing; hours of it, under the autojump clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def test_no_answer_at_all(autojump_clock: MockClock) -> None:
         push = await gateway.push("x")
         with pytest.raises(TimeoutError, match="no answer to 5 deliveries"):
             await push.answer()
-        # each try fails after 3 s; then come 15 s, 5 min, 1 h and 6 h
+        # each attempt fails after 3 s; then follow 15 s, 5 min, 1 h and 6 h
         assert times(push, start) == [0, 18, 321, 3924, 25527]
         assert trio.current_time() - start == 25530
         assert (push.done, push.status, push.lost) == (True, None, True)
@@ -125,7 +125,7 @@ async def test_callbacks_never_come_again(autojump_clock: MockClock, event_type:
         assert len(failed.deliveries) == len(late.deliveries) == 1
 
 
-async def test_callback_or_not_can_be_said(autojump_clock: MockClock) -> None:
+async def test_callback_can_be_chosen(autojump_clock: MockClock) -> None:
     async with open_gateway(ladder=(1,)) as gateway, connect(gateway):
         one = await gateway.push("x", callback=True)
         two = await gateway.push("card.action.trigger", callback=False)
@@ -133,7 +133,7 @@ async def test_callback_or_not_can_be_said(autojump_clock: MockClock) -> None:
         assert (len(one.deliveries), len(two.deliveries)) == (1, 2)
 
 
-async def test_nobody_connected(autojump_clock: MockClock) -> None:
+async def test_no_live_connection(autojump_clock: MockClock) -> None:
     async with open_gateway() as gateway:
         start = trio.current_time()
         callback = await gateway.push("card.action.trigger")
@@ -147,7 +147,7 @@ async def test_nobody_connected(autojump_clock: MockClock) -> None:
             assert times(push, start) == [15]
 
 
-async def test_a_redelivery_goes_to_whoever_is_there(autojump_clock: MockClock) -> None:
+async def test_a_redelivery_goes_to_any_live_connection(autojump_clock: MockClock) -> None:
     async with open_gateway() as gateway:
         async with connect(gateway):
             (first,) = gateway.connections

@@ -24,7 +24,7 @@ def test_the_plugin_does_not_load_the_gateway() -> None:
     assert sorted(loaded) == ["feishu_trio.testing", "feishu_trio.testing.plugin"]
 
 
-def test_the_face() -> None:
+def test_the_public_names() -> None:
     for name in feishu_trio.testing.__all__:
         assert getattr(feishu_trio.testing, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

@@ -1,4 +1,4 @@
-"""The gateway notices a client that leaves the protocol."""
+"""The gateway records a client that breaks the protocol."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def test_of_a_part_that_comes_twice_the_first_is_kept() -> None:
         ((None, 2, 0), "message_id of a part has 0 characters"),
         (("", 2, 0), "message_id of a part has 0 characters"),
         (("m" * 1025, 2, 0), "message_id of a part has 1025 characters; allowed is 1 to 1024"),
-        (("known", 3, 1), "message known: sum is 3, but was 2 in a part before"),
+        (("known", 3, 1), "message known: sum is 3, but was 2 in an earlier part"),
     ],
 )
 def test_note_12_headers_that_cannot_be_true(

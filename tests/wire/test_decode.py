@@ -85,8 +85,8 @@ def test_the_common_way_and_the_general_way_are_one(data: bytes) -> None:
     assert frame == general
 
 
-# What betterproto itself reads rightly: known fields of their own wire type, texts that are UTF-8, and unknown
-# fields that are no groups. It takes groups for their contents and a value of any wire type for the right one,
+# What betterproto itself reads rightly: known fields of their own wire type, texts in UTF-8, and unknown
+# fields that are no groups. It reads groups as their contents and a value of any wire type as the right one,
 # keeps bits beyond the 64th, and reads what is cut off as if it were whole.
 PLAIN_HEADERS = st.tuples(st.text(max_size=20), st.text(max_size=20)).map(
     lambda pair: length_delimited(

@@ -84,19 +84,19 @@ def test_splitter_and_wsproto_together_read_what_wsproto_reads_alone(
     numbered = list(enumerate(parts))
     stream = server_bytes(numbered)
     splitter = MessageSplitter(MAX_SIZE)
-    taken: list[bytes] = []
+    separated: list[bytes] = []
     others = bytearray()
     at = 0
     while at < len(stream):
         step = data.draw(st.integers(1, min(len(stream) - at, 90_000)))
         messages, rest = splitter.feed(stream[at : at + step])
-        taken += messages
+        separated += messages
         others += rest
         at += step
-    # The quick way takes all that is whole, binary and not too long; the rest is left as it was.
-    assert taken == [bytes([number]) * part.sizes[0] for number, part in numbered if part.is_quick]
+    # The splitter separates all that is whole, binary and not too long; the rest is left as it was.
+    assert separated == [bytes([number]) * part.sizes[0] for number, part in numbered if part.is_quick]
     assert bytes(others) == server_bytes([(number, part) for number, part in numbered if not part.is_quick])
-    assert len(read_all(stream)) == len(taken) + len(read_all(bytes(others)))
+    assert len(read_all(stream)) == len(separated) + len(read_all(bytes(others)))
 
 
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=5))

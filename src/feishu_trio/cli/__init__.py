@@ -1,4 +1,8 @@
-"""The command line, `feishu-trio`. Nothing imports it; typer and rich come with the extra `cli`."""
+"""The command line, `feishu-trio`. Nothing imports it; typer and rich come with the extra `cli`.
+
+The command line is a user of the package: its modules import public names from `feishu_trio`, `feishu_trio.events`
+and `feishu_trio.testing` by absolute imports, and each other by relative ones.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,9 @@ def main() -> None:
         sys.exit("feishu-trio: stdout is closed")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # nobody's name may end a command
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a name that stdout cannot encode must not end a command
     try:
         from ._app import app
 

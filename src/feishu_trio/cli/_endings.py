@@ -1,39 +1,42 @@
-"""How a command ends: the one place where exceptions become exit codes and a line for a person."""
+"""How a command ends: the one place where exceptions become exit codes and messages."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import attrs
+import trio
 
-from feishu_trio.errors import AuthenticationError, ConfigError, ConnectError, RefusedError, first_error
+from feishu_trio import AuthenticationError, ConfigError, ConnectError, RefusedError
 
 __all__ = ["Ending", "Failed", "Interrupted", "ending"]
 
-# Which extra brings a module that is not there.
+# The extra that installs a module.
 _EXTRAS: Final = {"typer": "cli", "rich": "cli", "h11": "gateway", "wsproto": "gateway"}
 
 
 class Failed(Exception):
-    """The command did not do what it is for; the message says why, and what to do."""
+    """The command failed; the message states the reason, and what to do."""
 
 
 class Interrupted(Exception):
-    """Somebody asked the command to stop: Ctrl-C, or SIGTERM."""
+    """The user stopped the command: Ctrl-C, or SIGTERM."""
 
 
 @attrs.frozen
 class Ending:
-    """An exit code, and what to say on stderr; empty for nothing."""
+    """An exit code, and the message for stderr; empty for none."""
 
     code: int
     message: str = ""
 
 
 def ending(error: BaseException) -> Ending | None:
-    """How a command ends that raised `error`; None for what is no user's doing, and deserves its traceback."""
-    if isinstance(error, BaseExceptionGroup):
-        error = first_error(error) or error
+    """How a command ends that raised `error`; None for a bug, whose traceback is to be shown."""
+    causes = [cause for cause in _causes(error) if not isinstance(cause, trio.Cancelled)]
+    # The first one; an exit or an interrupt before any other.
+    error = min(causes, key=lambda cause: isinstance(cause, Exception), default=error)
     match error:
         case ModuleNotFoundError(name=str(module)) if module.split(".")[0] in _EXTRAS:
             extra = _EXTRAS[module.split(".")[0]]
@@ -50,8 +53,17 @@ def ending(error: BaseException) -> Ending | None:
             return Ending(3, str(error))
         case ConnectError():
             return Ending(4, f"{error}; check the network, the proxy (HTTPS_PROXY) and --domain")
-        case OSError():  # a disk that is full, a terminal that is gone: the world's doing
+        case OSError():  # such as a full disk or a closed terminal: no bug
             return Ending(1, str(error))
         case SystemExit(code=int(code)):
             return Ending(code)
     return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions in a group of groups; `error` itself if it is no group."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _causes(each)
+    else:
+        yield error

@@ -13,9 +13,10 @@ __all__ = ["interruptible"]
 
 @asynccontextmanager
 async def interruptible() -> AsyncGenerator[trio.CancelScope, None]:
-    """Cancel the block at the first SIGINT or SIGTERM; the scope's `cancelled_caught` tells whether that happened.
+    """Cancel the block at the first SIGINT or SIGTERM; the scope's `cancelled_caught` is True if that happened.
 
-    Blocks nest, and the innermost takes the signal: leave one to end in order, while the next signal ends at once.
+    In nested blocks the first signal cancels the innermost. A command that ends in order leaves the inner block, and
+    the next signal cancels the outer one at once.
     """
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""What the package has to tell while a command runs: on stderr, a line each."""
+"""The package's log records on stderr, a line each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Verbose", "log_to_stderr"]
 
 Verbose = Annotated[
     int,
-    typer.Option("--verbose", "-v", count=True, show_default=False, help="Tell more; twice for everything."),
+    typer.Option("--verbose", "-v", count=True, show_default=False, help="Log more; twice for everything."),
 ]
 
 _STYLES: Final = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "red"}
@@ -38,9 +38,9 @@ class _Lines(logging.Handler):
 
 
 def log_to_stderr(verbose: int, *, quiet: bool = False) -> None:
-    """Show connections that come and go, and warnings; all that is worth a line with `verbose`, everything with 2.
+    """Show connects, disconnects and warnings; with `verbose` 1 also information, with 2 everything.
 
-    `quiet` is for commands that tell what happens themselves: errors alone, unless `verbose`.
+    `quiet` is for commands that show events themselves: only errors, unless `verbose`.
     """
     package, connection = logging.getLogger("feishu_trio"), logging.getLogger("feishu_trio.connection")
     package.addHandler(_Lines())

@@ -1,4 +1,4 @@
-"""What commands with a connection have in common: their options, and how long they try."""
+"""The options of commands that connect to Feishu, and the session that they open."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from feishu_trio import ConfigError, ConnectError, Router, Session, SessionConfi
 
 __all__ = ["AppId", "AppSecret", "Config", "Connections", "Domain", "open_session", "settings"]
 
-# Seconds until somebody who waits at a terminal should know that it does not work.
-_PATIENCE: Final = 8.0
+# Seconds until the command reports that it cannot connect.
+_OPEN_TIMEOUT: Final = 8.0
 
 _PANEL: Final = "Connection"
 
@@ -64,7 +64,7 @@ def settings(config: str | None, **given: str | int | None) -> SessionConfig:
     if config is None:
         base = SessionConfig.from_env()
     else:
-        # Sections have colons in them, and so have paths on Windows.
+        # Sections contain colons, and so do paths on Windows.
         match = re.fullmatch(r"(.+?\.(?:toml|json))(?::(.+))?", config, re.IGNORECASE)
         base = SessionConfig.from_file(*(match.groups() if match else (config,)))
     chosen = base.evolve(**{name: value for name, value in given.items() if value is not None})
@@ -77,10 +77,10 @@ def settings(config: str | None, **given: str | int | None) -> SessionConfig:
 
 @asynccontextmanager
 async def open_session(config: SessionConfig, router: Router) -> AsyncGenerator[Session, None]:
-    """A session that is up within eight seconds or raises `ConnectError`; once up, it reconnects as configured."""
-    with trio.CancelScope(deadline=trio.current_time() + _PATIENCE) as opening:
+    """Open a session within eight seconds, or raise `ConnectError`; once open, it reconnects as configured."""
+    with trio.CancelScope(deadline=trio.current_time() + _OPEN_TIMEOUT) as opening:
         async with open_feishu_session(config=config, router=router) as session:
             opening.deadline = inf
             yield session
     if opening.cancelled_caught:
-        raise ConnectError(f"{config.domain}: no connection within {_PATIENCE:g} s")
+        raise ConnectError(f"{config.domain}: no connection within {_OPEN_TIMEOUT:g} s")

@@ -1,4 +1,4 @@
-"""Lines from stdin, be it a terminal, a pipe or a file."""
+"""Lines from stdin: a terminal, a pipe or a file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ __all__ = ["stdin_lines"]
 
 
 async def stdin_lines() -> AsyncGenerator[str, None]:
-    """The lines of stdin, without their ends; over when it is, or when it is another job's terminal now."""
+    """The lines of stdin, stripped; ends with stdin, or when another job owns the terminal."""
     if hasattr(signal, "SIGTTIN"):
-        signal.signal(
-            signal.SIGTTIN, signal.SIG_IGN
-        )  # a background job then gets an error, and is not stopped
+        # A background job that reads then gets an error, and is not stopped.
+        signal.signal(signal.SIGTTIN, signal.SIG_IGN)
     rest = b""
     while data := await trio.to_thread.run_sync(_read, abandon_on_cancel=True):
         *lines, rest = (rest + data).split(b"\n")
@@ -27,7 +26,7 @@ async def stdin_lines() -> AsyncGenerator[str, None]:
 
 
 def _read() -> bytes:
-    # Not through sys.stdin: a thread that is left behind would keep the lock that Python's exit waits for.
+    # Not through sys.stdin: an abandoned thread would hold the lock that Python's exit waits for.
     try:
         return os.read(0, 65536)
     except OSError:

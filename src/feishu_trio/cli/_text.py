@@ -1,4 +1,4 @@
-"""Text for a terminal, of which some comes from strangers."""
+"""Untrusted text, made safe for a terminal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Final
 
 __all__ = ["printable", "shortened"]
 
-# No-break and ideographic space, and what joins the parts of an emoji.
+# No-break and ideographic space, and the joiner of the parts of an emoji.
 _HARMLESS: Final = "\u00a0\u3000\u200d"
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """`text` with every character written out that moves the cursor, colours, hides or turns text around."""
+    """`text` with escapes for every character that moves the cursor, or colours, hides or reverses text."""
     if text.isprintable():
         return text
     return "".join(

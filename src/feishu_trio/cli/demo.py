@@ -1,6 +1,6 @@
-"""`feishu-trio demo`: a local gateway and an echo bot in one process, and a short play between them.
+"""`feishu-trio demo`: a local gateway and an echo bot in one process, and a short scenario.
 
-It is a smoke test as well: it fails if anything is not answered as it should be.
+It is a smoke test as well: it fails if anything is not answered as expected.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from feishu_trio import (
     testing,
 )
 
+from ._conversation import Conversation, answer_note, seconds
 from ._endings import Failed, Interrupted
 from ._interrupt import interruptible
 from ._log import Verbose, log_to_stderr
-from ._people import Person
-from ._stage import Stage, seconds, told
+from ._users import User
 
 if TYPE_CHECKING:
     from feishu_trio.events.card import ActionTriggered
@@ -40,15 +40,15 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-_XIAOMING: Final = Person("小明", "7e3d1a9c5b")
-_MEIMEI: Final = Person("韩梅梅", "2b94f0c6d8")
-_ALICE: Final = Person("Alice", "a51c08e37f")
-_BEN: Final = Person("Ben", "d9620b7ce4")
+_XIAOMING: Final = User("小明", "7e3d1a9c5b")
+_MEIMEI: Final = User("韩梅梅", "2b94f0c6d8")
+_ALICE: Final = User("Alice", "a51c08e37f")
+_BEN: Final = User("Ben", "d9620b7ce4")
 
 _TOAST: Final = Toast("已批准 · Approved", "success")
 _REPORT: Final = "Q3 in a word: splendid. 一切顺利。"
 
-# Feishu gives a bot 3 s, and tries again after 15 s, 5 min, 1 h and 6 h. Nobody would watch that long.
+# Feishu gives a bot 3 s, and delivers again after 15 s, 5 min, 1 h and 6 h. A demo must be shorter.
 _ANSWER_TIMEOUT: Final = 1.0
 _LADDER: Final = (0.5, 1.0, 1.0, 1.0)
 _SLOW: Final = 2.0
@@ -58,7 +58,7 @@ _INTRODUCTION: Final = (
     f"the gateway waits {_ANSWER_TIMEOUT:g} s for an answer, and {_LADDER[0]:g} s to deliver again; "
     "Feishu waits 3 s and 15 s."
 )
-# A play that is not over by then never will be.
+# Seconds after which the scenario has failed.
 _DEADLINE: Final = 14.0
 
 
@@ -72,16 +72,16 @@ async def _demo() -> None:
     async with interruptible() as scope:
         with trio.move_on_after(_DEADLINE) as in_time:
             began = trio.current_time()
-            stage = Stage(lambda: f"{trio.current_time() - began:.2f} s")
-            stage.introduce(_INTRODUCTION)
-            await _perform(stage)
+            conversation = Conversation(lambda: f"{trio.current_time() - began:.2f} s")
+            conversation.introduce(_INTRODUCTION)
+            await _run(conversation)
         if in_time.cancelled_caught:
             raise Failed(f"an answer or an echo did not come: the demo was not over after {_DEADLINE:g} s")
     if scope.cancelled_caught:
         raise Interrupted
 
 
-async def _perform(stage: Stage) -> None:
+async def _run(conversation: Conversation) -> None:
     router = Router()
     runs: Counter[str] = Counter()
 
@@ -103,7 +103,7 @@ async def _perform(stage: Stage) -> None:
         return CardAnswer(toast=_TOAST)
 
     async with testing.open_gateway(answer_timeout=_ANSWER_TIMEOUT, ladder=_LADDER) as gateway:
-        stage.line("gateway", f"stands in for Feishu at {gateway.domain}")
+        conversation.line("gateway", f"stands in for Feishu at {gateway.domain}")
         async with open_feishu_session(
             gateway.app_id,
             gateway.app_secret,
@@ -112,105 +112,105 @@ async def _perform(stage: Stage) -> None:
             reconnect_delay=0.8,
             ack_deadline=_ANSWER_TIMEOUT,
         ) as session:
-            stage.line("bot", "is connected")
-            play = _Play(stage, gateway, session)
-            await play.perform()
-            play.sum_up()
-            play.check(runs)
+            conversation.line("bot", "is connected")
+            scenario = _Scenario(conversation, gateway, session)
+            await scenario.run()
+            scenario.summarize()
+            scenario.check(runs)
 
 
 @attrs.define
-class _Play:
-    """The script, and what came of it."""
+class _Scenario:
+    """The steps of the demo, and their results."""
 
-    stage: Stage
+    conversation: Conversation
     gateway: Gateway
     session: Session
     pushes: list[Push] = attrs.field(factory=list)
     echoes: int = 0
-    """Replies that came, and said what they should."""
+    """Replies with the expected text."""
 
-    async def perform(self) -> None:
-        """All scenes, in seven seconds or so. Raises `Failed` as soon as one goes wrong."""
+    async def run(self) -> None:
+        """Run all steps, in about seven seconds. Raises `Failed` at the first wrong result."""
         await self._greetings()
         await self._card()
         await self._slow_handler()
         await self._lost_connection()
-        await self._says(_ALICE, "All well again?")
+        await self._send(_ALICE, "All well again?")
 
     async def _greetings(self) -> None:
-        for person, text in ((_XIAOMING, "你好，机器人！"), (_ALICE, "Good morning, bot!")):
+        for user, text in ((_XIAOMING, "你好，机器人！"), (_ALICE, "Good morning, bot!")):
             await trio.sleep(_PACE)
-            await self._says(person, text)
+            await self._send(user, text)
 
     async def _card(self) -> None:
         await trio.sleep(_PACE)
-        self.stage.line(_MEIMEI.name, "clicks “批准 Approve” on a card")
-        push = await self._push("card.action.trigger", _MEIMEI.clicks(decision="approve"))
+        self.conversation.line(_MEIMEI.name, "clicks “批准 Approve” on a card")
+        push = await self._push("card.action.trigger", _MEIMEI.click(decision="approve"))
         answer = await push.answer()
         expected = {"toast": {"content": _TOAST.content, "type": _TOAST.type}}
         if answer.data != expected:
             raise Failed(f"the card was answered with {answer.data!r}, not {expected!r}")
-        self.stage.line("bot", f"shows the toast “{_TOAST.content}”", told(answer))
+        self.conversation.line("bot", f"shows the toast “{_TOAST.content}”", answer_note(answer))
 
     async def _slow_handler(self) -> None:
-        """While a slow handler makes the gateway deliver again, others are served, and it runs only once."""
+        """A slow handler runs only once, though the gateway delivers its event again, and other events are handled."""
         await trio.sleep(_PACE)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._asks_for_a_report)
+            nursery.start_soon(self._ask_for_report)
             await trio.sleep(_PACE)
-            await self._says(_MEIMEI, "Ben 的报告好慢，我先问一句？")
+            await self._send(_MEIMEI, "Ben 的报告好慢，我先问一句？")
 
-    async def _asks_for_a_report(self) -> None:
-        said = self._new_message_id()
+    async def _ask_for_report(self) -> None:
+        message_id = self._new_message_id()
         text = "/report Q3"
-        self.stage.line(_BEN.name, text, f"takes {seconds(_SLOW)}")
-        push = await self._push("im.message.receive_v1", _BEN.says(text, said))
+        self.conversation.line(_BEN.name, text, f"takes {seconds(_SLOW)}")
+        push = await self._push("im.message.receive_v1", _BEN.message(text, message_id))
         await push.wait_deliveries(2)
-        self.stage.line("gateway", f"no answer to Ben in {_ANSWER_TIMEOUT:g} s: delivers again")
-        await self._hears(said, _REPORT)
+        self.conversation.line("gateway", f"no answer to Ben in {_ANSWER_TIMEOUT:g} s: delivers again")
+        await self._check_reply(message_id, _REPORT)
         answers = await push.wait_answers(2)
-        self.stage.line("bot", _REPORT, told(answers[0]))
-        self.stage.line("", "the handler ran once, and both deliveries are answered")
+        self.conversation.line("bot", _REPORT, answer_note(answers[0]))
+        self.conversation.line("", "the handler ran once, and both deliveries are answered")
 
     async def _lost_connection(self) -> None:
-        """What is written while nobody is connected comes once somebody is."""
+        """A message sent while no bot is connected is delivered after the reconnect."""
         await trio.sleep(_PACE)
-        async with self.session.lifecycle() as happenings, trio.open_nursery() as nursery:
-            self.stage.line("gateway", "drops the connection")
+        async with self.session.lifecycle() as events, trio.open_nursery() as nursery:
+            self.conversation.line("gateway", "drops the connection")
             await self.gateway.drop()
-            nursery.start_soon(self._says, _XIAOMING, "有人吗？ Anybody there?")
+            nursery.start_soon(self._send, _XIAOMING, "有人吗？ Anybody there?")
             lost_at = trio.current_time()
-            async for happening in happenings:
-                self._tell(happening, lost_at)
-                if isinstance(happening, Connected):
+            async for event in events:
+                self._show(event, lost_at)
+                if isinstance(event, Connected):
                     break
         await trio.sleep(_PACE)
 
-    def _tell(self, happening: LifecycleEvent, lost_at: float) -> None:
-        match happening:
+    def _show(self, event: LifecycleEvent, lost_at: float) -> None:
+        match event:
             case Disconnected(reason=reason):
-                self.stage.line("bot", f"lost the connection ({reason})")
+                self.conversation.line("bot", f"lost the connection ({reason})")
             case ReconnectScheduled(delay=delay):
-                self.stage.line("bot", f"tries again in {seconds(delay)}")
+                self.conversation.line("bot", f"tries again in {seconds(delay)}")
             case Connected(at=at):
-                self.stage.line("bot", "is connected again", f"after {seconds(at - lost_at)}")
+                self.conversation.line("bot", "is connected again", f"after {seconds(at - lost_at)}")
 
-    async def _says(self, person: Person, text: str) -> None:
-        """Somebody writes to the bot, which says the same."""
-        said = self._new_message_id()
-        push = await self._push("im.message.receive_v1", person.says(text, said))
-        self.stage.line(person.name, text, "" if push.deliveries else "kept by the gateway")
-        await self._hears(said, text)
-        self.stage.line("bot", text, told(await push.answer()))
+    async def _send(self, user: User, text: str) -> None:
+        """Send a user's message to the bot, and wait for the echo."""
+        message_id = self._new_message_id()
+        push = await self._push("im.message.receive_v1", user.message(text, message_id))
+        self.conversation.line(user.name, text, "" if push.deliveries else "kept by the gateway")
+        await self._check_reply(message_id, text)
+        self.conversation.line("bot", text, answer_note(await push.answer()))
 
     async def _push(self, event_type: str, body: object) -> Push:
         push = await self.gateway.push(event_type, body)
         self.pushes.append(push)
         return push
 
-    async def _hears(self, message_id: str, text: str) -> None:
-        """Wait until the gateway has the bot's reply to a message, and see that it is the right one."""
+    async def _check_reply(self, message_id: str, text: str) -> None:
+        """Wait for the bot's reply to a message, and check its text."""
         for n in itertools.count(1):
             message = await self.gateway.wait_message(n)
             if message.to == message_id:
@@ -223,15 +223,15 @@ class _Play:
     def _new_message_id() -> str:
         return f"om_{uuid4().hex}"
 
-    def sum_up(self) -> None:
-        """Show what happened, in numbers."""
+    def summarize(self) -> None:
+        """Show the results, in numbers."""
         stats, pushes = self.session.stats(), self.pushes
-        slow = sum(len(push.deliveries) > 1 for push in pushes)
+        redelivered = sum(len(push.deliveries) > 1 for push in pushes)
         rows = (
             ("events and callbacks", f"{len(pushes)}"),
             ("answered with 200", f"{sum(push.status == 200 for push in pushes)}"),
             ("replies from the bot", f"{len(self.gateway.messages)}"),
-            ("delivered again", f"{slow}, and joined to the handler at work: {stats.duplicates}"),
+            ("delivered again", f"{redelivered}, and joined to the handler at work: {stats.duplicates}"),
             ("reconnects", f"{stats.reconnects}"),
             (
                 "time to answer",
@@ -239,12 +239,12 @@ class _Play:
             ),
             ("protocol violations", f"{len(self.gateway.violations)}"),
         )
-        self.stage.summary("One process, one session", rows)
+        self.conversation.summary("One process, one session", rows)
 
     def check(self, runs: Counter[str]) -> None:
-        """Raise `Failed` unless everything went as it should."""
+        """Raise `Failed` unless every result is as expected."""
         stats, gateway = self.session.stats(), self.gateway
-        said = [push for push in self.pushes if not push.is_callback]
+        messages = [push for push in self.pushes if not push.is_callback]
         wrong = [
             *(f"{push.event_type} ended with {push.status}" for push in self.pushes if push.status != 200),
             *(
@@ -254,8 +254,8 @@ class _Play:
             ),
             *gateway.violations,
         ]
-        if not len(said) == self.echoes == len(gateway.messages):
-            wrong.append(f"{len(gateway.messages)} replies to {len(said)} messages")
+        if not len(messages) == self.echoes == len(gateway.messages):
+            wrong.append(f"{len(gateway.messages)} replies to {len(messages)} messages")
         if not stats.reconnects:
             wrong.append("no reconnect was counted")
         if not stats.duplicates:

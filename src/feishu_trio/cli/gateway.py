@@ -19,26 +19,26 @@ from feishu_trio import ConfigError, EventDecodeError, testing
 from feishu_trio.events import decode_event
 from feishu_trio.events.content import parse_content, plain_text
 
+from ._conversation import Conversation, answer_note
 from ._endings import Failed, Interrupted
 from ._interrupt import interruptible
 from ._log import Verbose, log_to_stderr
-from ._orders import YOU, Order, read_order
-from ._stage import Stage, told
+from ._push_requests import YOU, PushRequest, read_push_request
 from ._stdin import stdin_lines
 from ._text import shortened
-from ._views import gist
+from ._views import summary
 
 if TYPE_CHECKING:
     from feishu_trio.testing import Gateway, Push
 
 __all__ = ["gateway"]
 
-_LONGEST: Final = 300  # characters of what is shown of one event, answer or message
+_MAX_LENGTH: Final = 300  # characters shown of one event, answer or message
 
 
 def gateway(
     host: Annotated[str, typer.Option(metavar="HOST", help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="0 is any free one.")] = 0,
     event: Annotated[
         str | None, typer.Option(metavar="TYPE", help="Push an event of this type once a bot is connected.")
     ] = None,
@@ -53,58 +53,58 @@ def gateway(
     ] = None,
     verbose: Verbose = 0,
 ) -> None:
-    """A local stand-in for Feishu: a bot connects to it, and you are the people who write to the bot.
+    """A local stand-in for Feishu: a bot connects to it, and you are the user who writes to the bot.
 
     A line on stdin is a message to the bot; one that begins with { is an event's whole payload.
     """
     log_to_stderr(verbose)
-    order = _order(event, file)
-    if every is not None and order is None:
-        raise ConfigError("--every says how often, and nothing says what: give --event or --file")
-    trio.run(_gateway, host, port, order, every)
+    request = _push_request(event, file)
+    if every is not None and request is None:
+        raise ConfigError("--every needs an event to repeat: give --event or --file")
+    trio.run(_gateway, host, port, request, every)
 
 
-def _order(event: str | None, file: Path | None) -> Order | None:
+def _push_request(event: str | None, file: Path | None) -> PushRequest | None:
     if file is None:
-        return Order.sample(event) if event else None
+        return PushRequest.sample(event) if event else None
     try:
-        return read_order(file.read_text("utf-8"), event)
+        return read_push_request(file.read_text("utf-8"), event)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ConfigError(f"{file}: {error}") from None
 
 
-async def _gateway(host: str, port: int, order: Order | None, every: float | None) -> None:
+async def _gateway(host: str, port: int, request: PushRequest | None, every: float | None) -> None:
     async with interruptible() as scope, AsyncExitStack() as stack:
         try:
             gateway = await stack.enter_async_context(testing.open_gateway(host=host, port=port))
         except OSError as error:
             raise Failed(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
         nursery = await stack.enter_async_context(trio.open_nursery())
-        desk = _Desk(gateway, Stage(lambda: time.strftime("%H:%M:%S")), nursery)
-        desk.introduce()
-        nursery.start_soon(desk.tell_connections)
-        nursery.start_soon(desk.tell_messages)
-        nursery.start_soon(desk.push_lines)
-        if order is not None:
-            nursery.start_soon(desk.push_order, order, every)
+        console = _Console(gateway, Conversation(lambda: time.strftime("%H:%M:%S")), nursery)
+        console.introduce()
+        nursery.start_soon(console.show_connections)
+        nursery.start_soon(console.show_messages)
+        nursery.start_soon(console.push_lines)
+        if request is not None:
+            nursery.start_soon(console.push_request, request, every)
     if scope.cancelled_caught:
         raise Interrupted
 
 
 @attrs.define
-class _Desk:
-    """Where somebody sits who is all of Feishu's people: shows what happens, and pushes what is asked for."""
+class _Console:
+    """Shows what happens at the gateway, and pushes the events that are requested."""
 
     gateway: Gateway
-    stage: Stage
+    conversation: Conversation
     nursery: trio.Nursery
 
     def introduce(self) -> None:
-        """Say how a bot gets here."""
+        """Show how a bot connects to the gateway."""
         gateway = self.gateway
-        self.stage.introduce(
+        self.conversation.introduce(
             "A gateway for a bot that is started with\n\n"
             f"  export FEISHU_DOMAIN={gateway.domain}\n"
             f"  export FEISHU_APP_ID={gateway.app_id}\n"
@@ -113,22 +113,22 @@ class _Desk:
             wrap=False,
         )
 
-    async def tell_connections(self) -> None:
-        """Show who comes and goes, and what they did against the protocol."""
-        gateway, told, known = self.gateway, 0, set[str]()
+    async def show_connections(self) -> None:
+        """Show connects, disconnects and protocol violations."""
+        gateway, violations, known = self.gateway, 0, set[str]()
         while True:
-            here = {connection.device_id for connection in gateway.connections}
-            for violation in gateway.violations[told:]:
-                self.stage.line("gateway", f"against the protocol: {violation}")
-            told = len(gateway.violations)
-            for device_id in known - here:
-                self.stage.line("bot", f"disconnected {device_id}", f"{len(here)} connected")
-            for device_id in here - known:
-                self.stage.line("bot", f"connected {device_id}", f"{len(here)} connected")
-            known = here
+            live = {connection.device_id for connection in gateway.connections}
+            for violation in gateway.violations[violations:]:
+                self.conversation.line("gateway", f"against the protocol: {violation}")
+            violations = len(gateway.violations)
+            for device_id in known - live:
+                self.conversation.line("bot", f"disconnected {device_id}", f"{len(live)} connected")
+            for device_id in live - known:
+                self.conversation.line("bot", f"connected {device_id}", f"{len(live)} connected")
+            known = live
             await gateway.connected.wait_transition()
 
-    async def tell_messages(self) -> None:
+    async def show_messages(self) -> None:
         """Show what bots send through the API."""
         for n in itertools.count(1):
             message = await self.gateway.wait_message(n)
@@ -137,36 +137,36 @@ class _Desk:
                 shown = plain_text(parse_content(message.msg_type, written), {}) or written
             except EventDecodeError:
                 shown = written
-            self.stage.line("bot", shortened(shown, _LONGEST), message.kind)
+            self.conversation.line("bot", shortened(shown, _MAX_LENGTH), message.kind)
 
     async def push_lines(self) -> None:
-        """Push what comes in on stdin; the gateway goes on when that has ended."""
+        """Push the lines of stdin; the gateway stays open after the last one."""
         async with aclosing(stdin_lines()) as lines:
             async for line in lines:
                 try:
-                    order = read_order(line) if line.startswith("{") else Order.message(line)
+                    request = read_push_request(line) if line.startswith("{") else PushRequest.message(line)
                 except ConfigError as error:
-                    self.stage.line("gateway", f"nothing is pushed: {error}")
+                    self.conversation.line("gateway", f"nothing is pushed: {error}")
                 else:
                     if line:
-                        await self._push(order)
+                        await self._push(request)
 
-    async def push_order(self, order: Order, every: float | None) -> None:
-        """Push an event, again and again if so asked."""
-        await self._push(order)
+    async def push_request(self, request: PushRequest, every: float | None) -> None:
+        """Push an event, and every so many seconds a new one like it."""
+        await self._push(request)
         while every is not None:
             await trio.sleep(every)
-            order = order.anew()
-            await self._push(order)
+            request = request.as_new_event()
+            await self._push(request)
 
-    async def _push(self, order: Order) -> None:
+    async def _push(self, request: PushRequest) -> None:
         await self.gateway.wait_connected()
         push = await self.gateway.push(
-            order.event_type, order.body, schema=order.schema, event_id=order.event_id
+            request.event_type, request.body, schema=request.schema, event_id=request.event_id
         )
-        event = decode_event(push.payload, message_id="", trace_id="", received_at=trio.current_time())
-        what = "" if event.type == "im.message.receive_v1" else f"{event.type} "
-        self.stage.line(YOU.name, what + shortened(gist(event), _LONGEST))
+        event = decode_event(push.payload)
+        prefix = "" if event.type == "im.message.receive_v1" else f"{event.type} "
+        self.conversation.line(YOU.name, prefix + shortened(summary(event), _MAX_LENGTH))
         self.nursery.start_soon(self._follow, push)
 
     async def _follow(self, push: Push) -> None:
@@ -174,10 +174,10 @@ class _Desk:
         delivered, answered = 1, 0
         while True:
             for _ in push.deliveries[delivered:]:
-                self.stage.line("gateway", f"delivered {push.event_type} again")
+                self.conversation.line("gateway", f"delivered {push.event_type} again")
             for answer in push.answers[answered:]:
                 data = "" if answer.data is None else json.dumps(answer.data, ensure_ascii=False)
-                self.stage.line("bot", shortened(data, _LONGEST), told(answer))
+                self.conversation.line("bot", shortened(data, _MAX_LENGTH), answer_note(answer))
             delivered, answered = max(delivered, len(push.deliveries)), len(push.answers)
             if push.done:
                 break
@@ -187,9 +187,9 @@ class _Desk:
                 partial(_settled, push),
             )
         if push.lost:
-            self.stage.line("gateway", f"gave up {push.event_type}: no answer")
+            self.conversation.line("gateway", f"gave up {push.event_type}: no answer")
 
 
 async def _settled(push: Push) -> None:
-    with suppress(TimeoutError):  # it was lost, which is told by `push.lost`
+    with suppress(TimeoutError):  # it was lost, which `push.lost` shows
         await push.answer()

@@ -1,4 +1,4 @@
-"""`feishu-trio listen`: live events, for a person on a terminal or for the next program in a pipe."""
+"""`feishu-trio listen`: live events, to read on a terminal or to pipe into another program."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import attrs
 import trio
 import typer
 
-from feishu_trio import Event, EventDecodeError, Router, SessionConfig
-from feishu_trio.delivery import Returned
+from feishu_trio import Event, EventDecodeError, Retry, Router, SessionConfig
 
 from ._endings import Failed, Interrupted
 from ._interrupt import interruptible
@@ -56,17 +55,18 @@ def listen(
     chosen = settings(config, app_id=app_id, app_secret=app_secret, domain=domain, connections=connections)
     printer = _Printer(readable() if sys.stdout.isatty() else json_line, max_events or inf)
     router = Router()
-    router.on(types or "*", order_by=_in_one_line, name="stdout")(printer.show)
+    # One pool also for callbacks, which have their own by default: order is kept within a pool.
+    router.on(types or "*", order_by=_one_key, pool="default", name="stdout")(printer.show)
     trio.run(_listen, chosen, router, printer, inf if timeout is None else timeout)
 
 
-def _in_one_line(event: Event[Any]) -> str:
-    return "stdout"  # one key for all: they are shown one after the other, in order of arrival
+def _one_key(event: Event[Any]) -> str:
+    return "stdout"  # one key for all events: they are written one at a time, in order of arrival
 
 
 async def _listen(config: SessionConfig, router: Router, printer: _Printer, timeout: float) -> None:
-    # The first signal ends the inner block, and the session is left in order. The outer one is for signals
-    # while there is no session yet, and for the second.
+    # The first signal cancels the inner block, and the session closes in order. The outer block is for a signal
+    # before the session is open, and for the second signal.
     async with interruptible() as outer, open_session(config, router):
         async with interruptible() as inner:
             with trio.move_on_after(timeout):
@@ -81,7 +81,7 @@ async def _listen(config: SessionConfig, router: Router, printer: _Printer, time
 
 @attrs.define
 class _Printer:
-    """Writes events to stdout, until it is stopped or somebody does not read any more."""
+    """Writes events to stdout, until it is stopped or the reader closes the pipe."""
 
     render: Callable[[Event[Any]], bytes]
     max_events: float
@@ -91,9 +91,9 @@ class _Printer:
     _writing: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
     async def show(self, event: Event[Any]) -> None:
-        """Write an event, which answers it; it goes back to Feishu if it was not written."""
+        """Write an event, which answers it; an event that is not written is delivered again by Feishu."""
         if self.stopped.is_set():
-            raise Returned("no more is shown")
+            raise Retry(reason="no more is shown")
         try:
             data = self.render(event)
         except EventDecodeError as error:
@@ -101,22 +101,22 @@ class _Printer:
             return
         try:
             with trio.CancelScope() as self._writing:
-                # In a thread, for whoever reads may be slow, and heartbeats must not wait for that. Not through
-                # sys.stdout: the thread may be left behind, with the lock that Python's exit would wait for.
+                # In a thread, for the reader may be slow, and heartbeats must not wait for it. Not through
+                # sys.stdout: an abandoned thread would hold the lock that Python's exit waits for.
                 await trio.to_thread.run_sync(_write, data, abandon_on_cancel=True)
         except OSError as error:
-            if not isinstance(error, BrokenPipeError):  # that one is a reader who has had enough
+            if not isinstance(error, BrokenPipeError):  # the reader closed the pipe
                 self.failure = Failed(f"stdout cannot be written to: {error.strerror}")
             self.stop()
-            raise Returned("nobody reads it") from error
+            raise Retry(reason="stdout is closed") from error
         if self._writing.cancelled_caught:
-            raise Returned("it was not written")
+            raise Retry(reason="it was not written")
         self.shown += 1
         if self.shown >= self.max_events:
             self.stop()
 
     def stop(self) -> None:
-        """Show nothing more, and give up what is being written."""
+        """Write nothing more, and abandon the write at work."""
         self.stopped.set()
         self._writing.cancel()
 

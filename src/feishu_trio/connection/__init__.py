@@ -1,25 +1,19 @@
-"""From Feishu's address to a live connection, and back again when it is lost."""
+"""Feishu as a source of events: from its address to live connections, and back again when they are lost."""
 
 from __future__ import annotations
 
 from .backoff import Backoff
 from .client_config import ClientConfig
-from .connection import Connection, Wiring
 from .dial import default_ssl_context
+from .ending import DisconnectReason
 from .headers import request_headers, user_agent
-from .line import DisconnectReason
-from .relay import Outgoing, Relay
-from .supervisor import Supervisor
+from .source import Connections
 
 __all__ = [
     "Backoff",
     "ClientConfig",
-    "Connection",
+    "Connections",
     "DisconnectReason",
-    "Outgoing",
-    "Relay",
-    "Supervisor",
-    "Wiring",
     "default_ssl_context",
     "request_headers",
     "user_agent",

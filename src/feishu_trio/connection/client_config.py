@@ -8,14 +8,17 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
 
 import attrs
 
 __all__ = ["ClientConfig"]
 
 logger = logging.getLogger("feishu_trio.connection")
+
+Warn: TypeAlias = Callable[..., object]
+"""Takes a warning as `logging` does: a format and its arguments."""
 
 _DEFAULT_INTERVAL: Final = 120.0
 # A second is often enough for any server, ten minutes would outlive any NAT.
@@ -33,57 +36,55 @@ class ClientConfig:
     """How often to try again; None is for ever."""
 
     @classmethod
-    def parse_json(cls, payload: bytes) -> ClientConfig | None:
+    def parse_json(cls, payload: bytes, warn: Warn = logger.warning) -> ClientConfig | None:
         """Read a pong's payload; None, and a warning, for what is no JSON object."""
         try:
             given = json.loads(payload)
         except (ValueError, RecursionError):
             given = None
         if not isinstance(given, Mapping):
-            logger.warning("a pong's payload is no JSON object: it is ignored")
+            warn("a pong's payload is no JSON object: it is ignored")
             return None
-        return cls.parse(given)
+        return cls.parse(given, warn)
 
     @classmethod
-    def parse(cls, given: object) -> ClientConfig:
+    def parse(cls, given: object, warn: Warn = logger.warning) -> ClientConfig:
         """Read what the server sent. What is missing, null, zero, below zero or no number gets the default,
         what is too small or too large the nearest that is allowed; a warning tells of what was wrong.
         """
         if given is None:
             return cls()
         if not isinstance(given, Mapping):
-            logger.warning("the server's ClientConfig is no JSON object: defaults are used")
+            warn("the server's ClientConfig is no JSON object: defaults are used")
             return cls()
         # A count of zero is how Go's encoders write one that is missing; below zero it is for ever.
-        count = _whole(given, "ReconnectCount")
+        count = _whole(given, "ReconnectCount", warn)
         return cls(
-            ping_interval=_seconds(given, "PingInterval"),
-            reconnect_interval=_seconds(given, "ReconnectInterval"),
+            ping_interval=_seconds(given, "PingInterval", warn),
+            reconnect_interval=_seconds(given, "ReconnectInterval", warn),
             reconnect_count=count if count is not None and count > 0 else None,
         )
 
 
-def _seconds(given: Mapping[str, Any], name: str) -> float:
+def _seconds(given: Mapping[str, Any], name: str, warn: Warn) -> float:
     value = given.get(name)
     number = _number(value)
     if number is None or number <= 0:
         if value is not None:
-            logger.warning(
-                "%s=%.50r from the server is no interval: %g s is used", name, value, _DEFAULT_INTERVAL
-            )
+            warn("%s=%.50r from the server is no interval: %g s is used", name, value, _DEFAULT_INTERVAL)
         return _DEFAULT_INTERVAL
     clamped = min(max(number, _SHORTEST), _LONGEST)
     if clamped != number:
-        logger.warning("%s=%.50r from the server is out of range: %g s is used", name, value, clamped)
+        warn("%s=%.50r from the server is out of range: %g s is used", name, value, clamped)
     return clamped
 
 
-def _whole(given: Mapping[str, Any], name: str) -> int | None:
+def _whole(given: Mapping[str, Any], name: str, warn: Warn) -> int | None:
     value = given.get(name)
     number = _number(value)
     if number is None:
         if value is not None:
-            logger.warning("%s=%.50r from the server is no number: it is ignored", name, value)
+            warn("%s=%.50r from the server is no number: it is ignored", name, value)
         return None
     return int(number)
 

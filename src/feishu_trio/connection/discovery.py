@@ -95,16 +95,16 @@ async def discover(http: httpx.AsyncClient, config: SessionConfig) -> Endpoint:
 def refusal(code: int, message: object, *, handshake: bool, auth_code: int | None = None) -> FeishuError:
     """The error for a code of discovery, or of a refused handshake's headers."""
     limit = _CONNECTION_LIMIT in (code, auth_code)
-    said = f" ({shown(message)})" if message else ""
+    reason = f" ({shown(message)})" if message else ""
     hint = _WHAT_TO_DO.get(_CONNECTION_LIMIT if limit else code)
-    text = f"Feishu refused the connection with code {code}{said}" + (f": {hint}" if hint else "")
+    text = f"Feishu refused the connection with code {code}{reason}" + (f": {hint}" if hint else "")
     if limit:
         return ConnectionLimitError(text, code=_CONNECTION_LIMIT)
     if code == _FORBIDDEN:
         return ForbiddenError(text, code=code)
-    # In the handshake, "authentication failed" is said of tickets that the server lost, too: a new one helps.
+    # In the handshake, the server answers "authentication failed" for tickets that it lost, too: a new one helps.
     if handshake or code in (_SYSTEM_BUSY, _INTERNAL_ERROR):
-        return ConnectError(f"Feishu could not take the connection: code {code}{said}", code=code)
+        return ConnectError(f"Feishu could not take the connection: code {code}{reason}", code=code)
     return AuthenticationError(text, code=code)
 
 

@@ -31,13 +31,13 @@ async def shake_hands(
     """Open a WebSocket whose reader lives in `nursery`. The caller sets the deadline.
 
     Raises:
-        ConnectError, RefusedError: The server ended the line instead. Other failures come out of `nursery`,
+        ConnectError, RefusedError: The server ended the stream instead. Other failures come out of `nursery`,
             for `handshake_error` to tell what they mean.
     """
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     # trio-websocket waits for ever if the stream ends before the handshake does.
     with trio.CancelScope() as scope:
-        line.on_fault = scope.cancel
+        line.end.on_fault = scope.cancel
         websocket = await wrap_client_stream(
             nursery,
             line,  # type: ignore[arg-type]  # typed for two kinds of stream, asks only for a Stream
@@ -48,10 +48,10 @@ async def shake_hands(
             max_message_size=config.max_message_size,
             receive_buffer_size=config.receive_buffer_size,
         )
-    line.on_fault = None
-    said, line.said = line.said, None
-    if scope.cancelled_caught and line.fault is not None:
-        raise _ended(endpoint, line.fault, said or b"")
+    line.end.on_fault = None
+    opening, line.reader.opening = line.reader.opening, None
+    if scope.cancelled_caught and line.end.fault is not None:
+        raise _ended(endpoint, line.end.fault, opening or b"")
     return websocket
 
 
@@ -75,11 +75,11 @@ def _refused(endpoint: Endpoint, status_code: int, headers: Iterable[tuple[bytes
     return refusal(status, message, handshake=True, auth_code=_number(given.get(b"handshake-autherrcode")))
 
 
-def _ended(endpoint: Endpoint, fault: tuple[str, str], said: bytes) -> FeishuError:
-    """The line ended. A response whose body ends with the line, or never, is a refusal all the same."""
+def _ended(endpoint: Endpoint, fault: tuple[str, str], opening: bytes) -> FeishuError:
+    """The stream ended. A response whose body ends with it, or never, is a refusal all the same."""
     http = h11.Connection(h11.CLIENT)
     http.send(h11.Request(method="GET", target="/", headers=[("Host", endpoint.host)]))
-    http.receive_data(said)
+    http.receive_data(opening)
     try:
         response = http.next_event()
     except h11.RemoteProtocolError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -11,20 +10,17 @@ import trio
 from trio_util import wait_any
 
 from ..errors import ConnectError, FeishuError, RefusedError
-from ..telemetry.lifecycle import ReconnectScheduled
 from .backoff import Backoff
 from .client_config import ClientConfig
-from .connection import Connection, Wiring
+from .connection import Connection, Shared
 from .discovery import discover
-from .heartbeat import Pace, sleep_awake
-from .line import DisconnectReason
+from .ending import DisconnectReason
+from .pace import Pace, sleep_awake
 
 if TYPE_CHECKING:
     import httpx
 
 __all__ = ["Supervisor"]
-
-logger = logging.getLogger("feishu_trio.connection")
 
 
 # Ends that a heartbeat at shorter intervals may avoid: something on the way had forgotten the connection.
@@ -43,11 +39,11 @@ class _Wish:
 class Supervisor:
     """Keeps one of a session's connections up, until it is stopped or Feishu refuses the app."""
 
-    def __init__(self, wiring: Wiring, http: httpx.AsyncClient, backoff: Backoff) -> None:
-        self._wiring = wiring
+    def __init__(self, shared: Shared, http: httpx.AsyncClient, backoff: Backoff) -> None:
+        self._shared = shared
         self._http = http
         self._backoff = backoff
-        self._pace = Pace(wiring.config.heartbeat_interval)
+        self._pace = Pace(shared.config.heartbeat_interval)
         self._client_config = ClientConfig()
         self._connects = 0
         self._stop = trio.CancelScope()
@@ -104,8 +100,8 @@ class Supervisor:
     async def _keep_up(self, nursery: trio.Nursery) -> None:
         current = await self._connect(nursery)
         while True:
-            await wait_any(current.gone.wait, self._wish.made.wait)
-            if current.gone.is_set():
+            await wait_any(current.closed.wait, self._wish.made.wait)
+            if current.closed.is_set():
                 self._client_config = current.client_config
                 self._backoff.ended(trio.current_time() - current.since)
                 if current.ended is not None and current.ended.reason in _SILENCE:
@@ -119,9 +115,9 @@ class Supervisor:
                     self._settle(error)
                     continue
                 nursery.start_soon(current.close, DisconnectReason.REPLACED)
-                await current.gone.wait()
+                await current.closed.wait()
                 current = successor
-            self._wiring.counters.reconnects += 1
+            self._shared.telemetry.reconnected()
             self._settle()
 
     async def _connect(self, nursery: trio.Nursery, error: ConnectError | None = None) -> Connection:
@@ -139,7 +135,7 @@ class Supervisor:
 
     async def _open(self, nursery: trio.Nursery) -> Connection:
         """Try once."""
-        config = self._wiring.config
+        config = self._shared.config
         self._connects += 1
         stage = "discovery"
         try:
@@ -147,17 +143,16 @@ class Supervisor:
                 endpoint = await discover(self._http, config)
                 stage = endpoint.host
                 self._client_config = endpoint.client_config
-                connection = Connection(endpoint, self._wiring, self._pace, attempt=self._connects)
+                connection = Connection(endpoint, self._shared, self._pace, attempt=self._connects)
                 await nursery.start(connection.run)
         except trio.TooSlowError:
             timeout = config.connect_timeout
             raise ConnectError(f"no connection within {timeout:g} s: {stage} did not answer") from None
-        logger.info("connected: connection %s to %s", endpoint.device_id, endpoint.host)
         return connection
 
     async def _pause(self, error: ConnectError, tries: int) -> None:
         """Wait before the next try, or raise `error` if there were enough. A wish cuts it short, as does the end of the machine's sleep."""
-        config = self._wiring.config
+        config = self._shared.config
         limit = config.max_reconnect_attempts
         if limit is None:
             limit = self._client_config.reconnect_count
@@ -168,10 +163,6 @@ class Supervisor:
                 f"given up after {tries} tries to reconnect: {error}", code=error.code
             ) from error
         delay = self._backoff.next(self._client_config.reconnect_interval)
-        logger.warning("%s; the next try is in %.1f s", error, delay)
-        if self._wiring.lifecycle.is_followed:
-            self._wiring.lifecycle.publish(
-                ReconnectScheduled(attempt=tries + 1, delay=delay, reason=str(error))
-            )
+        self._shared.telemetry.reconnect_scheduled(tries + 1, delay, error)
         # A machine that wakes has, as a rule, a network again: what it waited for is another one.
         await wait_any(self._wish.made.wait, partial(sleep_awake, delay))

@@ -1,20 +1,32 @@
-"""An event's life from arrival to answer: ledger, pools, order by key, deadlines."""
+"""The engine: an event's life from being taken in to being settled. It knows neither connections nor inboxes."""
 
 from __future__ import annotations
 
-from .dispatcher import DEFAULT_POOL, Dispatcher, Returned
+from .engine import Engine
+from .handlers import call, fault_of
 from .ledger import Ended, Ledger
-from .pool import Pool
-from .run import CALLBACKS, Delivery, Run
+from .pool import PATIENCE, Pool
+from .pools import CALLBACK_POOL, DEFAULT_POOL, MESSAGE_POOL
+from .run import CALLBACKS, Run, State
+from .source import DONE, Delivery, Origin, Outcome, Source
 
 __all__ = [
     "CALLBACKS",
+    "CALLBACK_POOL",
     "DEFAULT_POOL",
+    "DONE",
+    "MESSAGE_POOL",
+    "PATIENCE",
     "Delivery",
-    "Dispatcher",
     "Ended",
+    "Engine",
     "Ledger",
+    "Origin",
+    "Outcome",
     "Pool",
-    "Returned",
     "Run",
+    "Source",
+    "State",
+    "call",
+    "fault_of",
 ]

@@ -1,8 +1,7 @@
-"""Who waits for an answer, and until when that should be out."""
+"""The deadlines of runs: which have no outcome yet, and until when they should have one."""
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -13,14 +12,12 @@ from .run import Run
 
 __all__ = ["Deadlines"]
 
-logger = logging.getLogger("feishu_trio.delivery")
-
 # Seconds by which the loop may wake late before somebody must have blocked it.
 _LAG: Final = 0.5
 
 
 class Deadlines:
-    """The runs that are not answered: those that are overdue, then the others in order of their deadlines.
+    """The runs without an outcome: those that are overdue, then the others in order of their deadlines.
 
     All have the same time from their arrival, so that they mostly come in this order already.
     """
@@ -37,7 +34,7 @@ class Deadlines:
         yield from self._due
 
     def add(self, run: Run) -> None:
-        """A run waits for its answer."""
+        """A run has a deadline, and no outcome yet."""
         due = self._due
         early = bool(due) and run.deadline < self._last
         due[run] = None
@@ -51,27 +48,25 @@ class Deadlines:
             self._sooner.unpark()
 
     def discard(self, run: Run) -> None:
-        """A run has been answered."""
+        """A run has an outcome."""
         if run in self._due:
             del self._due[run]
         else:
             self._overdue.pop(run, None)
 
-    async def watch(self, overdue: Callable[[Run], None]) -> None:
-        """Call `overdue` with each run whose deadline passes without an answer."""
+    async def watch(self, overdue: Callable[[Run], None], lagged: Callable[[float], None]) -> None:
+        """Call `overdue` with each run whose deadline passes without an outcome, `lagged` with the seconds by
+        which this woke late, if that means that something blocked the loop.
+        """
         due = self._due
         while True:
-            # When that run has been answered meanwhile, this wakes once for nothing: less than a wake-up a run.
+            # When that run has its outcome by then, this wakes once for nothing: less than a wake-up a run.
             self._wake_at = next(iter(due)).deadline if due else math.inf
             with trio.move_on_at(self._wake_at):
                 await self._sooner.park()
             now = trio.current_time()
             if now - self._wake_at > _LAG:
-                logger.warning(
-                    "the event loop stood still for %.1f s: something blocked it, a handler perhaps; "
-                    "plain (not async) handlers run in threads, where they may",
-                    now - self._wake_at,
-                )
+                lagged(now - self._wake_at)
             late = []
             for run in due:  # not one by one: a dict from which much has been deleted finds its first slowly
                 if run.deadline > now:

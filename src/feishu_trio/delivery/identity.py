@@ -30,7 +30,7 @@ def identify(event: Event[Any]) -> tuple[tuple[str, ...], str | None]:
     """The keys that the ledger has for an event, each once, and the chat if it is about a message.
 
     The keys are its id and, for a message that was received, the message's too (interface, section 4). An event
-    that came without either has none. What is said in one chat is handled in order; other events have no order.
+    that came without either has none. Messages of one chat are handled in order; other events have no order.
     """
     keys: tuple[str, ...] = (event.id,) if event.id else ()
     if not event.type.startswith("im.message."):

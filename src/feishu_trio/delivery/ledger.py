@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final, Generic, TypeVar
 
 from .._quiet import QuietStruct
+from .source import Outcome
 
 __all__ = ["Ended", "Ledger"]
 
@@ -27,18 +28,18 @@ _KEY_BYTES: Final = 300
 class Ended(QuietStruct, gc=False, eq=False):
     """What is remembered of an event that has run.
 
-    `answer` is the answer's payload if all handlers succeeded. Otherwise it is None, and `succeeded` has
-    the handlers that need not run again, with the JSON of what they returned.
+    `outcome` is that of every later delivery if all handlers succeeded. Otherwise it is None, and `succeeded`
+    has the handlers that need not run again, with the JSON of what they returned.
     """
 
     keys: tuple[str, ...]
     at: float
-    answer: bytes | None
+    outcome: Outcome | None
     succeeded: Mapping[str, bytes | None] = MappingProxyType({})
 
     def cost(self) -> int:
         """Bytes that it takes up, roughly."""
-        content = len(self.answer or b"")
+        content = 0 if self.outcome is None else len(self.outcome.result or b"")
         if self.succeeded:
             content += sum(len(name) + len(json or b"") for name, json in self.succeeded.items())
         cost = 0
@@ -65,7 +66,7 @@ class Ledger(Generic[R]):
         self._known: dict[str, R | Ended] = {}
         self._ended: deque[Ended] = deque()  # the oldest first
         self._dead = 0  # of those, all of whose keys a later run has taken over
-        self._told = False
+        self._has_warned = False
 
     def __len__(self) -> int:
         """The number of keys remembered, of running and of ended events."""
@@ -81,7 +82,7 @@ class Ledger(Generic[R]):
             if not isinstance(known, Ended):
                 return known
             if now - known.at < self.window:
-                if known.answer is not None:
+                if known.outcome is not None:
                     return known
                 failed = known
         return failed
@@ -127,8 +128,8 @@ class Ledger(Generic[R]):
             if age < self.window:
                 if len(self._known) <= self.max_entries and self.bytes <= self.max_bytes:
                     return
-                if not self._told:
-                    self._told = True
+                if not self._has_warned:
+                    self._has_warned = True
                     logger.warning(
                         "the ledger is full (%d keys, %d bytes): events are remembered for %.0f s only, "
                         "not for the %.0f s of dedupe_window",

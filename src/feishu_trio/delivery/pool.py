@@ -28,6 +28,9 @@ class Queueable(Protocol):
     def weight(self) -> int:
         """The number of events it stands for."""
 
+    scope: trio.CancelScope | None
+    """Its worker's while it runs; who takes it from here and cancels it ends this job, and no other."""
+
 
 J = TypeVar("J", bound=Queueable)
 
@@ -199,41 +202,48 @@ class Pool(Generic[J]):
             self._nursery.start_soon(self._work, name=f"feishu_trio pool {self.name}")
 
     async def _work(self) -> None:
-        """Take one job after the other, once there is one and this worker's turn has come.
+        """Run one job after the other, once there is one and this worker's turn has come.
 
         Workers do not wait in the channel itself: it would hand a job to one that starts it later than another
-        starts the next, and jobs are to begin in the order they came.
+        starts the next, and jobs are to begin in the order they came. A worker has a cancel scope, and another
+        once somebody has cancelled a job by it.
         """
         self._waking = False
         turn = 0
         while True:
-            while not self._queued:
-                self._patience = PATIENCE
-                if self._closed:
-                    self._workers -= 1
-                    return
-                await self._sleep()
-                self._waking = False
-            job = self._jobs.receive_nowait()
-            self._queued -= 1
-            if self._queued and not self._waking:
-                self._wake()
-            self.waiting -= job.weight
-            self.running += 1
-            self._begun += 1
-            if self._room and self.has_room:
-                self._room.unpark(count=job.weight)
-            try:
-                await self._run(job, self._threads)
-            finally:
-                self.running -= 1
-                if job.key is not None:
-                    self._advance(job.key)
-                if not self.running and not self.waiting and self._idle:
-                    self._idle.unpark_all()
-            turn += 1
-            if turn % _JOBS_PER_TURN == 0:
-                await trio.lowlevel.checkpoint()
+            was_cancelled = False
+            with trio.CancelScope() as scope:
+                while not was_cancelled:
+                    while not self._queued:
+                        self._patience = PATIENCE
+                        if self._closed:
+                            self._workers -= 1
+                            return
+                        await self._sleep()
+                        self._waking = False
+                    job = self._jobs.receive_nowait()
+                    self._queued -= 1
+                    if self._queued and not self._waking:
+                        self._wake()
+                    self.waiting -= job.weight
+                    self.running += 1
+                    self._begun += 1
+                    if self._room and self.has_room:
+                        self._room.unpark(count=job.weight)
+                    job.scope = scope
+                    try:
+                        await self._run(job, self._threads)
+                    finally:
+                        was_cancelled = job.scope is None
+                        job.scope = None
+                        self.running -= 1
+                        if job.key is not None:
+                            self._advance(job.key)
+                        if not self.running and not self.waiting and self._idle:
+                            self._idle.unpark_all()
+                    turn += 1
+                    if turn % _JOBS_PER_TURN == 0:
+                        await trio.lowlevel.checkpoint()
 
     async def _sleep(self) -> None:
         task = trio.lowlevel.current_task()

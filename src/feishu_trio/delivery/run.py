@@ -1,21 +1,42 @@
-"""One event on its way: who waits for its answer, what of it is still running, what came of the rest."""
+"""A run: one event's way through its handlers, as a state machine. The rules for answers stand here.
+
+    HELD ──begin──▶ RUNNING ──the last awaited handler ends──▶ SETTLED ──the last handler ends──▶ ENDED
+      │                └── begin with nothing to wait for ───────▲
+      ├── refuse: there was no room ────────────────────────────────────────────────────────────▶ ENDED
+      └── withdraw, from any of them ─────────────────────────────────────────────────────────▶ WITHDRAWN
+
+Beside its state a run has an `outcome`, once deliveries have been settled with one: when it becomes SETTLED, or
+before that, at a callback's deadline (`expire`) or when the engine ends (`abandon`). The first outcome counts;
+every later delivery gets the same.
+
+The rules:
+
+1. The outcome waits for every handler, but not for those with `Ack.ON_RECEIPT`. For a callback it waits for all.
+2. An event is done when all of these succeeded. Otherwise it is to come again, for those that failed.
+3. Of a callback the first result in order of registration is the answer, even if other handlers failed; where
+   there is no result, the first fallback. A callback never comes again.
+4. A callback is answered at its deadline, with a result or else the fallback; its handlers go on. An event is
+   not: an error would only count against the app, and the true answer is given to the repeated delivery.
+5. A handler that was to run on receipt never runs again, whatever becomes of it.
+
+No trio and no clock here: who calls knows what time it is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
-
-import trio
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
 
 from .._quiet import QuietStruct
+from ..config import Ack
+from ..errors import wished_retry
 from ..events import Event
 from ..router import Route
-from ..wire import FAILED, OK, ok_with
+from .source import DONE, Delivery, Origin, Outcome
 
-if TYPE_CHECKING:
-    from .pool import Pool
-
-__all__ = ["CALLBACKS", "Delivery", "Job", "Run"]
+__all__ = ["CALLBACKS", "Run", "State", "is_awaited"]
 
 CALLBACKS: Final = frozenset({"card.action.trigger", "url.preview.get"})
 """Types that somebody waits for: answered by the deadline whatever happens, and never delivered again."""
@@ -23,111 +44,214 @@ CALLBACKS: Final = frozenset({"card.action.trigger", "url.preview.get"})
 # The ladder makes five deliveries of an event; more than this many waiting at once is somebody's mistake.
 _WAITING: Final = 8
 
-
-class Delivery(Protocol):
-    """One arrival of an event, which wants one answer.
-
-    It need not come from a connection: whatever stores events can hand them on as these, and take the
-    answer for the outcome.
-    """
-
-    payload: bytes
-    message_id: str
-    trace_id: str
-    received_at: float
-
-    def answer(self, body: bytes, took: float, sent: Callable[[], None] | None = None) -> None:
-        """Answer with this payload, `took` seconds after it arrived, on this connection or another.
-
-        `sent` is called once the answer is written.
-        """
-
-    def give_up(self) -> None:
-        """It will not be answered: whoever sent it has long stopped waiting."""
+_NONE: Final[Mapping[str, Exception]] = MappingProxyType({})
 
 
-class Job(QuietStruct, eq=False):
-    """One run of one handler: for an event, or for each of a batch."""
+class State(enum.Enum):
+    """Where a run stands."""
 
-    route: Route
-    pool: Pool[Job]
-    """Where it is to run."""
-    key: Hashable
-    """Behind which others it waits its turn."""
-    run: Run
-    company: tuple[Run, ...] = ()
-    """The others of a batch."""
-    weight: int = 1
-    """How many events it is for."""
+    HELD = "held"
+    """None of its handlers is queued: it waits for room."""
+    RUNNING = "running"
+    """Handlers that the outcome waits for are queued, or run."""
+    SETTLED = "settled"
+    """The handlers that the outcome waited for have ended; those that run on receipt may go on."""
+    ENDED = "ended"
+    """No handler runs, or will."""
+    WITHDRAWN = "withdrawn"
+    """Its source does not own it any more: nobody is to know what becomes of it."""
+
+
+def is_awaited(ack: Ack) -> bool:
+    """Whether an event's outcome waits for a handler that is to be answered so (rule 1); a callback's always does."""
+    return ack is not Ack.ON_RECEIPT
 
 
 class Run(QuietStruct, eq=False):
-    """An event on its way through its handlers.
-
-    It is settled when the handlers that the answer waits for are done; those that run on receipt may go on.
-    Compared by identity.
-    """
+    """One event on its way through its handlers. Compared by identity. Only its methods change it."""
 
     event: Event[Any]
     keys: tuple[str, ...]
+    """By which the ledger knows it; none for a claimed one."""
     chat: str | None
+    origin: Origin
+    since: float
+    """When the first delivery was brought here, on trio's clock."""
     deadline: float
+    """When the outcome should be there, on trio's clock."""
     deliveries: list[Delivery]
-    """Those that wait for the answer."""
+    """Those that wait for the outcome."""
     succeeded: dict[str, bytes | None]
     """Handlers that shall not run again, of an earlier delivery too, with their results' JSON."""
     is_callback: bool
+    state: State = State.HELD
+    outcome: Outcome | None = None
+    """What deliveries have been settled with."""
+    failed: Mapping[str, Exception] = _NONE
+    """Handlers that the outcome waited for and that failed, and what they raised."""
     routes: Sequence[Route] = ()
-    """Handlers that run for it, or have run."""
-    broken: Sequence[tuple[Route, Exception]] = ()
-    """Handlers whose filter or key function raised."""
-    awaited: int = 0
-    """How many handlers the answer waits for."""
-    jobs: int = 0
-    """How many handlers have not ended, those that run on receipt among them."""
-    failed: tuple[str, ...] = ()
-    """The names of handlers that the answer waited for, and which failed."""
-    faulty: bool = False
-    """Whether any handler failed."""
+    """Those that take it here, in order of registration."""
     is_late: bool = False
-    """Whether it was told that the answer is late."""
-    said: bytes | None = None
-    """What deliveries have been answered with, and later ones will be."""
-    written: trio.Event | None = None
-    """There once a callback had to be answered without its handlers; set when that answer is written."""
+    """Whether its deadline passed without an outcome."""
+    is_unrouted: bool = False
+    """Whether no route takes its type here."""
+    has_result: bool = False
+    """Whether a handler returned something, this time or before."""
+    has_failed: bool = False
+    """Whether any handler failed, of those that run on receipt too."""
+    has_retried: bool = False
+    """Whether any handler wished for a retry."""
+    _awaited: int = 0
+    _left: int = 0
 
-    def still_at_work(self) -> list[str]:
-        """The names of the handlers that the answer waits for."""
-        ended = {*self.succeeded, *self.failed}
-        return [route.name for route in self.routes if route.name not in ended]
+    @property
+    def pending(self) -> list[str]:
+        """The names of the handlers that the outcome waits for; none if they have not begun."""
+        if self.state is not State.RUNNING:
+            return []
+        return [r.name for r in self.routes if r.name not in self.succeeded and r.name not in self.failed]
 
-    def join(self, delivery: Delivery) -> None:
-        """Have one more delivery wait for the answer."""
-        if len(self.deliveries) == _WAITING:
-            self.deliveries.pop(0).give_up()
+    # Transitions. Those that return an outcome want the waiting deliveries to be settled with it.
+
+    def recall(self, succeeded: Mapping[str, bytes | None]) -> None:
+        """These handlers succeeded at an earlier delivery: they shall not run again."""
+        self.succeeded = dict(succeeded)
+        self.has_result = any(result is not None for result in succeeded.values())
+
+    def join(self, delivery: Delivery) -> Delivery | None:
+        """One more delivery waits for the outcome; returned is one that had to make room for it."""
+        self.event.redelivered = True
         self.deliveries.append(delivery)
+        return self.deliveries.pop(0) if len(self.deliveries) > _WAITING else None
 
-    def outcome(self) -> bytes:
-        """The answer now that all handlers are done."""
+    def hold(self, routes: Sequence[Route]) -> None:
+        """It waits for room: these routes are to take it."""
+        self.routes = routes
+
+    def begin(
+        self,
+        routes: Sequence[Route],
+        awaited: int,
+        on_receipt: Iterable[str] = (),
+        broken: Mapping[str, Exception] = _NONE,
+        *,
+        is_unrouted: bool = False,
+    ) -> Outcome | None:
+        """Its handlers are queued: `awaited` of them that the outcome waits for, and those `on_receipt`.
+
+        `broken` are those that cannot run, for their filter or key function raised: they have failed.
+        `is_unrouted` if there is no route at all for its type, which is not the same as routes whose filters
+        decline it.
+        """
+        self.routes = routes
+        self.is_unrouted = is_unrouted
+        self._awaited = awaited
+        self._left = awaited
+        for name in on_receipt:
+            self._left += 1
+            self.succeeded[name] = None  # rule 5
+        for name, error in broken.items():
+            self._note_failure(name, error, awaited=True)
+        self.state = State.RUNNING
+        return None if awaited else self._settle()
+
+    def handler_succeeded(self, name: str, result: bytes | None, *, awaited: bool) -> Outcome | None:
+        """A handler has returned."""
+        if awaited:
+            self.succeeded[name] = result
+            if result is not None:
+                self.has_result = True
+        return self._handler_ended(awaited)
+
+    def handler_failed(self, name: str, error: Exception, *, awaited: bool) -> Outcome | None:
+        """A handler has raised."""
+        self._note_failure(name, error, awaited=awaited)
+        return self._handler_ended(awaited)
+
+    def become_late(self) -> bool:
+        """The deadline has passed; whether that is news, and there is no outcome yet."""
+        if self.is_late or self.outcome is not None:
+            return False
+        self.is_late = True
+        return True
+
+    def expire(self) -> Outcome | None:
+        """The deadline has passed: a callback is settled with what there is (rule 4)."""
+        if not self.is_callback:
+            return None
+        result = (self._result() if self.has_result else None) or self._fallback()
+        return self._conclude(DONE if result is None else Outcome(True, result))
+
+    def refuse(self) -> Outcome | None:
+        """There is no room for its handlers."""
+        self.state = State.ENDED
+        return self.abandon()
+
+    def abandon(self) -> Outcome | None:
+        """Whatever still runs will be cancelled: it is to come again for that."""
+        return self._conclude(self._failure())
+
+    def withdraw(self) -> None:
+        """Its source does not own it any more."""
+        self.state = State.WITHDRAWN
+        self.deliveries.clear()
+
+    # Inside
+
+    def _note_failure(self, name: str, error: Exception, *, awaited: bool) -> None:
+        if wished_retry(error) is not None and not self.is_callback:
+            self.has_retried = True
+        else:
+            self.has_failed = True
+        if awaited:
+            self.failed = {**self.failed, name: error}
+
+    def _handler_ended(self, awaited: bool) -> Outcome | None:
+        self._left -= 1
+        if awaited:
+            self._awaited -= 1
+            if not self._awaited:
+                return self._settle()
+        if not self._left:
+            self.state = State.ENDED
+        return None
+
+    def _settle(self) -> Outcome | None:
+        self.state = State.SETTLED if self._left else State.ENDED
         if self.failed and not self.is_callback:
-            return FAILED
-        result = self._result()
-        if result is not None:
-            return ok_with(result)
-        return self.refusal() if self.failed else OK
+            return self._conclude(self._failure())  # rule 2
+        result = self._result() if self.has_result else None
+        if result is None and self.failed:
+            return self._conclude(self._failure())  # rule 3
+        if self.origin is Origin.CLAIMED:
+            is_unrouted = self.is_unrouted
+            return self._conclude(Outcome(not is_unrouted, result, self.succeeded, is_unrouted=is_unrouted))
+        return self._conclude(DONE if result is None else Outcome(True, result, self.succeeded))
 
-    def makeshift(self) -> bytes:
-        """The answer to a callback at the deadline: what there is by then, or else the fallback."""
-        result = self._result() or self._fallback()
-        return OK if result is None else ok_with(result)
+    def _conclude(self, outcome: Outcome) -> Outcome | None:
+        if self.outcome is not None:
+            return None
+        self.outcome = outcome
+        return outcome
 
-    def refusal(self) -> bytes:
-        """The answer if the handlers failed, or cannot run at all."""
-        fallback = self._fallback() if self.is_callback else None
-        return FAILED if fallback is None else ok_with(fallback)
+    def _failure(self) -> Outcome:
+        if self.is_callback:
+            fallback = self._fallback()
+            return Outcome(fallback is not None, fallback, self.succeeded, self.failed)
+        wishes = [wished_retry(error) for error in self.failed.values()]
+        after = [wish.after for wish in wishes if wish is not None and wish.after is not None]
+        return Outcome(
+            False,
+            None,
+            self.succeeded,
+            self.failed,
+            again=True,
+            after=max(after, default=None),
+            is_fault=not all(wishes),
+        )
 
     def _result(self) -> bytes | None:
-        """The first result there is, in order of registration."""
+        """The first result there is, in order of registration (rule 3)."""
         results = self.succeeded
         for route in self.routes:
             json = results.get(route.name)
@@ -139,5 +263,4 @@ class Run(QuietStruct, eq=False):
         return None
 
     def _fallback(self) -> bytes | None:
-        routes = (*self.routes, *(route for route, _ in self.broken))
-        return next((route.fallback for route in routes if route.fallback is not None), None)
+        return next((route.fallback for route in self.routes if route.fallback is not None), None)

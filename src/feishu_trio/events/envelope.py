@@ -60,7 +60,7 @@ def decode_event(
     An event without an id is kept (`id` is ""), and so is one that is only nearly right: bytes that are no
     UTF-8, half a surrogate pair, a number where the envelope has a string. What cannot be read is replaced.
 
-    `message_id` and `trace_id` are the frame's, `received_at` is in seconds of trio's clock.
+    `message_id` and `trace_id` are the frame's, `received_at` is in seconds since 1970.
 
     Raises:
         EventDecodeError: this is no event: no JSON object, without a type, or it nests too deeply.

@@ -59,8 +59,7 @@ class Event(QuietStruct, Generic[T_co], eq=False):
     """The frame's `message_id`, one for each delivery; a chat message's id is `data.message.message_id`."""
     trace_id: str
     """The frame's `trace_id`: what Feishu's support asks for."""
-    received_at: float
-    """When it arrived, in seconds of trio's clock."""
+    _received: float
     redelivered: bool = False
     """Whether the platform had sent this event before."""
     settle: Callable[[bool, Any], None] | None = None
@@ -82,6 +81,11 @@ class Event(QuietStruct, Generic[T_co], eq=False):
         The platform writes milliseconds, in callbacks microseconds, and in 1.0 seconds with a fraction.
         """
         return _instant(self._created)
+
+    @property
+    def received_at(self) -> datetime:
+        """When it was received from Feishu, in UTC: by another process, perhaps."""
+        return datetime.fromtimestamp(self._received, UTC)
 
     @property
     def data(self) -> T_co:

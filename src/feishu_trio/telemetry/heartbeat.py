@@ -36,7 +36,7 @@ class HeartbeatStats:
         self._recent: deque[Beat] = deque(maxlen=_RECENT)
         self._intervals: deque[float] = deque(maxlen=_RECENT)
         self._offsets: deque[float] = deque(maxlen=_DEVIATION_OVER)
-        self._told = False
+        self._has_warned = False
 
     def __repr__(self) -> str:
         return f"<HeartbeatStats total={self.total} last_rtt={self.last_rtt} average_interval={self.average_interval}>"
@@ -72,22 +72,22 @@ class HeartbeatStats:
         mean = sum(last) / len(last)
         return sum(abs(offset - mean) for offset in last) / len(last)
 
-    def record(self, rtt: float | None, interval: float | None, meant: float = 0.0) -> None:
+    def record(self, rtt: float | None, interval: float | None, intended: float = 0.0) -> None:
         """Count a heartbeat that was just answered, `interval` after the last one of its connection, if any.
 
-        `meant` is what the interval should have been; it may be left out where that is always the same.
+        `intended` is what the interval should have been; it may be left out where that is always the same.
         """
         self.total += 1
         if interval is not None:
             self._intervals.append(interval)
-            self._offsets.append(interval - meant)
+            self._offsets.append(interval - intended)
         self._recent.append(Beat(datetime.now(UTC), rtt))
         uneven = len(self._offsets) >= _DEVIATION_OVER and (self.jitter or 0.0) > _DEVIATION_LIMIT
-        if uneven and not self._told:
+        if uneven and not self._has_warned:
             logger.warning(
                 "heartbeats are uneven: over the last %d they deviate by %.1f s from their mean of %.1f s",
                 _DEVIATION_OVER,
                 self.jitter,
                 self.average_interval,
             )
-        self._told = uneven
+        self._has_warned = uneven

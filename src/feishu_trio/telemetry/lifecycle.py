@@ -21,11 +21,11 @@ __all__ = [
     "Lifecycle",
     "LifecycleEvent",
     "LifecycleStream",
-    "MessageReceived",
     "PingReceived",
     "PingSent",
     "PongReceived",
     "ReconnectScheduled",
+    "TextMessageReceived",
 ]
 
 
@@ -138,7 +138,7 @@ class HandlerFailed(LifecycleEvent):
 
 
 @attrs.frozen(kw_only=True)
-class MessageReceived(LifecycleEvent):
+class TextMessageReceived(LifecycleEvent):
     """A JSON text message came, of whatever type."""
 
     connection_id: str

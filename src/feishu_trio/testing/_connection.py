@@ -1,4 +1,4 @@
-"""One client's WebSocket, as the gateway sees it."""
+"""The gateway's end of one client's WebSocket."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class GatewayConnection:
     _ws: Connection = attrs.field(repr=False)
     _received: Callable[[GatewayConnection, bytes | str], None] = attrs.field(repr=False)
     _violated: Callable[[GatewayConnection, str], None] = attrs.field(repr=False)
-    _over: Callable[[GatewayConnection], None] = attrs.field(repr=False)
+    _left: Callable[[GatewayConnection], None] = attrs.field(repr=False)
     close_code: int | None = attrs.field(default=None, init=False)
-    """The client's close code; 1005 if its close frame had none, None if no close frame came (yet)."""
+    """The client's close code; 1005 if its close frame had none, None without a close frame (so far)."""
     close_reason: str | None = attrs.field(default=None, init=False)
     _closed: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
 
@@ -59,7 +59,7 @@ class GatewayConnection:
         return self._ws.state is ConnectionState.OPEN and not self._closed.is_set()
 
     async def wait_closed(self) -> None:
-        """Wait until it has ended, however that came about."""
+        """Wait until it has ended, for whatever reason."""
         await self._closed.wait()
 
     def send(self, message: bytes | str) -> None:
@@ -69,8 +69,8 @@ class GatewayConnection:
             self.line.send(self._ws.send(event))
 
     def close(self, code: int, reason: str = "") -> None:
-        """Begin to close: `NO_CLOSE_FRAME` just ends the stream, other codes are said, with the reason."""
-        self._over(self)
+        """Begin to close: `NO_CLOSE_FRAME` just ends the stream, other codes go into a close frame with the reason."""
+        self._left(self)
         if code == NO_CLOSE_FRAME:
             self.line.cut(reset=False)
         elif self.is_open:
@@ -78,12 +78,12 @@ class GatewayConnection:
             self.line.expire(_GRACE)
 
     def reset(self) -> None:
-        """End the stream so that the client sees an error."""
-        self._over(self)
+        """Reset the stream: the client sees an error."""
+        self._left(self)
         self.line.cut(reset=True)
 
     async def serve(self) -> None:
-        """Hand on message after message, until the connection ends."""
+        """Pass every message to `received`, until the connection ends."""
         try:
             ended = False
             parts: list[Any] = []
@@ -99,7 +99,7 @@ class GatewayConnection:
                         if self.is_open:
                             self.line.send(self._ws.send(event.response()))
                     elif isinstance(event, CloseConnection):
-                        self._ended(event)
+                        self._on_close(event)
                         ended = True
                 if not ended:
                     data = await self.line.receive()
@@ -107,12 +107,12 @@ class GatewayConnection:
                     if data:
                         self._ws.receive_data(data)
         finally:
-            self._over(self)
+            self._left(self)
             self._closed.set()
 
-    def _ended(self, event: CloseConnection) -> None:
+    def _on_close(self, event: CloseConnection) -> None:
         if self._ws.state is ConnectionState.OPEN:
-            # not a close frame: wsproto's way to say that it could not go on reading
+            # not a close frame: wsproto reports bytes that it could not read
             self.close(int(event.code), event.reason or "")
             self._violated(self, f"the WebSocket protocol was broken: {event.reason}")
             return
@@ -122,7 +122,7 @@ class GatewayConnection:
 
 
 def accept(upgrade: Upgrade, line: Line) -> Connection | Response:
-    """Agree to change to the WebSocket protocol, or refuse what is no proper request for it."""
+    """Change to the WebSocket protocol, or return the refusal of a malformed request."""
     ws = WSConnection(ConnectionType.SERVER)
     try:
         ws.initiate_upgrade_connection(upgrade.raw_headers, upgrade.target)

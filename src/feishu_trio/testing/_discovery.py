@@ -18,14 +18,14 @@ SOCKET_PATH: Final = "/ws/v2"
 NO_CREDENTIAL: Final = 1000040344
 AUTH_FAILED: Final = 514
 CONNECTION_LIMIT: Final = 1000040350
-# What discovery answers to a wrong app_id or app_secret is "any other code"; these are the token API's.
+# For a wrong app_id or app_secret the protocol names no code of discovery; these are the token API's.
 UNKNOWN_APP: Final = 10003
 WRONG_SECRET: Final = 10014
 
 
 @attrs.define(eq=False)
 class Discovery:
-    """Checks credentials, gives out URLs, and lets each in once."""
+    """Checks credentials, issues URLs, and admits one connection for each URL."""
 
     app_id: str
     app_secret: str = attrs.field(repr=False)
@@ -34,7 +34,7 @@ class Discovery:
     _tickets: dict[str, tuple[str, str]] = attrs.field(factory=dict, init=False, repr=False)
 
     def endpoint(self, request: Request, host: str, client_config: Mapping[str, object] | None) -> Response:
-        """Answer a discovery request with a URL on `host` that is good for one connection, or with a refusal."""
+        """Answer a discovery request with a URL on `host` that is valid for one connection, or with a refusal."""
         body = request.json()
         app_id, secret, assertion = (body.get(key) for key in ("AppID", "AppSecret", "ClientAssertion"))
         if not app_id or not (secret or assertion):
@@ -60,7 +60,7 @@ class Discovery:
         return None
 
     def _new_query(self) -> str:
-        # device_id is 19 digits; it stands first and service_id second, which the Node client relies on
+        # device_id is 19 digits; it comes first and service_id second: the Node client relies on that order
         device_id = str(self.random.randrange(7 * 10**18, 8 * 10**18))
         access_key, ticket = random_id(self.random), random_id(self.random)
         self._tickets[ticket] = (device_id, access_key)
@@ -83,11 +83,11 @@ def _refused(code: int, msg: str) -> Response:
 def refused_handshake(
     handshake_status: int | None, msg: str, *, autherrcode: int | None, status: int = 400
 ) -> Response:
-    """The refusal of an upgrade, with the headers that tell why; None leaves one out."""
-    told = {
+    """The refusal of an upgrade, with the headers that state the reason; None omits one."""
+    reasons = {
         "Handshake-Status": handshake_status,
         "Handshake-Msg": msg,
         "Handshake-Autherrcode": autherrcode,
     }
-    headers = tuple((name, str(value)) for name, value in told.items() if value is not None)
+    headers = tuple((name, str(value)) for name, value in reasons.items() if value is not None)
     return Response(status, b"", (*headers, ("Connection", "close")))

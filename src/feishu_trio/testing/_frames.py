@@ -1,4 +1,4 @@
-"""The gateway's side of the wire: event payloads, their split into parts, and a second look at raw frames."""
+"""The gateway's side of the wire: event payloads, their parts, and the headers of raw frames."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Parcel:
     order: Sequence[int]
     """The parts sent, in that order."""
     headers: Mapping[str, str | None]
-    """What is different in the frames' headers; None takes one away."""
+    """Changes to the frames' headers; None removes one."""
     trace_id: str | None
     """None, as for the two below: a new one for each delivery."""
     seq_id: int | None

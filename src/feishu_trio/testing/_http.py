@@ -1,4 +1,4 @@
-"""HTTP/1.1 over a line, by h11: requests in, responses out, and the upgrade that ends it."""
+"""HTTP/1.1 over a line, by h11: requests in, responses out, and the upgrade to a WebSocket."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Request:
     body: bytes = attrs.field(default=b"", repr=False)
 
     def json(self) -> dict[str, object]:
-        """The body as a JSON object; empty if it is none."""
+        """The body as a JSON object; empty if the body is something else."""
         try:
             return msgspec.json.decode(self.body, type=dict[str, object])
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -48,7 +48,7 @@ class Response:
 
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        """As bytes, values in UTF-8: the platform's messages can be Chinese."""
+        """As bytes, values in UTF-8, for the platform's messages can be Chinese."""
         return [(name.encode("ascii"), value.encode()) for name, value in self.headers]
 
 
@@ -67,34 +67,34 @@ class Upgrade:
     raw_headers: list[tuple[bytes, bytes]]
     target: str
     trailing: bytes
-    """What the client sent after the request already."""
+    """What the client has sent after the request."""
 
 
-async def converse(
+async def serve_http(
     line: Line,
     answer: Callable[[Request], Awaitable[Response]],
     upgrade: Callable[[Line, Upgrade], Awaitable[Response | None]],
 ) -> None:
-    """Answer requests until the client, or the protocol, ends it.
+    """Answer requests until the client or the protocol ends the exchange.
 
     `upgrade` serves the whole WebSocket and returns None, or else returns the response that refuses it.
     """
     http = h11.Connection(h11.SERVER)
     while True:
         try:
-            wish = await _read(http, line)
+            request = await _read(http, line)
         except h11.RemoteProtocolError as error:
             refusal = Response(error.error_status_hint, str(error).encode(), (("Connection", "close"),))
             return _write(http, line, "", refusal)
-        if wish is None:
+        if request is None:
             return None
-        if isinstance(wish, Upgrade):
-            response = await upgrade(line, wish)
+        if isinstance(request, Upgrade):
+            response = await upgrade(line, request)
             if response is None:
                 return None
             _write(http, line, "GET", response)
         else:
-            _write(http, line, wish.method, await answer(wish))
+            _write(http, line, request.method, await answer(request))
         if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
             return None
         http.start_next_cycle()

@@ -1,4 +1,4 @@
-"""The redelivery ladder: what the platform does about events that nobody answered with 200."""
+"""The redelivery ladder: when the platform delivers an event again that was not answered with 200."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _Due: TypeAlias = tuple[float, int, Push, Delivery | None]
 
 @attrs.define(eq=False)
 class Ladder:
-    """Deadlines of answers, and times of redeliveries, of all pushes: one heap, one task.
+    """The answer deadlines and redelivery times of all pushes: one heap, one task.
 
-    `deliver` hands a push to a client, this one or any; None if it is not connected.
+    `deliver` sends a push on the given connection, or on any; None if there is no live one.
     """
 
     deliver: Callable[[Push, GatewayConnection | None], Delivery | None]
     answer_timeout: float
-    """Seconds a client has for its answer."""
+    """Seconds a client has to answer."""
     _heap: list[_Due] = attrs.field(factory=list, init=False)
     _count: count[int] = attrs.field(factory=count, init=False)
-    _sooner: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _earlier: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def start(self, push: Push, connection: GatewayConnection | None = None) -> None:
-        """Try to deliver `push` now, and go on by the ladder: not to `connection` again, but to any."""
+        """Attempt to deliver `push` now, on `connection` if given; later attempts follow the ladder, on any connection."""
         push.tries += 1
         delivery = self.deliver(push, connection)
         if delivery is None:
@@ -41,7 +41,7 @@ class Ladder:
             self._schedule(self.answer_timeout, push, delivery)
 
     def answered(self, push: Push, delivery: Delivery, answer: Answer) -> None:
-        """Take note of an answer, be it late."""
+        """Record an answer, even a late one."""
         in_time = not delivery.expired
         delivery.answered = True
         push.answers += (answer,)
@@ -57,11 +57,11 @@ class Ladder:
         push.changed()
 
     async def run(self) -> None:
-        """Wait for what is due next, for ever."""
+        """Act on deadlines and redeliveries as they become due, for ever."""
         while True:
-            self._sooner = trio.Event()
+            self._earlier = trio.Event()
             with trio.move_on_at(self._heap[0][0] if self._heap else inf):
-                await self._sooner.wait()
+                await self._earlier.wait()
             now = trio.current_time()
             while self._heap and self._heap[0][0] <= now:
                 _, _, push, delivery = heapq.heappop(self._heap)
@@ -83,11 +83,11 @@ class Ladder:
         push.done = True
         push.settled_by = answer
         push.changed()
-        while self._heap and self._heap[0][2].done:  # nothing is due for these any more
+        while self._heap and self._heap[0][2].done:  # settled: its entries are obsolete
             heapq.heappop(self._heap)
 
     def _schedule(self, seconds: float, push: Push, delivery: Delivery | None) -> None:
         due = (trio.current_time() + seconds, next(self._count), push, delivery)
         heapq.heappush(self._heap, due)
         if self._heap[0] is due:
-            self._sooner.set()
+            self._earlier.set()

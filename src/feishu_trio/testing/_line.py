@@ -20,7 +20,7 @@ _CHUNK: Final = 65536
 _BATCH: Final = 262144
 """Bytes gathered from the outbox into one `send_all`."""
 
-_AT_ONCE: Final = struct.pack("ii", 1, 0)
+_LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on, 0 s: closing sends a TCP RST."""
 
 
@@ -28,28 +28,28 @@ _AT_ONCE: Final = struct.pack("ii", 1, 0)
 class Line:
     """Bytes to and from one client, over any stream.
 
-    Sending only queues: one task, `pump`, writes. So nobody who answers a client waits for it, the answers of one
-    turn leave together, and being late (`delay`, in seconds) costs no order.
+    `send` only queues; one task writes. So an answer never waits for the client to read, the answers of one
+    scheduler turn leave in one write, and a delay (`delay`, in seconds) keeps the order.
     """
 
     stream: trio.abc.Stream
     delay: float = 0.0
     frozen: AsyncValue[bool] = attrs.field(factory=lambda: AsyncValue(False))
-    """While true nothing goes out, and what comes in is not looked at: the peer's bytes are accepted by the buffers
-    below, up to their size."""
+    """While true nothing is sent, and received bytes are not read: the buffers below accept the peer's bytes, up to
+    their size."""
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _outbox: deque[tuple[float, bytes]] = attrs.field(factory=deque, init=False)
     _closed: bool = attrs.field(default=False, init=False)
     _ending: bool = attrs.field(default=False, init=False)
-    _news: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def send(self, data: bytes) -> None:
         """Queue `data`."""
         self._outbox.append((trio.current_time() + self.delay, data))
-        self._news.set()
+        self._wake.set()
 
     async def receive(self) -> bytes:
-        """What came, `b""` at the end, however that came about."""
+        """The next bytes; `b""` at the end, for whatever reason it ended."""
         try:
             data = await self.stream.receive_some(_CHUNK)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -58,19 +58,19 @@ class Line:
         return bytes(data)
 
     def end(self) -> None:
-        """Close the line as soon as all that is queued has been sent."""
+        """Close the line once the queue has been sent."""
         self._ending = True
-        self._news.set()
+        self._wake.set()
 
     def expire(self, seconds: float) -> None:
-        """Close the line in so many seconds at the latest."""
+        """Close the line in `seconds` at the latest."""
         self._scope.deadline = trio.current_time() + seconds
 
     def cut(self, *, reset: bool) -> None:
         """Close the line now. With `reset` the peer gets an error (a TCP RST), else just the end of the stream."""
         if reset and not self._closed:
             if isinstance(self.stream, trio.SocketStream):
-                self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+                self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
             elif isinstance(self.stream, MemoryStream):
                 self.stream.reset()
         self._scope.cancel()
@@ -93,13 +93,13 @@ class Line:
                 while not self._outbox:
                     if self._ending:
                         return
-                    self._news = trio.Event()
-                    await self._news.wait()
+                    self._wake = trio.Event()
+                    await self._wake.wait()
                 await trio.sleep_until(self._outbox[0][0])
                 await self.frozen.wait_value(False)
                 await self.stream.send_all(self._due())
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._scope.cancel()  # the client is gone: nobody is left to serve
+            self._scope.cancel()  # the client has disconnected
 
     def _due(self) -> bytes:
         now = trio.current_time()

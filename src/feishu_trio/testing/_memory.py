@@ -16,18 +16,18 @@ CAPACITY: Final = 262144
 
 @attrs.define(eq=False)
 class _Pipe:
-    """One direction: bytes on their way, and how either end ended it."""
+    """One direction: bytes on their way, and how either end closed it."""
 
     data: bytearray = attrs.field(factory=bytearray)
     ended: bool = False  # by the sender: what is in `data` can still be read
     reset: bool = False  # by the sender: nothing can be read any more
-    deaf: bool = False  # by the reader: nothing can be sent any more
+    refused: bool = False  # by the reader: nothing can be sent any more
     changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
 
 
 @attrs.define(eq=False)
 class MemoryStream(trio.abc.Stream):
-    """One end of the pair. It refuses what a socket refuses: two senders or two readers at once among it."""
+    """One end of the pair. Like a socket, it refuses two senders or two readers at once."""
 
     _incoming: _Pipe
     _outgoing: _Pipe
@@ -45,24 +45,24 @@ class MemoryStream(trio.abc.Stream):
             pipe, rest = self._outgoing, memoryview(data)
             while True:
                 self._check_open()
-                if pipe.deaf:
+                if pipe.refused:
                     raise trio.BrokenResourceError("the other end is closed")
                 if not rest:
                     return
-                room = CAPACITY - len(pipe.data)
-                if room:
-                    pipe.data += rest[:room]
-                    rest = rest[room:]
+                free = CAPACITY - len(pipe.data)
+                if free:
+                    pipe.data += rest[:free]
+                    rest = rest[free:]
                     pipe.changed.unpark_all()
                 else:
                     await pipe.changed.park()
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until there is room, or the other end is closed. `ClosedResourceError` if this one is."""
+        """Wait until the buffer is not full, or the other end is closed. `ClosedResourceError` if this one is."""
         with self._alone("sending"):
             await trio.lowlevel.checkpoint()
             self._check_open()
-            while len(self._outgoing.data) >= CAPACITY and not self._outgoing.deaf:
+            while len(self._outgoing.data) >= CAPACITY and not self._outgoing.refused:
                 await self._outgoing.changed.park()
                 self._check_open()
 
@@ -95,7 +95,7 @@ class MemoryStream(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
     def reset(self) -> None:
-        """Close this end so that the other loses what is on its way and sees an error, as after a TCP RST."""
+        """Close this end so that the other loses the bytes in flight and sees an error, as after a TCP RST."""
         self._close(reset=True)
 
     @contextmanager
@@ -118,7 +118,7 @@ class MemoryStream(trio.abc.Stream):
         self._closed = True
         self._outgoing.ended = True
         self._outgoing.reset = reset
-        self._incoming.deaf = True
+        self._incoming.refused = True
         self._outgoing.changed.unpark_all()
         self._incoming.changed.unpark_all()
 

@@ -27,11 +27,11 @@ BAD_CARD: Final = 10002
 """The documentation names no codes for card updates; this one is the gateway's own."""
 
 UUID_LIFETIME: Final = 3600.0
-"""Seconds in which a `uuid` is sent once."""
+"""Seconds in which messages with the same `uuid` are one message."""
 CARD_LIFETIME: Final = 1800.0
-"""Seconds in which a callback's token is good for updates."""
+"""Seconds in which a callback's token can update its card."""
 CARD_UPDATES: Final = 2
-"""How often a callback's token is good for an update."""
+"""The number of updates that a callback's token allows."""
 
 _REPLY_PATH: Final = re.compile(rf"{SEND_PATH}/([^/]+)/reply")
 _RECEIVE_ID_TYPES: Final = frozenset({"chat_id", "open_id", "user_id", "union_id", "email"})
@@ -57,17 +57,17 @@ class Message:
 
 
 class _ApiError(Exception):
-    """A call that is refused: a code, and why."""
+    """A refused call: code, message and HTTP status."""
 
 
 @attrs.define(eq=False)
 class OpenApi:
-    """Tokens given out, messages received, cards that may be updated."""
+    """Issued tokens, received messages, cards that may be updated."""
 
     app_id: str
     app_secret: str = attrs.field(repr=False)
     token_lifetime: float
-    """Seconds a tenant token is good for."""
+    """Seconds a tenant token is valid."""
     random: Random = attrs.field(repr=False)
     messages: list[Message] = attrs.field(factory=list, init=False)
     count: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0), init=False)
@@ -85,11 +85,11 @@ class OpenApi:
             return json_response({"code": code, "msg": msg}, status)
 
     def expire_tokens(self) -> None:
-        """Make every token given out so far invalid."""
+        """Make every token issued so far invalid."""
         self._tokens.clear()
 
     def allow_card(self, token: str, since: float) -> None:
-        """A callback was answered: its token may update the card now."""
+        """Allow a callback's token, after the callback's answer, to update the card."""
         self._cards[token] = (since + CARD_LIFETIME, CARD_UPDATES)
 
     def _data(self, request: Request) -> dict[str, object]:

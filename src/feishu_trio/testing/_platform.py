@@ -1,4 +1,4 @@
-"""The platform behind the gateway: who is connected, what is sent to them, and what they say."""
+"""The platform behind the gateway: live connections, what is sent to them, and what is received from them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ import msgspec
 import trio
 from trio_util import AsyncValue
 
-from feishu_trio.errors import FrameError
-from feishu_trio.wire import CONTROL, DATA, Frame, decode_frame, encode_frame
-
+from ..errors import FrameError
+from ..wire import CONTROL, DATA, Frame, decode_frame, encode_frame
 from ._connection import PROTOCOL_ERROR, GatewayConnection
 from ._frames import random_id
 from ._ladder import Ladder
@@ -29,7 +28,7 @@ _INTEGER: Final = re.compile("-?[0-9]+")
 
 @attrs.define(eq=False)
 class Platform:
-    """Delivers pushes to live connections, one at random for each, and holds clients to the protocol."""
+    """Delivers pushes to live connections, one at random for each, and checks that clients keep to the protocol."""
 
     api: OpenApi
     random: Random
@@ -39,7 +38,7 @@ class Platform:
     pong_config: Mapping[str, object] | None
     pongs_to_lose: int = attrs.field(default=0, init=False)
     loss: float = attrs.field(default=0.0, init=False)
-    """The chance of each ping to get no answer."""
+    """The probability that a ping gets no answer."""
     violations: list[str] = attrs.field(factory=list, init=False)
     pings: list[tuple[float, GatewayConnection]] = attrs.field(factory=list, init=False)
     pinged: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0), init=False)
@@ -48,9 +47,9 @@ class Platform:
     connected: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0), init=False)
     ladder: Ladder = attrs.field(init=False)
     _awaited: WeakValueDictionary[str, Push] = attrs.field(factory=WeakValueDictionary, init=False)
-    """By message_id: the pushes that somebody still cares for, the ladder or who made them."""
+    """By message_id: the pushes still referenced, by the ladder or by the caller of `push`."""
     _prefix: str = attrs.field(init=False)
-    """What every message_id of this gateway begins with."""
+    """The start of every message_id of this gateway."""
     _numbers: count[int] = attrs.field(factory=lambda: count(1), init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -63,18 +62,18 @@ class Platform:
         return len(self.live) >= self.connection_limit
 
     def join(self, connection: GatewayConnection) -> None:
-        """Take `connection` for live: events may go to it."""
+        """Add `connection` to the live ones, which get events."""
         self.live.append(connection)
         self.connected.value = len(self.live)
 
     def leave(self, connection: GatewayConnection) -> None:
-        """Deliver nothing to `connection` any more; may be said twice."""
+        """Remove `connection` from the live ones; a second call does nothing."""
         if connection in self.live:
             self.live.remove(connection)
             self.connected.value = len(self.live)
 
     def violated(self, connection: GatewayConnection, what: str) -> None:
-        """Note that a client left the protocol, and end it if that is wanted."""
+        """Record that a client broke the protocol, and close its connection if `strict`."""
         self.violations.append(f"connection {connection.device_id}: {what}")
         if self.strict:
             connection.close(PROTOCOL_ERROR, what)
@@ -101,10 +100,10 @@ class Platform:
         kind = frame.headers.get("type")
         if kind != "ping":
             raise ValueError(f"a control frame's type is {kind!r}; allowed is 'ping'")
-        said = (frame.service, frame.seq_id, frame.log_id, frame.payload)
-        if said != (connection.service_id, 0, 0, b""):
+        received = (frame.service, frame.seq_id, frame.log_id, frame.payload)
+        if received != (connection.service_id, 0, 0, b""):
             raise ValueError(
-                f"a ping's service, SeqID, LogID and payload are {said}; "
+                f"a ping's service, SeqID, LogID and payload are {received}; "
                 f"they must be {(connection.service_id, 0, 0, b'')}"
             )
         self.pings.append((trio.current_time(), connection))
@@ -126,13 +125,13 @@ class Platform:
         if push is None:
             if not message_id.startswith(self._prefix):
                 raise ValueError(f"an answer is to message_id {message_id!r}, which was never sent")
-            return  # one more answer to what was settled, and forgotten, before
+            return  # another answer to a push that is settled and no longer referenced
         delivery = next(each for each in reversed(push.deliveries) if each.message_id == message_id)
         try:
             delivery.check(frame)
             code, data = read_answer_body(frame.payload)
             biz_rt = frame.headers.get("biz_rt")
-            # The official Python client leaves it out of a 500, and the Node client's is negative.
+            # The official Python client omits it from a 500, and the Node client's is negative.
             if biz_rt is None and code == 200:
                 raise ValueError("the header biz_rt is missing")
             if biz_rt is not None and not _INTEGER.fullmatch(biz_rt):
@@ -170,7 +169,7 @@ class Platform:
             message_id,
             parcel.new_headers(message_id, parcel.trace_id or random_id(self.random)),
             number if parcel.seq_id is None else parcel.seq_id,
-            # 53 bits: the Node client keeps it as a double, and gives larger ones back rounded
+            # 53 bits: the Node client keeps it as a double, and returns larger ones rounded
             self.random.getrandbits(53) if parcel.log_id is None else parcel.log_id,
             parcel,
         )

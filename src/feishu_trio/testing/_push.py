@@ -1,4 +1,4 @@
-"""What the gateway sends to bots, and what they answer."""
+"""An event on its way to a bot: the push, its deliveries, and their answers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import attrs
 import msgspec
 import trio
 
-from feishu_trio.wire import DATA, Frame, encode_frame
-
+from ..wire import DATA, Frame, encode_frame
 from ._frames import Parcel, header_pairs
 
 if TYPE_CHECKING:
@@ -30,11 +29,11 @@ class Answer:
     frame: Frame = attrs.field(repr=False)
     """As received."""
     at: float
-    """When it came, by trio's clock."""
+    """When it was received, by trio's clock."""
     latency: float
     """Seconds since the delivery it answers."""
     connection: GatewayConnection
-    """The one it came by, which need not be the one of the delivery."""
+    """The one that carried it, which need not be the one of the delivery."""
 
     @property
     def raw(self) -> bytes:
@@ -53,14 +52,14 @@ class Answer:
 
     @property
     def biz_rt(self) -> int | None:
-        """Milliseconds the business code took, as the client says; None if it does not."""
+        """The client's measure of its handler, in milliseconds; None if it sent none."""
         value = self.frame.headers.get("biz_rt")
         return None if value is None else int(value)
 
 
 @attrs.define(eq=False)
 class Delivery:
-    """One try to hand an event, or a callback, to a client."""
+    """One delivery of an event, or of a callback, to a client."""
 
     connection: GatewayConnection
     at: float
@@ -72,9 +71,9 @@ class Delivery:
     log_id: int
     _parcel: Parcel = attrs.field(repr=False)
     answered: bool = False
-    """Whether an answer to this very delivery came, with whatever code."""
+    """Whether an answer to this delivery was received, with any code."""
     expired: bool = False
-    """Whether the platform gave it up: answered 500, or not in time."""
+    """Whether it failed: answered 500, or not in time."""
 
     def frames(self) -> list[bytes]:
         """The frames to send, in order."""
@@ -92,14 +91,14 @@ class Delivery:
         ]
 
     def check(self, answer: Frame) -> None:
-        """Raise ValueError, saying why, unless `answer` is the frame that made the message whole, given back.
+        """Raise ValueError, with the reason, unless `answer` repeats the frame that made the message whole.
 
-        A part that came again after that may be what is answered, too.
+        It may also repeat a part sent again after that.
         """
         sent = (self.seq_id, self.log_id, self.connection.service_id, DATA)
-        said = (answer.seq_id, answer.log_id, answer.service, answer.method)
-        if said != sent:
-            raise ValueError(f"its SeqID, LogID, service and method are {said}; the frame's were {sent}")
+        received = (answer.seq_id, answer.log_id, answer.service, answer.method)
+        if received != sent:
+            raise ValueError(f"its SeqID, LogID, service and method are {received}; the frame's were {sent}")
         if not self._parcel.answerable:
             raise ValueError("the message never was whole: a part was withheld")
         for part in self._parcel.answerable:
@@ -116,7 +115,7 @@ class Delivery:
 
 @attrs.define(eq=False)
 class Push:
-    """An event, or a callback, on its way to the bot."""
+    """An event, or a callback, pushed to the bot."""
 
     event_id: str
     event_type: str
@@ -125,65 +124,66 @@ class Push:
     is_callback: bool
     """Never delivered again."""
     ladder: Sequence[float]
-    """Seconds from each failed try to the next."""
+    """Seconds from each failed attempt to the next."""
     parcel: Parcel = attrs.field(repr=False)
     """How it is put into frames."""
     card_token: str | None = attrs.field(repr=False)
     """Of a card's callback: with it the card can be updated."""
     deliveries: tuple[Delivery, ...] = ()
-    """Every delivery so far. A try for which no client was there is none."""
+    """Every delivery so far. An attempt without a live connection makes none."""
     answers: tuple[Answer, ...] = ()
     """Every answer so far, in order of arrival."""
     done: bool = False
-    """Whether it is settled: nothing will be delivered any more."""
+    """Whether it is settled: there will be no further delivery."""
     settled_by: Answer | None = None
-    """The first 200 or, when no try is left, the last 500. For a callback the first answer, if it came in time."""
+    """The first 200 or, after the last attempt, the last 500. For a callback the first answer, if in time."""
     tries: int = attrs.field(default=0, repr=False)
-    _news: trio.Event | None = attrs.field(default=None, init=False, repr=False)
+    """Attempts to deliver it, those without a live connection included."""
+    _wake: trio.Event | None = attrs.field(default=None, init=False, repr=False)
 
     @property
     def status(self) -> int | None:
-        """200 or 500 once an answer settled it; None while waiting, and for ever if it was lost."""
+        """200 or 500 once an answer settled it; None before that, and if it was lost."""
         return None if self.settled_by is None else self.settled_by.code
 
     @property
     def lost(self) -> bool:
-        """Whether the platform gave up without an answer (a callback: without one in time)."""
+        """Whether it was settled without an answer (a callback: without one in time)."""
         return self.done and self.settled_by is None
 
     async def answer(self) -> Answer:
-        """Wait for the answer that settles it: for an event answered 500 that may take the whole ladder.
+        """Wait for the answer that settles it: for an event answered 500 that may last the whole ladder.
 
-        Raises `TimeoutError` when it is lost. Cancelling changes nothing about the push.
+        Raises `TimeoutError` when it is lost. Cancelling this leaves the push as it is.
         """
         await self._until(lambda: self.done)
         if self.settled_by is None:
-            tries = f"{len(self.deliveries)} deliveries in {self.tries} tries"
-            raise TimeoutError(f"{self.event_type} {self.event_id} is lost: no answer to {tries}")
+            attempts = f"{len(self.deliveries)} deliveries in {self.tries} attempts"
+            raise TimeoutError(f"{self.event_type} {self.event_id} is lost: no answer to {attempts}")
         return self.settled_by
 
     async def wait_answers(self, n: int = 1) -> tuple[Answer, ...]:
-        """Wait until `n` answers came, settling or not; all that are there are returned."""
+        """Wait until `n` answers were received, settling or not; returns all answers so far."""
         await self._until(lambda: len(self.answers) >= n)
         return self.answers
 
     async def wait_deliveries(self, n: int = 1) -> tuple[Delivery, ...]:
-        """Wait until it was delivered `n` times; all deliveries so far are returned."""
+        """Wait until it was delivered `n` times; returns all deliveries so far."""
         await self._until(lambda: len(self.deliveries) >= n)
         return self.deliveries
 
     def changed(self) -> None:
-        """Wake those who wait."""
-        if self._news is not None:
-            self._news.set()
-            self._news = None
+        """Wake the tasks that wait for answers or deliveries."""
+        if self._wake is not None:
+            self._wake.set()
+            self._wake = None
 
     async def _until(self, reached: Callable[[], bool]) -> None:
         await trio.lowlevel.checkpoint()
         while not reached():
-            if self._news is None:
-                self._news = trio.Event()
-            await self._news.wait()
+            if self._wake is None:
+                self._wake = trio.Event()
+            await self._wake.wait()
 
 
 class _AnswerBody(msgspec.Struct):
@@ -195,7 +195,7 @@ _BODY: Final = msgspec.json.Decoder(_AnswerBody)
 
 
 def read_answer_body(payload: bytes) -> tuple[int, object]:
-    """Code and data of an answer's payload; ValueError, saying why, if it is none."""
+    """Code and data of an answer's payload; ValueError, with the reason, if it is malformed."""
     try:
         body = _BODY.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""The gateway's port: HTTP and WebSocket clients come in here, over sockets or over streams in memory."""
+"""The gateway's server for HTTP and WebSocket clients, over sockets or over streams in memory."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ._discovery import (
     refused_handshake,
 )
 from ._frames import SERVICE_ID, random_id
-from ._http import Request, Response, Upgrade, converse, json_response
+from ._http import Request, Response, Upgrade, json_response, serve_http
 from ._line import Line
 from ._memory import MemoryStream, memory_stream_pair
 from ._openapi import OpenApi
 from ._platform import Platform
-from ._refusals import Refusals
+from ._responses import PreparedResponses
 
 
 @attrs.define(eq=False)
@@ -39,21 +39,21 @@ class Server:
     discovery: Discovery
     api: OpenApi
     platform: Platform
-    refusals: Refusals = attrs.field(factory=Refusals, init=False)
+    prepared: PreparedResponses = attrs.field(factory=PreparedResponses, init=False)
     requests: deque[Request] = attrs.field(factory=lambda: deque(maxlen=10_000), init=False)
     delay: float = attrs.field(default=0.0, init=False)
-    """Seconds by which all that is sent is late, on lines to come and over the transport."""
+    """Seconds by which new lines and the transport delay all that is sent."""
     lines: set[Line] = attrs.field(factory=set, init=False)
     _listeners: list[trio.SocketListener] = attrs.field(factory=list, init=False)
     _listening: trio.CancelScope | None = attrs.field(default=None, init=False)
 
     @property
     def is_listening(self) -> bool:
-        """Whether new clients are let in."""
+        """Whether new clients are accepted."""
         return self._listening is not None
 
     async def start_listening(self) -> None:
-        """Let clients in; with port 0 that becomes a free one. OSError if the port is taken."""
+        """Accept clients; port 0 is replaced by a free one. OSError if the port is in use."""
         if self._listening is not None:
             return
         self._listeners = await trio.open_tcp_listeners(self.port, host=self.host)
@@ -62,7 +62,7 @@ class Server:
         self.nursery.start_soon(self._listen, self._listeners, self._listening)
 
     async def stop_listening(self) -> None:
-        """Refuse new clients; those that are connected stay."""
+        """Refuse new clients; connected clients stay."""
         if self._listening is None:
             return
         self._listening.cancel()
@@ -89,17 +89,17 @@ class Server:
         line = Line(stream, self.delay)
         self.lines.add(line)
         try:
-            await line.run(lambda line: converse(line, self.answer, self._upgrade))
+            await line.run(lambda line: serve_http(line, self.answer, self._upgrade))
         finally:
             self.lines.discard(line)
 
     async def answer(self, request: Request) -> Response:
-        """Answer one HTTP request; waits for ever where that is asked for."""
+        """Answer one HTTP request; never returns where a prepared response is none at all."""
         self.requests.append(request)
-        response = await self.refusals.take(request.path) or self._truth(request)
+        response = await self.prepared.next(request.path) or self._regular(request)
         return attrs.evolve(response, headers=(*response.headers, ("X-Tt-Logid", random_id(self.random))))
 
-    def _truth(self, request: Request) -> Response:
+    def _regular(self, request: Request) -> Response:
         if request.path == DISCOVERY_PATH and request.method == "POST":
             host = request.headers.get("host") or f"{self.host}:{self.port}"
             return self.discovery.endpoint(request, host, self.client_config)
@@ -110,7 +110,7 @@ class Server:
     async def _upgrade(self, line: Line, upgrade: Upgrade) -> Response | None:
         request = upgrade.request
         self.requests.append(request)
-        refusal = await self.refusals.take(request.path) or self._refusal(request)
+        refusal = await self.prepared.next(request.path) or self._refusal(request)
         if refusal is not None:
             return refusal
         ws = accept(upgrade, line)

@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
 
 class GatewayTransport(httpx.AsyncBaseTransport):
-    """Hands requests to a gateway in the same process; the read timeout of httpx holds as over a socket."""
+    """Passes requests to a gateway in the same process; the read timeout of httpx holds as over a socket."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer `request`. `httpx.ConnectError` while the gateway does not listen, `httpx.ReadTimeout` if it is late."""
+        """Answer `request`. `httpx.ConnectError` while the gateway does not listen, `httpx.ReadTimeout` if the answer is late."""
         if not self._server.is_listening:
             raise httpx.ConnectError("the gateway does not listen", request=request)
         headers = {name.lower(): value for name, value in request.headers.items()}
-        wish = Request.of(
+        received = Request.of(
             request.method, request.url.raw_path.decode("ascii"), headers, await request.aread()
         )
         timeout = request.extensions.get("timeout", {}).get("read")
         response = None
         with trio.move_on_after(float("inf") if timeout is None else timeout):
-            response = await self._server.answer(wish)
+            response = await self._server.answer(received)
             await trio.sleep(self._server.delay)
         if response is None:
             raise httpx.ReadTimeout(f"no answer within {timeout} s", request=request)

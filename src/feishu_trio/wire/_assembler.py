@@ -1,4 +1,4 @@
-"""Whole messages from the parts that a frame each brings."""
+"""Split messages: each frame brings one part, and the payload is whole when all parts are there."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Final
 
 from attrs import define, field
 
-from feishu_trio.errors import FrameError
-
+from ..errors import FrameError
 from ._frame import Frame
 
-_MAX_PARTS: Final = 10_000  # parts are stored as they come, so that a claim (`sum`) alone costs nothing
+_MAX_PARTS: Final = 10_000  # parts are stored as they come, so that a high `sum` alone costs no memory
 _MAX_ID: Final = 1024  # characters of a message_id; Feishu's have 36
 
 
@@ -24,11 +23,11 @@ class _Message:
 
 
 class Assembler:
-    """Puts split messages together: their parts come in any order, interleaved with others', twice, or never.
+    """Assembles split messages. Parts come in any order, interleaved with those of others, twice, or never.
 
-    Unfinished messages are bounded in number (`max_messages`), in bytes of payload (`max_bytes`, which no
-    message put together exceeds either) and in age (`max_age`, seconds since the first part came). What is over
-    is given up, the oldest message first: the platform delivers its event again.
+    Unfinished messages are bounded in number (`max_messages`), in bytes of payload (`max_bytes`, which also
+    bounds each message) and in age (`max_age`, seconds since the first part came). What exceeds a bound is
+    dropped, the oldest message first: the platform delivers its event again.
     """
 
     def __init__(
@@ -53,18 +52,18 @@ class Assembler:
 
     @property
     def dropped(self) -> int:
-        """How many messages were given up so far, for their age or their size, or for want of room."""
+        """How many unfinished messages were dropped so far, because a bound was exceeded."""
         return self._dropped
 
     def add(self, frame: Frame, now: float) -> bytes | None:
         """The whole payload, if `frame` carries it or completes it; None while parts are missing.
 
-        `now` is a monotonic time in seconds. Of a part that comes twice the first is kept. A `sum` of 0 is read
-        as 1, as the official clients do.
+        `now` is a monotonic time in seconds. Of a part that comes twice the first is kept. A `sum` of 0 is
+        read as 1, as the official clients do.
 
-        Raises `FrameError`, with nothing stored of `frame`, for headers that cannot be true: a `sum` or `seq`
-        that is no plain number or out of range, a `sum` that is not that of the parts before, a part without
-        `message_id`. Also where a message outgrows `max_bytes`: that message is given up.
+        Raises `FrameError`, and stores nothing of `frame`, for headers that cannot be true: a `sum` or `seq`
+        that is no plain number or out of range, a `sum` that differs from that of earlier parts, a part
+        without `message_id`. Also where a message exceeds `max_bytes`: that message is dropped.
         """
         if self._messages:
             self._expire(now)
@@ -86,7 +85,7 @@ class Assembler:
             message = self._messages[message_id] = _Message(now, total)
         elif message.total != total:
             raise FrameError(
-                f"message {message_id}: sum is {total}, but was {message.total} in a part before"
+                f"message {message_id}: sum is {total}, but was {message.total} in an earlier part"
             )
         elif seq in message.parts:
             return None
@@ -96,16 +95,16 @@ class Assembler:
         self._pending_bytes += len(frame.payload)
         if message.size > self._max_bytes:
             self._drop(message_id)
-            raise FrameError(f"message {message_id}: over {self._max_bytes} bytes (max_bytes); given up")
+            raise FrameError(f"message {message_id}: over {self._max_bytes} bytes (max_bytes); dropped")
         if len(message.parts) == total:
-            self._take(message_id)
+            self._remove(message_id)
             return b"".join([message.parts[i] for i in range(total)])
         while len(self._messages) > self._max_messages or self._pending_bytes > self._max_bytes:
             self._drop(next(iter(self._messages)))
         return None
 
     def _expire(self, now: float) -> None:
-        # Each message is looked at once for each part that comes after it at most, and dropped once.
+        # Besides those that it drops, this looks at one message.
         while self._messages:
             message_id, message = next(iter(self._messages.items()))
             if now - message.since <= self._max_age:
@@ -113,16 +112,16 @@ class Assembler:
             self._drop(message_id)
 
     def _drop(self, message_id: str) -> None:
-        self._take(message_id)
+        self._remove(message_id)
         self._dropped += 1
 
-    def _take(self, message_id: str) -> None:
+    def _remove(self, message_id: str) -> None:
         self._pending_bytes -= self._messages.pop(message_id).size
 
 
 def _number(headers: dict[str, str], name: str, most: int) -> int:
     text = headers.get(name, "")
-    # str.isdigit alone would take the digits of any script; int() takes signs, blanks and underscores too.
+    # str.isdigit alone would allow the digits of any script; int() allows signs, blanks and underscores too.
     if (
         text.isascii()
         and text.isdigit()

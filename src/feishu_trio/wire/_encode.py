@@ -7,8 +7,7 @@ from binascii import b2a_base64
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from feishu_trio.errors import FrameError
-
+from ..errors import FrameError
 from ._frame import CONTROL, Frame
 from ._tags import HEADERS, KEY, LOG_ID, METHOD, PAYLOAD, SEQ_ID, SERVICE, VALUE
 from ._varint import varint
@@ -34,7 +33,7 @@ def encode_frame(
     headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     payload: bytes | None = None,
 ) -> bytes:
-    """A frame's bytes. Fields 1 to 4 are required by proto2, so they are written always, zero or not.
+    """A frame's bytes. Fields 1 to 4 are required (proto2), so they are always written, zero or not.
 
     `payload` None leaves the field out; `b""` writes it empty. `headers` keep their order and repetitions.
     Raises `FrameError` for a number that does not fit its field (uint64, uint64, int32, int32).
@@ -58,28 +57,28 @@ def encode_frame(
 
 
 def encode_ping(service_id: int) -> bytes:
-    """The ping of a connection: a control frame, `service_id` taken from its URL (an int32)."""
+    """The ping of a connection: a control frame, with the `service_id` of its URL (an int32)."""
     return encode_frame(service=service_id, headers=[("type", "ping")])
 
 
 def encode_answer(frame: Frame, payload: bytes, biz_rt: int | None = None) -> bytes:
-    """The answer to `frame`: its own bytes, with `payload` in the place of what it carried.
+    """The answer to `frame`: its own bytes, with `payload` in the place of its payload.
 
-    Nothing is encoded anew: in protobuf the order of fields does not matter and repeated fields append, so all
-    headers and all fields unknown to us live on. `biz_rt`, the milliseconds that the business code took, is
+    Nothing is encoded again: in protobuf the order of fields does not matter and repeated fields append, so
+    all headers and all unknown fields are kept. `biz_rt`, the milliseconds that the business code needed, is
     added as a header unless None.
     """
     return frame.rest + (_short_ending if len(payload) <= len(OK) else _ending)(payload, biz_rt)
 
 
 def _ending(payload: bytes, biz_rt: int | None) -> bytes:
-    """What an answer has that is its own."""
+    """What an answer adds to the bytes of its frame."""
     if biz_rt is None:
         return encode_field(PAYLOAD, payload)
     return _header("biz_rt", str(biz_rt)) + encode_field(PAYLOAD, payload)
 
 
-# With nothing to return, and answered quickly, as most events are, there are not many of them.
+# Most answers return nothing and follow quickly, so few endings differ.
 _short_ending: Final = functools.lru_cache(maxsize=64)(_ending)
 
 

@@ -1,12 +1,11 @@
-"""The fields of a protobuf message, walked one after the other, strictly: what is broken is refused here."""
+"""The fields of a protobuf message, one after the other, strictly: broken ones are refused here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-from feishu_trio.errors import FrameError
-
+from ..errors import FrameError
 from ._tags import END_GROUP, FIXED32, FIXED64, GROUP, LENGTH, VARINT
 from ._varint import read_length, read_tag, read_varint
 
@@ -15,9 +14,9 @@ MAX_DEPTH: Final = 100
 
 
 def walk(data: bytes, at: int, end: int, depth: int) -> Iterator[tuple[int, int, int, int]]:
-    """The fields of the message in `data[at:end]`: tag, where it starts, where its value starts, where it ends.
+    """The fields of the message in `data[at:end]`: tag, its start, the start of the value, the end.
 
-    Groups, which are `depth` deep at most, are passed over. Raises `FrameError` for what is no protobuf.
+    Groups, which are `depth` deep at most, are skipped. Raises `FrameError` for what is no protobuf.
     """
     groups: list[int] = []  # the numbers of those that are open
     while at < end:
@@ -39,7 +38,7 @@ def walk(data: bytes, at: int, end: int, depth: int) -> Iterator[tuple[int, int,
             at = end + 1
         if at > end:
             raise FrameError(f"no frame: the field that starts at byte {start} is cut off at byte {end}")
-        # Google's readers do not mind a field 0 inside of a group.
+        # Google's readers allow a field 0 inside of a group.
         if wire_type > FIXED32 or (number == 0 and not groups):
             raise FrameError(f"no frame: field {number} of wire type {wire_type} at byte {start}")
         if wire_type == GROUP:

@@ -1,11 +1,10 @@
-"""The frame: what every binary message of the long connection holds."""
+"""The frame: what each binary message of the long connection holds."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from feishu_trio._quiet import QuietStruct
-
+from .._quiet import QuietStruct
 from ._fields import MAX_DEPTH, walk
 from ._tags import LOG_ID, SEQ_ID, SERVICE
 from ._varint import read_varint
@@ -17,19 +16,23 @@ DATA: Final = 1
 """`Frame.method` of events, callbacks and their answers."""
 
 
-class Frame(QuietStruct, gc=False):  # it holds nothing that could hold it
-    """A frame as received. Made 30,000 times a second, so it is not frozen; treat it as if it were."""
+class Frame(QuietStruct, gc=False):  # no cycle can go through it
+    """A frame as received.
+
+    Made 30,000 times a second, so it is not frozen; but only `Receiver` changes it: the last part of a split
+    message gets the whole payload.
+    """
 
     method: int
-    """An int32: `CONTROL` or `DATA`; others are not known."""
+    """An int32: `CONTROL` or `DATA`; no others are known."""
     headers: dict[str, str]
     """In order of arrival; the first value wins where a key is repeated, as in the official clients."""
     payload: bytes
-    """Empty if there was none."""
+    """Empty if there was none. Of a frame from `Receiver` it is whole."""
     raw: bytes
     """The bytes received."""
     rest: bytes
-    """The bytes received, less the payload's field: what an answer begins with."""
+    """The bytes received without the payload's field: what an answer begins with."""
 
     def __repr__(self) -> str:
         return f"<Frame method={self.method} headers={self.headers} payload of {len(self.payload)} bytes>"
@@ -37,7 +40,7 @@ class Frame(QuietStruct, gc=False):  # it holds nothing that could hold it
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         return [("method", self.method), ("headers", self.headers)]
 
-    # Nobody needs these to answer a frame, so they are not decoded until somebody asks.
+    # An answer needs none of these, so they are decoded where they are read.
 
     @property
     def seq_id(self) -> int:

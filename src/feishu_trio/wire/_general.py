@@ -1,15 +1,14 @@
-"""Bytes to a frame, the general way: whatever protobuf allows, read as Google's proto2 readers read it.
+"""Bytes to a frame of any shape that protobuf allows, read as Google's proto2 readers read it.
 
-Two steps. First the bytes are walked, strictly: broken ones are refused here, and what the schema does not know
-(other numbers, other wire types, groups) stays behind. Then the schema's betterproto class reads what remains.
-It could not do the first step: it takes cut-off fields for short ones, the fields of a group for the frame's
-own, and any wire type for the right one.
+Two steps. First the bytes are walked, strictly: broken ones are refused here, and what the schema does not
+have (other numbers, other wire types, groups) is left out. Then the schema's betterproto class reads what
+remains. It could not do the first step: it reads cut-off fields as short ones, the fields of a group as the
+frame's own, and any wire type as the right one.
 """
 
 from __future__ import annotations
 
-from feishu_trio.errors import FrameError
-
+from ..errors import FrameError
 from ._encode import encode_field
 from ._fields import MAX_DEPTH, walk
 from ._frame import Frame
@@ -21,7 +20,7 @@ def decode_general(data: bytes) -> Frame:
     """Read a frame of any shape that protobuf allows. Raises `FrameError`, and nothing else."""
     known, rest = _strip(data)
 
-    # Here, because betterproto takes its time to load, and hardly any frame comes this way.
+    # Imported here, because betterproto is slow to load, and hardly any frame needs it.
     from . import _pbbp2
 
     message = _pbbp2.Frame.FromString(known)
@@ -40,7 +39,7 @@ def decode_general(data: bytes) -> Frame:
 
 
 def _strip(data: bytes) -> tuple[bytes, bytes]:
-    """What the schema knows of `data`, in plain form; and `data` without any payload."""
+    """The fields of `data` that the schema has, in their common form; and `data` without any payload."""
     known = bytearray()
     rest = bytearray()
     copied = 0  # to `rest`, up to this byte

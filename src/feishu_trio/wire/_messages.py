@@ -1,7 +1,7 @@
-"""WebSocket messages, the common shape of them: whole, binary, unmasked, as Feishu's servers send.
+"""WebSocket messages in their common shape: whole, binary, unmasked, as Feishu's servers send them.
 
-Everything else (control frames, fragments, text, what is against the rules) is left to a full WebSocket
-implementation: the splitter says which bytes are for that. Source: RFC 6455, section 5.2.
+Everything else (control frames, fragments, text, what breaks the rules) is left to a full WebSocket
+implementation: the splitter returns the bytes for it. Source: RFC 6455, section 5.2.
 """
 
 from __future__ import annotations
@@ -21,23 +21,22 @@ _LONG: Final = 127  # eight
 
 
 class MessageSplitter:
-    """Takes whole binary messages out of a server's bytes.
+    """Separates whole binary messages from a server's other bytes.
 
-    `max_size` is the longest message it takes, in bytes; a longer one is left to the full implementation,
-    which knows how to refuse it.
+    A message longer than `max_size` bytes is left to the full implementation, which knows how to refuse it.
     """
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
         self._rest = bytearray()  # the beginning of a frame that is not all here
-        self._need = 0  # bytes of it that are needed before another look is worth while
+        self._need = 0  # bytes of it that must be there before it is looked at again
         self._pass = 0  # bytes still to come of a frame that is for the full implementation
         self._in_fragments = False
-        self._hands_off = False
+        self._gave_up = False
 
     def feed(self, data: bytes | bytearray) -> tuple[list[bytes], bytes]:
         """The messages that are complete now, in order, and the bytes for the full implementation."""
-        if self._hands_off:
+        if self._gave_up:
             return [], bytes(data)
         if self._rest:
             self._rest += data
@@ -53,7 +52,7 @@ class MessageSplitter:
             others += data[:at]
             self._pass -= at
         while at < size:
-            # The header: opcode, length, and where the payload begins. Lengths must be written as short as may be.
+            # The header: opcode, length, and where the payload begins. Lengths must have their shortest form.
             first = data[at]
             length = data[at + 1] if at + 1 < size else -1
             start, least = at + 2, 0
@@ -64,8 +63,8 @@ class MessageSplitter:
                 start, least = at + 10, 1 << 16
                 length = int.from_bytes(data[at + 2 : start], "big") if start <= size else -1
             elif length > _LONG:
-                # Masked, which a server's frames must not be: its end, if it has one, is not our business.
-                self._hands_off = True
+                # Masked, which a server's frames must not be: the full implementation refuses it.
+                self._gave_up = True
                 return messages, bytes(others + data[at:])
             if length < 0:
                 self._keep(data, at, start)
@@ -91,7 +90,7 @@ class MessageSplitter:
 
 
 def encode_messages(payloads: Sequence[bytes | str]) -> bytes:
-    """Several messages of a client's, one after the other."""
+    """Several messages of a client, one after the other."""
     keys = os.urandom(4 * len(payloads))  # all with one call
     return b"".join([encode_message(payload, keys[4 * i : 4 * i + 4]) for i, payload in enumerate(payloads)])
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from feishu_trio.errors import FrameError
+from ..errors import FrameError
 
 _MAX_BYTES: Final = 10
 _64_BITS: Final = 2**64 - 1

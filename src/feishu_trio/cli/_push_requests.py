@@ -1,4 +1,4 @@
-"""What the gateway is told to push: read from files, lines and options."""
+"""Requests to push an event: from files, lines and options."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import attrs
 
 from feishu_trio import ConfigError
 
-from ._people import Person
+from ._users import User
 
-__all__ = ["YOU", "Order", "read_order"]
+__all__ = ["YOU", "PushRequest", "read_push_request"]
 
-YOU: Final = Person("you", "0a1b2c3d4e")
+YOU: Final = User("you", "0a1b2c3d4e")
 
 
 @attrs.frozen
-class Order:
+class PushRequest:
     """An event to push."""
 
     event_type: str
@@ -29,31 +29,31 @@ class Order:
 
     @classmethod
     def message(cls, text: str) -> Self:
-        """A text message to the bot."""
-        return cls("im.message.receive_v1", YOU.says(text, _new_message_id()))
+        """Push a text message to the bot."""
+        return cls("im.message.receive_v1", YOU.message(text, _new_message_id()))
 
     @classmethod
     def sample(cls, event_type: str) -> Self:
-        """An event of a type: a message or a click if it is that, else one with an empty body."""
+        """Push an event of this type: a text message, a click on a card, or an event with an empty body."""
         match event_type:
             case "im.message.receive_v1":
                 return cls.message("Hello, bot! 你好！")
             case "card.action.trigger":
-                return cls(event_type, YOU.clicks(decision="approve"))
+                return cls(event_type, YOU.click(decision="approve"))
         return cls(event_type, {})
 
-    def anew(self) -> Order:
-        """The same once more, as another event: neither it nor its message is known to the bot."""
+    def as_new_event(self) -> PushRequest:
+        """The same type and body with a new event id and, in a message, a new message id."""
         body, message = self.body, self.body.get("message")
         if isinstance(message, dict):
             body = {**body, "message": {**message, "message_id": _new_message_id()}}
         return attrs.evolve(self, event_id=None, body=body)
 
 
-def read_order(text: str, event_type: str | None = None) -> Order:
-    """The event that a JSON text stands for: a whole payload, or with `event_type` its bare body.
+def read_push_request(text: str, event_type: str | None = None) -> PushRequest:
+    """Read a request from JSON: a whole payload, or with `event_type` a bare body.
 
-    Raises `ConfigError` if it is neither.
+    Raises `ConfigError` for anything else.
     """
     try:
         document = json.loads(text)
@@ -62,11 +62,13 @@ def read_order(text: str, event_type: str | None = None) -> Order:
     match document:
         case {"header": {"event_type": str(known), **header}, "event": dict(body)}:
             event_id = header.get("event_id")
-            return Order(event_type or known, body, event_id=event_id if isinstance(event_id, str) else None)
+            return PushRequest(
+                event_type or known, body, event_id=event_id if isinstance(event_id, str) else None
+            )
         case {"uuid": str(event_id), "event": {"type": str(known)} as body}:
-            return Order(event_type or known, body, "1.0", event_id)
+            return PushRequest(event_type or known, body, "1.0", event_id)
         case dict(body) if event_type is not None:
-            return Order(event_type, body)
+            return PushRequest(event_type, body)
     raise ConfigError(
         "this is no payload: one has header.event_type and event (2.0), or uuid and event.type (1.0); "
         "the type of a bare body is given with --event"

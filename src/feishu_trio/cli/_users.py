@@ -1,4 +1,4 @@
-"""People who talk to a bot through the local gateway: the bodies of what they do."""
+"""Users who write to a bot through the local gateway: the bodies of their events."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Person"]
+__all__ = ["User"]
 
 
 @attrs.frozen
-class Person:
-    """Somebody who has a chat with the bot."""
+class User:
+    """A user who has a chat with the bot."""
 
     name: str
     handle: str
-    """What the ids are made of, as the platform's are of digits."""
+    """The part after the prefix in the user's ids."""
 
     @property
     def open_id(self) -> str:
-        """Who it is, to this app."""
+        """The user's id for this app."""
         return f"ou_{self.handle}"
 
     @property
     def chat_id(self) -> str:
-        """The chat with the bot."""
+        """The id of the user's chat with the bot."""
         return f"oc_{self.handle}"
 
-    def says(self, text: str, message_id: str) -> dict[str, Any]:
-        """The body of `im.message.receive_v1`."""
+    def message(self, text: str, message_id: str) -> dict[str, Any]:
+        """The body of `im.message.receive_v1`: the user writes `text`."""
         now = str(int(time.time() * 1000))
         return {
             "sender": {"sender_id": {"open_id": self.open_id}, "sender_type": "user"},
@@ -44,8 +44,8 @@ class Person:
             },
         }
 
-    def clicks(self, **value: str) -> dict[str, Any]:
-        """The body of `card.action.trigger`: a button that has this value."""
+    def click(self, **value: str) -> dict[str, Any]:
+        """The body of `card.action.trigger`: the user clicks a button that has this value."""
         return {
             "operator": {"open_id": self.open_id},
             "action": {"tag": "button", "value": value},

@@ -1,0 +1,153 @@
+"""The reader of one connection: what is received goes to the engine, the watchdog or the text messages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection
+from wsproto.frame_protocol import CloseReason
+
+from ..delivery import Engine
+from ..telemetry import Telemetry
+from ..wire import BadFrame, Frame, Ignored, JsonMessage, Pong, Receiver
+from .arrival import Answers, Arrival
+from .discovery import shown
+from .ending import DisconnectReason, Ended
+from .line import Line
+from .outbox import Outbox
+from .texts import TextMessages
+from .watchdog import Watchdog
+
+__all__ = ["LAST_READ", "Reader"]
+
+LAST_READ: Final = 1.0
+"""Seconds for which what was sent before the end may still be read, when writing fails, or the other reader is through."""
+
+# Answers waiting before reading stops to let them out.
+_BACKLOG: Final = 4096
+
+
+class Reader:
+    """Reads one connection until it ends, and tells `end` how it did. Two tasks read: see `run` and `run_others`."""
+
+    def __init__(
+        self,
+        connection_id: str,
+        line: Line,
+        websocket: WebSocketConnection,
+        *,
+        engine: Engine,
+        texts: TextMessages,
+        watchdog: Watchdog,
+        outbox: Outbox,
+        answers: Answers,
+        telemetry: Telemetry,
+        ack_deadline: float,
+        buffer_size: int,
+        max_message_size: int,
+        end: Callable[[Ended], object],
+    ) -> None:
+        self.takes_events = True
+        """Whether events are taken in; control frames always are."""
+        self._id = connection_id
+        self._line = line
+        self._websocket = websocket
+        self._engine = engine
+        self._texts = texts
+        self._watchdog = watchdog
+        self._outbox = outbox
+        self._answers = answers
+        self._telemetry = telemetry
+        self._ack_deadline = ack_deadline
+        self._buffer_size = buffer_size
+        self._end = end
+        self._receiver = Receiver(max_assembled=max_message_size * 4)
+
+    async def run(self) -> None:
+        """Read whole binary messages, as many as come at once, until the stream ends."""
+        read, watchdog = self._line.reader, self._watchdog
+        clock = trio.lowlevel.current_clock().current_time
+        while (messages := await read.receive_messages(self._buffer_size)) is not None:
+            if not watchdog.has_heard:
+                watchdog.heard()
+            now, received_at = clock(), time.time()
+            for message in messages:
+                waiting = self._receive(message, now, received_at)
+                if waiting is not None:
+                    await self._hold(waiting)
+            if len(self._outbox) > _BACKLOG:
+                await self._hold(self._outbox.wait_at_most(_BACKLOG))
+            if read.is_clogged:
+                await self._hold(read.wait_unclogged())
+        await trio.sleep(LAST_READ)  # `run_others` knows better how it ended, if it gets to it
+        self._end(Ended(*(self._line.end.fault or (DisconnectReason.END_OF_FILE, ""))))
+
+    async def run_others(self) -> None:
+        """Read what trio-websocket makes of all else: messages in fragments or text, and the end."""
+        while True:
+            try:
+                message = await self._websocket.get_message()
+            except ConnectionClosed as closed:
+                self._end(self._ending(closed))
+                return
+            if isinstance(message, bytes):
+                waiting = self._receive(message, trio.current_time(), time.time())
+                if waiting is not None:
+                    await waiting
+            elif self.takes_events:
+                await self._texts.receive(message)
+
+    def _receive(self, message: bytes, now: float, received_at: float) -> Awaitable[object] | None:
+        """Take one binary message. What is returned must be awaited before the next: a pool is full."""
+        match self._receiver.receive(message, now):
+            case Frame(headers=headers) as frame:
+                if self.takes_events:
+                    answers = self._answers
+                    delivery = Arrival(
+                        answers,
+                        frame,
+                        frame.payload,
+                        headers.get("message_id", ""),
+                        headers.get("trace_id", ""),
+                        received_at,
+                        now,
+                        now + self._ack_deadline,
+                    )
+                    answers.owed += 1
+                    try:
+                        self._engine.accept_nowait(delivery)
+                    except trio.WouldBlock:
+                        return self._engine.accept(delivery)
+            case Pong(payload):
+                self._watchdog.pong_received(payload)
+            case JsonMessage(text):
+                if self.takes_events:
+                    return self._texts.receive(text)
+            case BadFrame(error):
+                self._telemetry.frame_dropped(self._id, error)
+            case Ignored(kind):
+                self._telemetry.frame_ignored(self._id, kind)
+        return None
+
+    async def _hold(self, waiting: Awaitable[object]) -> None:
+        """Read nothing until this is over. Silence in that time is our own, not the server's."""
+        self._watchdog.pause()
+        try:
+            await waiting
+        finally:
+            self._watchdog.resume()
+
+    def _ending(self, closed: ConnectionClosed) -> Ended:
+        reason = closed.reason
+        if reason is None or reason.code == CloseReason.ABNORMAL_CLOSURE:
+            return Ended(*(self._line.end.fault or (DisconnectReason.PROTOCOL_ERROR, "")))
+        # These codes are our own verdict on what the server sent.
+        invalid = reason.code in (1002, 1007, 1009)
+        return Ended(
+            DisconnectReason.PROTOCOL_ERROR if invalid else DisconnectReason.CLOSED_BY_SERVER,
+            shown(reason.reason or ""),
+            reason.code,
+        )

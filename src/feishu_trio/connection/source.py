@@ -1,0 +1,116 @@
+"""Connections as a source of the engine: so many of them, kept up, stopped and closed together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ..config import SessionConfig
+from ..delivery import Engine
+from ..errors import ConnectError, ConnectionLimitError
+from ..router import Router
+from ..telemetry import Telemetry
+from .backoff import Backoff
+from .connection import Connection, Shared
+from .ending import DisconnectReason
+from .outbox import Outgoing
+from .relay import Relay
+from .supervisor import Supervisor
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Connections"]
+
+# Seconds between the first tries of a session's connections, so that they do not live and die together.
+_STAGGER: Final = 1.0
+
+
+class Connections:
+    """A session's connections. `on_change` is called whenever one comes up or ends."""
+
+    def __init__(
+        self,
+        config: SessionConfig,
+        router: Router,
+        engine: Engine,
+        telemetry: Telemetry,
+        http: httpx.AsyncClient,
+        on_change: Callable[[], object],
+    ) -> None:
+        self._wanted = self._left = config.connections
+        self._telemetry = telemetry
+        self._relay: Relay[Connection] = Relay(on_change, telemetry)
+        self._ready = trio.Event()
+        shared = Shared(config, router, engine, telemetry, self._relay, self._ready)
+        self._supervisors = [
+            Supervisor(shared, http, Backoff(config.reconnect_delay, config.max_reconnect_delay))
+            for _ in range(config.connections)
+        ]
+
+    @property
+    def live(self) -> list[Connection]:
+        """Those that are up."""
+        return self._relay.live
+
+    def complaints(self) -> list[str]:
+        """What is wrong with them."""
+        live = self.live
+        missing = [f"{len(live)} of {self._wanted} connections are up"] if len(live) < self._wanted else []
+        return missing + [
+            f"a heartbeat of connection {each.id} is overdue" for each in live if each.is_overdue
+        ]
+
+    def let_events_in(self) -> None:
+        """Handlers are there: from here on events are read, and further connections are opened."""
+        self._ready.set()
+
+    async def run(self) -> None:
+        """Keep all of them up; returns once all have ended after `stop`.
+
+        Raises:
+            ConnectError: The first cannot be had, or none is left, and no more tries are configured.
+            RefusedError: Feishu refuses the app.
+        """
+        async with trio.open_nursery() as nursery:
+            for number, supervisor in enumerate(self._supervisors):
+                nursery.start_soon(self._supervise, supervisor, number * _STAGGER)
+
+    def stop(self) -> None:
+        """Open no more connections, and take no more events in; answers and heartbeats still go out."""
+        for supervisor in self._supervisors:
+            supervisor.stop()
+        for connection in self.live:
+            connection.stop_reading()
+
+    async def close(self) -> None:
+        """Write the answers there are, and part with the server in good order, in bounded time."""
+        async with trio.open_nursery() as nursery:
+            for connection in self.live:
+                nursery.start_soon(connection.close, DisconnectReason.SESSION_CLOSED)
+
+    async def send(self, message: str | bytes) -> None:
+        """Have a message written by one of them, the next if there is none; returns once it is written."""
+        written = trio.Event()
+        self._relay.forward(Outgoing(message, written.set))
+        await written.wait()
+
+    async def reconnect(self) -> None:
+        """Put new connections in the place of those there are, one after the other."""
+        for supervisor in self._supervisors:
+            await supervisor.reconnect()
+
+    async def _supervise(self, supervisor: Supervisor, delay: float) -> None:
+        if delay:
+            # The first connection of a session is also what tells whether there can be any.
+            await self._ready.wait()
+            await trio.sleep(delay)
+        try:
+            await supervisor.run()
+        except (ConnectError, ConnectionLimitError) as error:
+            self._left -= 1
+            if not self._left or not self._ready.is_set():
+                raise
+            self._telemetry.connection_given_up(self._left, error)

@@ -1,0 +1,419 @@
+"""The engine: takes deliveries in, runs their handlers within bounds, and settles each with an outcome.
+
+    accept → identify, ledger (known? joined, or settled from the record) → plan → pools → work → settle
+
+It knows no connections and no inboxes: they are its sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import trio
+
+from ..config import Ack, PoolConfig
+from ..errors import EventDecodeError
+from ..events import Event, decode_event, encode_result
+from ..router import Route, Router
+from ..telemetry import Telemetry
+from .batches import Batches
+from .handlers import call, fault_of
+from .identity import identify
+from .job import Job
+from .ledger import Ledger
+from .plan import Plan, Planner
+from .pool import PATIENCE
+from .pools import MESSAGE_POOL, Pools
+from .run import CALLBACKS, Run, State
+from .settlement import Settlement
+from .source import Delivery, Origin, Outcome, Source
+
+__all__ = ["Engine"]
+
+# The longest that a late result waits for the fallback to be written before it.
+_WRITING: Final = 10.0
+# Seconds for what becomes of a late result: it keeps a worker.
+_LATE_HOOK: Final = 30.0
+
+_UNREADABLE: Final = Outcome(False, again=True)
+
+
+class Engine:
+    """Runs handlers for what its sources bring; made for one session or worker.
+
+    Args:
+        router: What runs for an event.
+        pools: The pools by name, `DEFAULT_POOL`, `CALLBACK_POOL` and `MESSAGE_POOL` among them.
+        ack: When events are answered, where their routes do not say.
+        ledger: Which events are known.
+        telemetry: Where what happens is told.
+        late: Called with a callback and a handler's result for it that came after the fallback,
+            once that has been written.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        *,
+        pools: Mapping[str, PoolConfig],
+        ack: Ack,
+        ledger: Ledger[Run],
+        telemetry: Telemetry,
+        late: Callable[[Event[Any], object], Awaitable[None]],
+    ) -> None:
+        self.in_flight = 0
+        """Events with a handler that runs or waits."""
+        self.pools = Pools(pools, self._work, telemetry)
+        self._telemetry = telemetry
+        self._now: Callable[[], float] = trio.lowlevel.current_clock().current_time
+        self._settlement = Settlement(ledger, telemetry, self._now)
+        self._planner = Planner(router, self.pools, ack)
+        self._batches = Batches()
+        self._late = late
+        self._written: dict[Run, trio.Event] = {}  # of callbacks that were answered with the fallback
+        self._claimed: dict[Run, list[Job]] = {}  # the jobs of those that may be withdrawn
+
+    # Life
+
+    async def run(
+        self, sources: Sequence[Source], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Run the sources, and handlers for what they bring, until cancelled, which cancels the handlers.
+
+        Raises:
+            FeishuError: A source cannot go on.
+            BaseException: What a handler raised that is no `Exception`, such as `SystemExit`.
+        """
+        async with trio.open_nursery() as nursery:
+            self.pools.start(nursery)
+            self._batches.start(nursery)
+            nursery.start_soon(
+                self._settlement.deadlines.watch,
+                self._expire,
+                self._telemetry.loop_blocked,
+                name="feishu_trio deadlines",
+            )
+            for source in sources:
+                nursery.start_soon(source.run, name=f"feishu_trio {type(source).__name__}")
+            task_status.started()
+
+    async def end(self, sources: Sequence[Source], timeout: float) -> None:
+        """The orderly end: stop the sources, drain for `timeout` seconds at the most, settle, close the sources."""
+        for source in sources:
+            source.stop()
+        with trio.move_on_after(timeout):
+            await self.drain()
+        self.abandon()
+        async with trio.open_nursery() as nursery:
+            for source in sources:
+                nursery.start_soon(source.close)
+
+    async def drain(self) -> None:
+        """Wait until everything that was taken in has run. Batches do not wait to be full."""
+        self._batches.flush()
+        await self.pools.wait_idle()
+
+    def abandon(self) -> None:
+        """Settle what is still running or waiting so that it comes again."""
+        now = self._now()
+        for run in [*self._settlement.deadlines, *self._claimed]:
+            outcome = run.abandon()
+            if outcome is not None:
+                self._settlement.settle(run, outcome, now)
+
+    @property
+    def queue_depth(self) -> int:
+        """Runs of handlers that wait for a worker or for their turn."""
+        return sum(pool.waiting for pool in self.pools)
+
+    # Taking in
+
+    def accept_nowait(self, delivery: Delivery) -> Run | None:
+        """Take one delivery in; the run that is under way for it, or None if it was joined or settled at once.
+
+        Raises:
+            trio.WouldBlock: A pool is full. Nothing has been done: `accept` waits for room.
+        """
+        run = self._admit(delivery)
+        if run is None:
+            return None
+        plan = self._planner.plan(run)
+        for job in plan.jobs:
+            if job.pool.is_full:
+                raise trio.WouldBlock
+        self._register(run)
+        self._begin(run, plan)
+        return run
+
+    async def accept(self, delivery: Delivery) -> Run | None:
+        """Take one delivery in, waiting for room for a second at the most; then it is refused, to come again.
+
+        Meanwhile it is known: a redelivery joins it. Cancelling this refuses it.
+        """
+        run = self._admit(delivery)
+        if run is None:
+            await trio.lowlevel.checkpoint()
+            return None
+        self._register(run)
+        await self._hold(run)
+        return run
+
+    def withdraw(self, run: Run) -> None:
+        """The source does not own this run any more: its handlers are cancelled, and nobody is told how it ends.
+
+        For runs of claimed deliveries. A handler in a thread cannot be cancelled, and goes on.
+        """
+        jobs = self._claimed.pop(run, None)
+        if jobs is None:
+            return  # it has ended
+        run.withdraw()
+        self._settlement.deadlines.discard(run)
+        self.in_flight -= 1
+        for job in jobs:
+            scope, job.scope = job.scope, None
+            if scope is not None:
+                scope.cancel()
+
+    def call_nowait(self, route: Route, message: object) -> None:
+        """Have a handler run for a JSON text message, in the pool for these.
+
+        Raises:
+            trio.WouldBlock: That pool is full; `call` waits for room.
+        """
+        pool = self.pools.named[MESSAGE_POOL]
+        if pool.is_full:
+            raise trio.WouldBlock
+        pool.submit(Job(route, pool, None, message, None, is_awaited=False))
+
+    async def call(self, route: Route, message: object) -> None:
+        """The same, waiting for room while the pool gets on; if it is stuck, the handler does not get the message.
+
+        That is longer than `accept` waits, for a text message does not come again.
+        """
+        pool = self.pools.named[MESSAGE_POOL]
+        if await pool.wait_room_while_moving():
+            pool.submit(Job(route, pool, None, message, None, is_awaited=False))
+        else:
+            self._telemetry.text_refused(route.name, route.patterns[0])
+
+    def _admit(self, delivery: Delivery) -> Run | None:
+        """The run of a delivery whose event is to run; None for what needs none, and is settled or joined."""
+        try:
+            event = decode_event(
+                delivery.payload,
+                message_id=delivery.message_id,
+                trace_id=delivery.trace_id,
+                received_at=delivery.received_at,
+            )
+        except EventDecodeError as error:
+            self._telemetry.payload_refused(error, delivery.trace_id)
+            delivery.settle(_UNREADABLE, self._now() - delivery.since)
+            return None
+        origin = delivery.origin
+        keys, chat = identify(event) if origin is Origin.ARRIVED else ((), None)
+        known = self._settlement.ledger.find(keys, delivery.since)
+        succeeded: Mapping[str, bytes | None] = delivery.succeeded
+        if known is not None:
+            event.redelivered = True
+            if isinstance(known, Run):
+                self._telemetry.event_received(event, known=True)
+                self._settlement.join(known, delivery)
+                return None
+            if known.outcome is not None:
+                self._telemetry.event_received(event, known=True)
+                self._settlement.settle_delivery(event, delivery, known.outcome, self._now())
+                return None
+            succeeded = known.succeeded
+        run = Run(
+            event,
+            keys,
+            chat,
+            origin,
+            delivery.since,
+            delivery.deadline,
+            [delivery],
+            {},
+            event.type in CALLBACKS,
+        )
+        if succeeded:
+            run.recall(succeeded)
+        return run
+
+    def _register(self, run: Run) -> None:
+        self._telemetry.event_received(run.event, known=run.event.redelivered)
+        self._settlement.ledger.begin(run.keys, run)
+        self._settlement.deadlines.add(run)
+
+    async def _hold(self, run: Run) -> None:
+        """Wait until there is room, and begin; or refuse the event, so that it comes again."""
+        plan = self._planner.plan(run)
+        full = next((job.pool for job in plan.jobs if job.pool.is_full), None)
+        try:
+            if full is None:
+                await trio.lowlevel.checkpoint()
+            while full is not None:
+                run.hold(plan.routes)
+                # Those that wait for more of a batch shall not keep others out.
+                self._batches.flush(full)
+                if not await full.wait_room(run.since + PATIENCE):
+                    break
+                plan = self._planner.plan(run)  # handlers may have come and gone
+                full = plan.full
+        finally:
+            if full is None:
+                self._begin(run, plan)
+            else:
+                self._refuse(run, full.name)
+
+    def _refuse(self, run: Run, pool: str) -> None:
+        self._telemetry.event_refused(run.event, pool)
+        now = self._now()
+        outcome = run.refuse()
+        self._settlement.forget(run, now)
+        if outcome is not None:
+            self._settlement.settle(run, outcome, now)
+
+    def _begin(self, run: Run, plan: Plan) -> None:
+        jobs = plan.jobs
+        awaited = 0
+        on_receipt = []
+        for job in jobs:
+            if job.is_awaited:
+                awaited += 1
+            else:
+                on_receipt.append(job.route.name)
+        for name, error in plan.broken.items():
+            self._telemetry.handler_failed(name, (run.event,), error, answered=False)
+        outcome = run.begin(plan.routes, awaited, on_receipt, plan.broken, is_unrouted=plan.is_unrouted)
+        if plan.is_unrouted:
+            self._telemetry.event_unrouted(run.event.type)
+        if not awaited:
+            now = self._now()
+            if outcome is not None:
+                self._settlement.settle(run, outcome, now)
+            self._settlement.record(run, now)
+        if not jobs:
+            self._telemetry.event_ended(failed=run.has_failed, retried=run.has_retried)
+            return
+        self.in_flight += 1
+        if run.origin is Origin.CLAIMED:
+            self._claimed[run] = jobs
+        for job in jobs:
+            if job.route.batch is None:
+                job.pool.submit(job)
+            else:
+                self._batches.add(job)
+
+    # Work
+
+    async def _work(self, job: Job, threads: trio.CapacityLimiter) -> None:
+        """Run one job to its end; only cancellation, and what is no `Exception`, leaves here."""
+        route, run = job.route, job.run
+        if run is not None and run.state is State.WITHDRAWN and not job.others:
+            return
+        started = self._now()
+        json = failure = None
+        try:
+            if route.is_direct:
+                result = await route.handler(job.argument)  # type: ignore[misc]  # a direct one is awaitable
+            else:
+                result = await call(route, job.argument, threads)
+            if result is not None and run is not None:
+                json = self._encode(result, job)
+        except BaseException as error:
+            failure = fault_of(error)
+            if failure is None:
+                raise
+        if run is None:
+            if failure is not None:
+                self._telemetry.text_handler_failed(route.name, route.patterns[0], failure)
+                await trio.lowlevel.checkpoint_if_cancelled()
+            return
+        ended = self._now()
+        name = route.name
+        self._telemetry.handler_ended(
+            name, run.event.type, job.pool.name, started - run.since, ended - started
+        )
+        if failure is None:
+            late = () if json is None or not self._written else self._answered_before(job)
+            self._handler_ended(run, job, json, None, ended)
+            for other in job.others:
+                self._handler_ended(other, job, json, None, ended)
+            for each, written in late:
+                await self._bring_late(each, written, name, result)
+            return
+        self._telemetry.handler_failed(
+            name, [each.event for each in job.runs], failure, answered=not job.is_awaited
+        )
+        for each in job.runs:
+            self._handler_ended(each, job, None, failure, ended)
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    def _handler_ended(
+        self, run: Run, job: Job, json: bytes | None, failure: Exception | None, now: float
+    ) -> None:
+        if run.state is State.WITHDRAWN:
+            return
+        is_awaited = job.is_awaited
+        if now >= run.deadline and is_awaited:
+            self._note_late(run, now)
+        if failure is not None:
+            outcome = run.handler_failed(job.route.name, failure, awaited=is_awaited)
+        else:
+            if run.origin is Origin.CLAIMED:
+                for delivery in run.deliveries:
+                    delivery.handler_succeeded(job.route.name, json)
+            outcome = run.handler_succeeded(job.route.name, json, awaited=is_awaited)
+        if outcome is not None:
+            self._settlement.settle(run, outcome, now)
+        if is_awaited and run.state is not State.RUNNING:
+            self._settlement.record(run, now)
+        if run.state is State.ENDED:
+            self.in_flight -= 1
+            self._claimed.pop(run, None)
+            self._written.pop(run, None)
+            self._telemetry.event_ended(failed=run.has_failed, retried=run.has_retried)
+
+    def _encode(self, result: object, job: Job) -> bytes | None:
+        """The JSON of a result. Where nobody waits for one, one that has no JSON is no failure."""
+        try:
+            return encode_result(result)
+        except (TypeError, ValueError) as error:
+            if any(run.is_callback for run in job.runs):
+                raise
+            assert job.run is not None
+            self._telemetry.result_dropped(job.route.name, job.run.event, error)
+            return None
+
+    # Deadlines
+
+    def _note_late(self, run: Run, now: float) -> None:
+        if run.become_late():
+            self._telemetry.event_late(run.event, now - run.since, run.pending)
+
+    def _expire(self, run: Run) -> None:
+        """A deadline has passed."""
+        now = self._now()
+        self._note_late(run, now)
+        outcome = run.expire()
+        if outcome is not None:
+            written = self._written[run] = trio.Event()
+            self._settlement.settle(run, outcome, now, written.set)
+
+    def _answered_before(self, job: Job) -> list[tuple[Run, trio.Event]]:
+        """The callbacks of a job that were answered at their deadline, and when that answer is written."""
+        return [(run, self._written[run]) for run in job.runs if run in self._written]
+
+    async def _bring_late(self, run: Run, written: trio.Event, name: str, result: object) -> None:
+        """Hand on what came too late for the answer, but not before that has been written."""
+        try:
+            with trio.fail_after(_WRITING):
+                await written.wait()
+            with trio.fail_after(_LATE_HOOK):
+                await self._late(run.event, result)
+        except BaseException as error:
+            fault = fault_of(error)
+            if fault is None:
+                raise
+            self._telemetry.late_result_lost(name, run.event, fault)

@@ -1,0 +1,42 @@
+"""A job: one run of one handler, for an event, for each of a batch, or for a JSON text message."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import trio
+
+from .._quiet import QuietStruct
+from ..router import Route
+from .pool import Pool
+from .run import Run
+
+__all__ = ["Job"]
+
+
+class Job(QuietStruct, eq=False):
+    """What a pool's worker runs."""
+
+    route: Route
+    pool: Pool[Job]
+    """Where it is to run."""
+    key: Hashable
+    """Behind which others it waits its turn."""
+    argument: Any
+    """What the handler is called with."""
+    run: Run | None
+    """None for a text message: nobody waits for what becomes of it."""
+    is_awaited: bool
+    """Whether the outcome waits for it."""
+    others: tuple[Run, ...] = ()
+    """The further runs of a batch."""
+    weight: int = 1
+    """How many events it is for."""
+    scope: trio.CancelScope | None = None
+    """Its worker's, while it runs."""
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All it is for."""
+        return () if self.run is None else (self.run, *self.others)

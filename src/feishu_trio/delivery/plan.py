@@ -1,0 +1,96 @@
+"""The plan of a run: which handlers are to run for an event, where, and behind what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .._quiet import QuietStruct
+from ..config import Ack
+from ..errors import Retry
+from ..events import Event
+from ..router import Route, Router
+from .job import Job
+from .pool import Pool
+from .pools import Pools
+from .run import Run, is_awaited
+from .source import Origin
+
+__all__ = ["Plan", "Planner"]
+
+
+class Plan(QuietStruct, eq=False):
+    """What is to be done for a run."""
+
+    routes: Sequence[Route]
+    """Those that take the event, in order of registration."""
+    jobs: list[Job]
+    broken: dict[str, Exception]
+    """Handlers that cannot run, for their filter or key function raised."""
+    is_unrouted: bool
+    """Whether there is no route at all for the event's type."""
+
+    @property
+    def full(self) -> Pool[Job] | None:
+        """A pool that has no room for it."""
+        return next((job.pool for job in self.jobs if not job.pool.has_room), None)
+
+
+class Planner:
+    """Makes plans. `ack` is for routes that have none of their own."""
+
+    def __init__(self, router: Router, pools: Pools, ack: Ack) -> None:
+        self._router = router
+        self._pools = pools
+        self._ack = ack
+        self._waits = is_awaited(ack)
+
+    def plan(self, run: Run) -> Plan:
+        """Find out what is to run. Handlers that succeeded before are left out."""
+        event = run.event
+        is_callback, is_claimed = run.is_callback, run.origin is Origin.CLAIMED
+        jobs: list[Job] = []
+        broken: dict[str, Exception] = {}
+        routes = self._routes(event.type, is_claimed=is_claimed)
+        taken = routes
+        for route in routes:
+            if route.name in run.succeeded:
+                continue
+            try:
+                if route.where is not None and not route.where(event):
+                    taken = [other for other in taken if other is not route]
+                    continue
+                pool = self._pools.of(route, is_callback=is_callback)
+                # An inbox hands events on in its own order.
+                order_by = None if is_claimed else route.order_by
+                key = run.chat if order_by is None else order_by(event)
+                # Each handler has its own order: those of one event run side by side.
+                lane = None if key is None else (route.name, key)
+                if order_by is not None:
+                    pool.check_key(lane)
+            except Exception as error:
+                broken[route.name] = error
+                continue
+            awaited = is_callback or (self._waits if route.ack is None else is_awaited(route.ack))
+            jobs.append(Job(route, pool, lane, event, run, awaited))
+        return Plan(taken, jobs, broken, not routes)
+
+    def _routes(self, event_type: str, *, is_claimed: bool) -> Sequence[Route]:
+        """The routes for an event type; of a claimed event the durable ones."""
+        routes = self._router.resolve(event_type)
+        if is_claimed:
+            return [route for route in routes if (route.ack or self._ack) is Ack.ON_STORED]
+        if self._pools.attached:
+            pulled = [route for route in self._pools.attached if route.matches(event_type)]
+            # Whoever pulls an event handles it, so that `default` is not asked.
+            routes = (*(route for route in routes if not (pulled and route.is_default)), *pulled)
+        if not routes and self._pools.was_attached(event_type):
+            return (_NOBODY,)
+        return routes
+
+
+async def _give_back(event: Event[Any]) -> None:
+    raise Retry(reason="whoever pulled such events does not do so at the moment")
+
+
+_NOBODY = Route(handler=_give_back, name="nobody", patterns=("*",))

@@ -1,0 +1,252 @@
+"""What a session counts, and the snapshot of it that users get.
+
+A new counter is a field of `SessionStats`, and the line in `telemetry.Telemetry` that counts it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from .histogram import Histogram, HistogramSnapshot
+
+__all__ = ["Counters", "Duration", "HandlerStats", "Latency", "PoolStats", "SessionStats", "TypeStats"]
+
+# Quantiles are of the last so many answers: enough for a p99, and little to sort when somebody asks.
+_RECENT: Final = 2048
+# Event types come off the wire, and streams have handlers of their own: those after so many are counted as one.
+_LABELS: Final = 256
+_LABEL_LENGTH: Final = 200
+_OTHERS: Final = "(others)"
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@attrs.frozen
+class Latency:
+    """Seconds over the last 2,048 times that something took; zeros if there were none."""
+
+    count: int = 0
+    p50: float = 0.0
+    p90: float = 0.0
+    p99: float = 0.0
+    max: float = 0.0
+
+
+@attrs.frozen
+class TypeStats:
+    """What was counted of one event type."""
+
+    received: int
+    """Deliveries, repeated ones included."""
+    answered: int
+    """Deliveries that were answered, with success or without."""
+    latency: HistogramSnapshot
+    """Arrival to answer."""
+
+
+@attrs.frozen
+class HandlerStats:
+    """What was counted of one handler with one event type. A batch counts once, under its first event's type."""
+
+    failed: int
+    """Runs that raised, or ran into their timeout. How many there were is `time.count`."""
+    retried: int
+    """Runs that raised `Retry`."""
+    time: HistogramSnapshot
+    """Start to end of a run."""
+
+
+@attrs.frozen
+class PoolStats:
+    """What was counted of one pool."""
+
+    wait: HistogramSnapshot
+    """Arrival of an event to the start of a handler."""
+
+
+@attrs.frozen
+class SessionStats:
+    """A snapshot of a session's counters.
+
+    All but `connections`, `in_flight` and `queue_depth`, which are of now, count since the session opened.
+    """
+
+    connections: int
+    """Live connections."""
+    reconnects: int
+    """Connections made again after one was lost, or by hand."""
+    received: int
+    """Events that arrived, repeated ones included."""
+    handled: int
+    """Events all of whose handlers succeeded."""
+    failed: int
+    """Events of which a handler failed; one that fails twice counts twice."""
+    retried: int
+    """Events that a handler wanted again (`Retry`), or a stream gave back, and of which none failed."""
+    duplicates: int
+    """Deliveries of events that were known already."""
+    refused: int
+    """Events refused with 500 because a pool was full."""
+    answered: int
+    """Deliveries that were answered."""
+    late: int
+    """Events that were not answered by `ack_deadline`."""
+    unhandled: int
+    """Events that no handler took."""
+    bad_frames: int
+    """Messages dropped or refused because they were no frames, or their payload was no event."""
+    ignored: int
+    """Frames of a kind that nothing here is made for."""
+    dropped_messages: int
+    """JSON text messages that a handler did not get because the pool `messages` was full."""
+    in_flight: int
+    """Events that are running or waiting."""
+    queue_depth: int
+    """Handlers' runs that wait for a worker or their turn."""
+    latency: Latency
+    """Arrival to answer."""
+    queue_wait: Latency
+    """Arrival to a handler's start."""
+    handler_time: Latency
+    """A handler's start to its end."""
+    by_type: Mapping[str, TypeStats]
+    """By event type; the 257th and those after it are together in `(others)`."""
+    by_handler: Mapping[tuple[str, str], HandlerStats]
+    """By a handler's name and event type, within the same bound."""
+    by_pool: Mapping[str, PoolStats]
+    """By a pool's name, within the same bound."""
+
+
+class Duration:
+    """A time that is measured again and again: its quantiles of late."""
+
+    __slots__ = ("_recent", "add")
+
+    def __init__(self) -> None:
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+        self.add = self._recent.append
+        """Add one, in seconds. The deque's own method: nothing of Python's is called."""
+
+    def quantiles(self) -> Latency:
+        """What they are over the last times."""
+        if not self._recent:
+            return Latency()
+        ordered = sorted(self._recent)
+        last = len(ordered) - 1
+        p50, p90, p99 = (ordered[round(last * q)] for q in (0.5, 0.9, 0.99))
+        return Latency(count=len(ordered), p50=p50, p90=p90, p99=p99, max=ordered[-1])
+
+
+class TypeCounter:
+    """Counts for one event type."""
+
+    __slots__ = ("answered", "latency", "received")
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.answered = 0
+        self.latency = Histogram()
+
+    def snapshot(self) -> TypeStats:
+        """The counts as they are now."""
+        return TypeStats(self.received, self.answered, self.latency.snapshot())
+
+
+class HandlerCounter:
+    """Counts for one handler and event type."""
+
+    __slots__ = ("failed", "retried", "time")
+
+    def __init__(self) -> None:
+        self.failed = 0
+        self.retried = 0
+        self.time = Histogram()
+
+    def snapshot(self) -> HandlerStats:
+        """The counts as they are now."""
+        return HandlerStats(self.failed, self.retried, self.time.snapshot())
+
+
+class PoolCounter:
+    """Counts for one pool."""
+
+    __slots__ = ("wait",)
+
+    def __init__(self) -> None:
+        self.wait = Histogram()
+
+    def snapshot(self) -> PoolStats:
+        """The counts as they are now."""
+        return PoolStats(self.wait.snapshot())
+
+
+class _Labelled(dict[K, V]):
+    """Counters by label, made on first use; a dict, so that nothing of Python's is called for one that is there."""
+
+    def __init__(self, kind: type[V], others: K) -> None:
+        super().__init__()
+        self._kind = kind
+        self._others = others
+
+    def __missing__(self, label: K) -> V:
+        if label != self._others and (len(self) >= _LABELS or len(str(label)) > _LABEL_LENGTH):
+            return self[self._others]
+        counter = self[label] = self._kind()
+        return counter
+
+
+_NOW: Final = ("connections", "in_flight", "queue_depth")
+_SCALARS: Final = tuple(field.name for field in attrs.fields(SessionStats) if str(field.type) == "int")
+
+
+class Counters:
+    """What is counted. Plain attributes, named as in `SessionStats`: counting must cost next to nothing."""
+
+    reconnects: int
+    received: int
+    handled: int
+    failed: int
+    retried: int
+    duplicates: int
+    refused: int
+    answered: int
+    late: int
+    unhandled: int
+    bad_frames: int
+    ignored: int
+    dropped_messages: int
+
+    def __init__(self) -> None:
+        for name in _SCALARS:
+            if name not in _NOW:
+                setattr(self, name, 0)
+        self.latency = Duration()
+        self.queue_wait = Duration()
+        self.handler_time = Duration()
+        self.by_type: _Labelled[str, TypeCounter] = _Labelled(TypeCounter, _OTHERS)
+        self.by_handler: _Labelled[tuple[str, str], HandlerCounter] = _Labelled(
+            HandlerCounter, (_OTHERS, _OTHERS)
+        )
+        self.by_pool: _Labelled[str, PoolCounter] = _Labelled(PoolCounter, _OTHERS)
+
+    def snapshot(self, *, connections: int, in_flight: int, queue_depth: int) -> SessionStats:
+        """The counters as they are now."""
+        counted: dict[str, Any] = {name: getattr(self, name) for name in _SCALARS if name not in _NOW}
+        return SessionStats(
+            connections=connections,
+            in_flight=in_flight,
+            queue_depth=queue_depth,
+            **counted,
+            latency=self.latency.quantiles(),
+            queue_wait=self.queue_wait.quantiles(),
+            handler_time=self.handler_time.quantiles(),
+            by_type=MappingProxyType({name: each.snapshot() for name, each in self.by_type.items()}),
+            by_handler=MappingProxyType({name: each.snapshot() for name, each in self.by_handler.items()}),
+            by_pool=MappingProxyType({name: each.snapshot() for name, each in self.by_pool.items()}),
+        )

@@ -1,0 +1,69 @@
+"""Durations counted in fixed buckets, so that they can be exported, and added up over processes."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Final
+
+import attrs
+
+__all__ = ["BUCKETS", "Histogram", "HistogramSnapshot"]
+
+BUCKETS: Final = (
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.075,
+    0.1,
+    0.25,
+    0.5,
+    0.75,
+    1.0,
+    2.5,
+    3.0,
+    5.0,
+    7.5,
+    10.0,
+    30.0,
+    60.0,
+)
+"""Upper bounds in seconds: those of OpenTelemetry's messaging conventions, with Feishu's 3 s, and 30 and 60."""
+
+
+@attrs.frozen
+class HistogramSnapshot:
+    """How many durations there were. `cumulative[i]` of them took at most `BUCKETS[i]` seconds, the last are all."""
+
+    cumulative: tuple[int, ...]
+    sum: float
+    """Seconds, all together."""
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return self.cumulative[-1]
+
+
+class Histogram:
+    """Counts durations by bucket; what was counted is never forgotten."""
+
+    __slots__ = ("_counts", "_sum")
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BUCKETS) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one duration."""
+        self._counts[bisect_left(BUCKETS, seconds)] += 1
+        self._sum += seconds
+
+    def snapshot(self) -> HistogramSnapshot:
+        """The counts as they are now."""
+        total = 0
+        cumulative = []
+        for count in self._counts:
+            total += count
+            cumulative.append(total)
+        return HistogramSnapshot(tuple(cumulative), self._sum)

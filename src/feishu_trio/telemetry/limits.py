@@ -1,0 +1,81 @@
+"""Bounds for what a peer can make this package log: so many lines of a kind, and how many were kept back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable
+from typing import Any, Final
+
+import trio
+
+from .._quiet import QuietStruct
+
+__all__ = ["LogLimit", "one_line"]
+
+# So many lines of one kind within so many seconds, and so many kinds.
+_LINES: Final = 10
+_PERIOD: Final = 60.0
+_KINDS: Final = 256
+_CHARACTERS: Final = 100
+
+
+class _Kind(QuietStruct, eq=False):
+    since: float
+    lines: int = 0
+    kept_back: int = 0
+
+
+class LogLimit:
+    """Logs at most ten lines of a kind a minute. The next line of that kind says how many were kept back.
+
+    A kind is a logger with a message's format; `about` tells apart what has a limit each, a handler's name, say.
+    """
+
+    def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
+        self._clock = clock
+        self._kinds: dict[Hashable, _Kind] = {}
+        self._seen: set[Hashable] = set()
+
+    def log(
+        self,
+        logger: logging.Logger,
+        level: int,
+        message: str,
+        *arguments: Any,
+        about: Hashable = None,
+        exc_info: BaseException | None = None,
+    ) -> None:
+        """Log a line, unless there were ten of its kind within the last minute."""
+        kind = self._kind(logger.name, message, about)
+        if kind.lines == _LINES:
+            kind.kept_back += 1
+            return
+        kind.lines += 1
+        if kind.kept_back:
+            message += " (%d more lines like this were kept back)"
+            arguments += (kind.kept_back,)
+            kind.kept_back = 0
+        logger.log(level, message, *arguments, exc_info=exc_info)
+
+    def first(self, *what: Hashable) -> bool:
+        """Whether this is asked about `what` for the first time; also False once too many things were."""
+        if what in self._seen or len(self._seen) >= _KINDS:
+            return False
+        self._seen.add(what)
+        return True
+
+    def _kind(self, *key: Hashable) -> _Kind:
+        now = self._clock()
+        kind = self._kinds.get(key)
+        if kind is None:
+            if len(self._kinds) >= _KINDS:
+                del self._kinds[next(iter(self._kinds))]
+            kind = self._kinds[key] = _Kind(now)
+        elif now - kind.since >= _PERIOD:
+            kind.since, kind.lines = now, 0
+        return kind
+
+
+def one_line(text: str) -> str:
+    """As much of a text off the wire as a log should hold, on one line and without control characters."""
+    return text if len(text) <= _CHARACTERS and text.isprintable() else repr(text[:_CHARACTERS])

@@ -1,0 +1,421 @@
+"""The one place where facts are told: a method a fact, which counts it, logs it and publishes it.
+
+Who finds something out calls one method here. What a peer can cause is logged within limits (`limits.LogLimit`),
+and lifecycle events are made only while somebody follows them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import trio
+
+from ..errors import EventDecodeError, wished_retry
+from ..events import Event, nearest
+from .counters import Counters
+from .heartbeat import HeartbeatStats
+from .lifecycle import (
+    Authenticated,
+    Connected,
+    Disconnected,
+    ErrorOccurred,
+    EventAnswered,
+    EventReceived,
+    HandlerFailed,
+    HeartbeatReceived,
+    Lifecycle,
+    PingReceived,
+    PingSent,
+    PongReceived,
+    ReconnectScheduled,
+    TextMessageReceived,
+)
+from .limits import LogLimit, one_line
+
+__all__ = ["Telemetry"]
+
+_delivery = logging.getLogger("feishu_trio.delivery")
+_connection = logging.getLogger("feishu_trio.connection")
+_messages = logging.getLogger("feishu_trio.messages")
+_session = logging.getLogger("feishu_trio.session")
+
+_CHARACTERS: Final = 100
+
+INFO, WARNING, ERROR = logging.INFO, logging.WARNING, logging.ERROR
+
+
+class Telemetry:
+    """What a session or a worker tells of itself. `clock` is trio's, in seconds."""
+
+    def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
+        self.counters = Counters()
+        self.heartbeat = HeartbeatStats()
+        self.lifecycle = Lifecycle()
+        self._limit = LogLimit(clock)
+
+    # Events
+
+    def event_received(self, event: Event[Any], *, known: bool) -> None:
+        """A delivery was taken in; `known` if its event had been delivered before."""
+        counters = self.counters
+        counters.received += 1
+        counters.by_type[event.type].received += 1
+        if known:
+            counters.duplicates += 1
+        if self.lifecycle.is_followed:
+            self.lifecycle.publish(
+                EventReceived(event_id=event.id, event_type=event.type, redelivered=event.redelivered)
+            )
+
+    def event_answered(self, event: Event[Any], ok: bool, latency: float) -> None:
+        """A delivery was answered, `latency` seconds after it arrived."""
+        counters = self.counters
+        counters.answered += 1
+        counters.latency.add(latency)
+        of_type = counters.by_type[event.type]
+        of_type.answered += 1
+        of_type.latency.observe(latency)
+        if self.lifecycle.is_followed:
+            self.lifecycle.publish(
+                EventAnswered(event_id=event.id, event_type=event.type, ok=ok, latency=latency)
+            )
+
+    def event_late(self, event: Event[Any], after: float, waiting_for: Sequence[str]) -> None:
+        """An event is not answered by its deadline; `waiting_for` names the handlers at work."""
+        self.counters.late += 1
+        self._limit.log(
+            _delivery,
+            WARNING,
+            "event %s (%s) is not answered after %.1f s: %s",
+            *_names(event),
+            after,
+            f"still at work: {', '.join(waiting_for)}" if waiting_for else "its pool is full",
+            about=waiting_for[0] if waiting_for else None,
+        )
+
+    def event_refused(self, event: Event[Any], pool: str) -> None:
+        """An event found no room in a pool, and is to come again."""
+        self.counters.refused += 1
+        self._limit.log(
+            _delivery,
+            INFO,
+            "event %s (%s) is refused: pool %s is full",
+            *_names(event),
+            pool,
+            about=pool,
+        )
+
+    def event_unrouted(self, event_type: str) -> None:
+        """No handler takes events of this type."""
+        self.counters.unhandled += 1
+        name = event_type[:_CHARACTERS]
+        if self._limit.first("unrouted", name):
+            known = nearest(name)
+            hint = f"; the nearest known type is {known!r}" if known not in (None, event_type) else ""
+            _delivery.warning(
+                "no handler takes events of type %r: they are answered and dropped%s", name, hint
+            )
+
+    def payload_refused(self, error: EventDecodeError, trace_id: str) -> None:
+        """A delivery's payload is no event."""
+        self.counters.received += 1
+        self.counters.bad_frames += 1
+        self._limit.log(
+            _delivery,
+            WARNING,
+            "a payload that is no event was refused (trace %s): %s",
+            one_line(trace_id),
+            error,
+        )
+        self._publish_error("payload", error)
+
+    # Handlers
+
+    def handler_ended(self, name: str, event_type: str, pool: str, wait: float, took: float) -> None:
+        """A handler has run for `took` seconds, after `wait` seconds since the event arrived."""
+        counters = self.counters
+        counters.queue_wait.add(wait)
+        counters.handler_time.add(took)
+        counters.by_pool[pool].wait.observe(wait)
+        counters.by_handler[name, event_type].time.observe(took)
+
+    def handler_failed(
+        self, name: str, events: Sequence[Event[Any]], error: Exception, *, answered: bool
+    ) -> None:
+        """A handler raised, or its filter or key function. `answered` if the events have been answered already."""
+        first = events[0]
+        counter = self.counters.by_handler[name, first.type]
+        wish = wished_retry(error)
+        if wish is not None:
+            counter.retried += 1
+            if answered:
+                self._limit.log(
+                    _delivery,
+                    WARNING,
+                    "handler %s wants event %s (%s) again, but it was answered on receipt: it is lost",
+                    name,
+                    *_names(first),
+                    about=name,
+                )
+            else:
+                self._limit.log(
+                    _delivery,
+                    INFO,
+                    "event %s (%s) is to come again: %s",
+                    *_names(first),
+                    one_line(wish.reason) or f"handler {name} asks for it",
+                    about=name,
+                )
+            return
+        counter.failed += 1
+        more = f", the first of a batch of {len(events)}" if len(events) > 1 else ""
+        self._limit.log(
+            _delivery,
+            ERROR,
+            "handler %s failed on event %s (%s)%s: %s",
+            name,
+            *_names(first),
+            more,
+            described(error),
+            about=name,
+            exc_info=error,
+        )
+        if self.lifecycle.is_followed:
+            for event in events:
+                self.lifecycle.publish(
+                    HandlerFailed(handler=name, event_id=event.id, event_type=event.type, error=error)
+                )
+
+    def event_ended(self, *, failed: bool, retried: bool) -> None:
+        """All handlers of an event have ended."""
+        if failed:
+            self.counters.failed += 1
+        elif retried:
+            self.counters.retried += 1
+        else:
+            self.counters.handled += 1
+
+    def result_dropped(self, name: str, event: Event[Any], error: Exception) -> None:
+        """What a handler returned has no form in JSON, and nobody waits for it."""
+        self._limit.log(
+            _delivery,
+            WARNING,
+            "what handler %s returned for event %s (%s) is not sent: %s",
+            name,
+            *_names(event),
+            error,
+            about=name,
+        )
+
+    def late_result_lost(self, name: str, event: Event[Any], error: Exception) -> None:
+        """What a callback's handler returned after its deadline could not be handed on."""
+        self._limit.log(
+            _delivery,
+            ERROR,
+            "the late result of handler %s for event %s (%s) was not used: %s",
+            name,
+            *_names(event),
+            described(error),
+            about=name,
+            exc_info=error,
+        )
+        self._publish_error("late result", error)
+
+    def loop_blocked(self, seconds: float) -> None:
+        """The event loop woke late: something did not let it run."""
+        self._limit.log(
+            _delivery,
+            WARNING,
+            "the event loop stood still for %.1f s: something blocked it, a handler perhaps; "
+            "plain (not async) handlers run in threads, where they may",
+            seconds,
+        )
+
+    def pool_missing(self, handler: str, pool: str) -> None:
+        """A handler that was added later names a pool that there is not."""
+        if self._limit.first("pool", pool):
+            _delivery.error("handler %s: there is no pool %r, so it runs in the default one", handler, pool)
+
+    # Connections
+
+    def connected(self, connection_id: str, host: str, service_id: int, attempt: int) -> None:
+        """A connection is up."""
+        self._limit.log(_connection, INFO, "connected: connection %s to %s", connection_id, host)
+        if self.lifecycle.is_followed:
+            self.lifecycle.publish(
+                Connected(connection_id=connection_id, service_id=service_id, attempt=attempt)
+            )
+
+    def disconnected(
+        self, connection_id: str, reason: str, detail: str, code: int | None, lived: float
+    ) -> None:
+        """A connection has ended, `lived` seconds after it came up."""
+        with_code = f" with code {code}" if code is not None else ""
+        in_detail = f" ({detail})" if detail else ""
+        self._limit.log(
+            _connection,
+            INFO,
+            "connection %s ended after %.1f s: %s%s%s",
+            connection_id,
+            lived,
+            reason,
+            with_code,
+            in_detail,
+        )
+        if self.lifecycle.is_followed:
+            self.lifecycle.publish(
+                Disconnected(
+                    connection_id=connection_id, reason=reason, detail=detail, code=code, lived=lived
+                )
+            )
+
+    def reconnect_scheduled(self, attempt: int, delay: float, error: Exception) -> None:
+        """The next try to connect comes in `delay` seconds."""
+        self._limit.log(_connection, WARNING, "%s; the next try is in %.1f s", error, delay)
+        if self.lifecycle.is_followed:
+            self.lifecycle.publish(ReconnectScheduled(attempt=attempt, delay=delay, reason=str(error)))
+
+    def reconnected(self) -> None:
+        """A connection was made again."""
+        self.counters.reconnects += 1
+
+    def connection_given_up(self, left: int, error: Exception) -> None:
+        """One connection of several is not tried again; the session goes on with the others."""
+        _session.error("the session goes on with %d connections at the most: %s", left, error)
+        self._publish_error("connection", error)
+
+    def ping_sent(self, connection_id: str, *, probe: bool) -> None:
+        """A ping went out."""
+        if self.lifecycle.is_followed:
+            self.lifecycle.publish(PingSent(connection_id=connection_id, probe=probe))
+
+    def pong_received(
+        self, connection_id: str, rtt: float | None, interval: float | None, intended: float
+    ) -> None:
+        """A pong came, `rtt` seconds after its ping (None if none was waited for); see `HeartbeatStats.record`."""
+        if rtt is not None:
+            self.heartbeat.record(rtt, interval, intended)
+        if self.lifecycle.is_followed:
+            self.lifecycle.publish(PongReceived(connection_id=connection_id, rtt=rtt))
+
+    def server_config_wrong(self, message: str, *arguments: object) -> None:
+        """The server asks for something that cannot be; the warning says what is used instead."""
+        self._limit.log(_connection, WARNING, message, *arguments)
+
+    def answers_dropped(self, most: int) -> None:
+        """More answers wait for a connection than are kept; their events come again."""
+        self._limit.log(
+            _connection, WARNING, "more than %d answers wait for a connection: the oldest are dropped", most
+        )
+
+    def frame_dropped(self, connection_id: str, error: Exception) -> None:
+        """A binary message was no frame, or one that cannot be true."""
+        self._dropped(_connection, connection_id, "frame", error)
+
+    def frame_ignored(self, connection_id: str, kind: str) -> None:
+        """A frame came that nothing here is made for."""
+        self.counters.ignored += 1
+        self._limit.log(
+            _connection, INFO, "connection %s: a frame of type %.100r is ignored", connection_id, kind
+        )
+
+    # JSON text messages
+
+    def text_received(self, connection_id: str, message_type: str) -> None:
+        """A JSON text message came."""
+        if self.lifecycle.is_followed:
+            self.lifecycle.publish(
+                TextMessageReceived(connection_id=connection_id, message_type=message_type)
+            )
+
+    def text_dropped(self, connection_id: str, error: Exception) -> None:
+        """A text message makes no sense."""
+        self._dropped(_messages, connection_id, "message", error)
+
+    def text_ping_answered(self, connection_id: str) -> None:
+        """A JSON ping was answered."""
+        if self.lifecycle.is_followed:
+            self.lifecycle.publish(PingReceived(connection_id=connection_id))
+
+    def text_pong_received(self, connection_id: str) -> None:
+        """A JSON pong came. It answers no ping of ours: there is no round trip, and no interval of ours."""
+        self.heartbeat.record(None, None)
+        if self.lifecycle.is_followed:
+            self.lifecycle.publish(PongReceived(connection_id=connection_id, rtt=None))
+
+    def text_heartbeat_received(
+        self, connection_id: str, timestamp: float | None, interval: float | None, status: str | None
+    ) -> None:
+        """A JSON heartbeat came."""
+        self.heartbeat.record(None, None)
+        if self.lifecycle.is_followed:
+            self.lifecycle.publish(
+                HeartbeatReceived(
+                    connection_id=connection_id, timestamp=timestamp, interval=interval, status=status
+                )
+            )
+
+    def authenticated(self, connection_id: str) -> None:
+        """The server accepted the app access token."""
+        _messages.info("connection %s: the app access token was accepted", connection_id)
+        if self.lifecycle.is_followed:
+            self.lifecycle.publish(Authenticated(connection_id=connection_id))
+
+    def text_unhandled(self, message_type: str) -> None:
+        """No handler takes messages of this type."""
+        self._limit.log(_messages, logging.DEBUG, "no handler takes messages of type %.100r", message_type)
+
+    def text_handler_failed(self, handler: str, message_type: str, error: Exception) -> None:
+        """A handler of text messages raised."""
+        self._limit.log(
+            _messages,
+            ERROR,
+            "handler %s failed on a message of type %.100r: %s",
+            handler,
+            message_type,
+            described(error),
+            about=handler,
+            exc_info=error,
+        )
+        self._publish_error("message", error)
+
+    def text_refused(self, handler: str, message_type: str) -> None:
+        """There was no room for a handler's run, and a text message does not come again."""
+        self.counters.dropped_messages += 1
+        self._limit.log(
+            _messages,
+            WARNING,
+            "there is no room for handler %s: it does not get a message of type %.100r",
+            handler,
+            message_type,
+            about=handler,
+        )
+
+    # Inside
+
+    def _dropped(self, logger: logging.Logger, connection_id: str, what: str, error: Exception) -> None:
+        self.counters.bad_frames += 1
+        self._limit.log(
+            logger, WARNING, f"connection %s: bad {what} dropped (%d so far): %s",
+            connection_id, self.counters.bad_frames, error,
+        )  # fmt: skip
+        self._publish_error(what, error)
+
+    def _publish_error(self, where: str, error: BaseException) -> None:
+        if self.lifecycle.is_followed:
+            self.lifecycle.publish(ErrorOccurred(where=where, error=error))
+
+
+def _names(event: Event[Any]) -> tuple[str, str]:
+    return one_line(event.id), one_line(event.type)
+
+
+def described(error: Exception) -> str:
+    """An exception's class and text, on one line."""
+    try:
+        text = str(error)
+    except Exception:  # a user's own error, whose text is as broken as the handler
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feishu_trio.config import FEISHU_DOMAIN, LARK_DOMAIN, Ack, PoolConfig, SessionConfig
+from feishu_trio.errors import ConfigError, FeishuError
+
+from .refusals import SECRET, refusal
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    config = SessionConfig()
+    assert config.domain == FEISHU_DOMAIN == "https://open.feishu.cn"
+    assert LARK_DOMAIN == "https://open.larksuite.com"
+    assert config.auto_reconnect is True
+    assert config.max_reconnect_attempts is None
+    assert config.reconnect_delay is None
+    assert config.max_reconnect_delay is None
+    assert config.heartbeat_interval is None
+    assert (config.pong_timeout, config.connect_timeout, config.shutdown_timeout) == (15, 10, 10)
+    assert (config.receive_buffer_size, config.max_message_size) == (262144, 10485760)
+    assert (config.queue_capacity, config.concurrency, config.connections) == (1000, 64, 1)
+    assert config.pools == {}
+    assert config.ack is Ack.ON_SUCCESS
+    assert config.ack_deadline == 2.5
+    assert config.dedupe_window == 8 * 3600
+    for name in ("app_id", "app_secret", "proxy", "ssl_context", "headers", "user_agent", "client_assertion"):
+        assert getattr(config, name) is None
+
+
+def test_config_is_frozen_comparable_and_hashable() -> None:
+    config = SessionConfig(pools={"slow": 2}, headers={"X-A": "b"})
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        config.connections = 3  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        config.pools["slow"] = PoolConfig()  # type: ignore[index]
+    assert config == SessionConfig(pools={"slow": 2}, headers={"X-A": "b"})
+    assert config != SessionConfig(pools={"slow": 3}, headers={"X-A": "b"})
+    assert hash(config) == hash(SessionConfig(pools={"slow": 2}, headers={"X-A": "b"}))
+
+
+def test_given_mappings_are_copied() -> None:
+    headers = {"X-A": "b"}
+    config = SessionConfig(headers=headers)
+    headers["X-A"] = "changed"
+    assert config.headers == {"X-A": "b"}
+
+
+def test_reconnect_delays_belong_together() -> None:
+    assert SessionConfig(reconnect_delay=5, max_reconnect_delay=5).max_reconnect_delay == 5
+    assert refusal(reconnect_delay=5, max_reconnect_delay=4).startswith(
+        "max_reconnect_delay: 4 is not allowed"
+    )
+
+
+def test_ack_by_member_or_value() -> None:
+    assert SessionConfig(ack=Ack.ON_STORED).ack is Ack.ON_STORED
+    assert SessionConfig().evolve(ack="On_Receipt").ack is Ack.ON_RECEIPT
+    assert "'on_success'" in refusal(ack="never")
+    assert refusal(ack=1).startswith("ack: 1 ")
+
+
+def test_pools_from_numbers_dicts_and_configs() -> None:
+    pools = SessionConfig(
+        pools={"a": 3, "b": {"capacity": 5}, "c": PoolConfig(concurrency=1, capacity=2)}
+    ).pools
+    assert pools["a"] == PoolConfig(concurrency=3, capacity=1000)
+    assert pools["b"] == PoolConfig(concurrency=64, capacity=5)
+    assert pools["c"] == PoolConfig(concurrency=1, capacity=2)
+
+
+@pytest.mark.parametrize(
+    ("pools", "words"),
+    [
+        ({"default": 3}, "the pool 'default' is set by concurrency and queue_capacity"),
+        (
+            {"llm": 0},
+            "pools['llm']: concurrency: 0 is not allowed; it must be a whole number from 1 to 10000",
+        ),
+        ({"llm": True}, "pools['llm']: concurrency: True"),
+        ({"llm": None}, "pools['llm']: concurrency: None"),
+        ({"llm": {"capacity": 0}}, "pools['llm']: capacity: 0"),
+        (
+            {"llm": {"concurency": 3}},
+            "pools['llm']: 'concurency' is no setting; the nearest is 'concurrency'",
+        ),
+        ({"": 3}, "a mapping of names to pools"),
+        ({3: 3}, "a mapping of names to pools"),
+        (["llm"], "pools: ['llm'] is not allowed"),
+    ],
+)
+def test_wrong_pools_are_refused(pools: Any, words: str) -> None:
+    assert words in refusal(pools=pools)
+
+
+def test_note_14_no_secret_in_a_repr() -> None:
+    config = SessionConfig(
+        app_id="cli_shown",
+        app_secret=SECRET,
+        client_assertion=SECRET,
+        proxy=f"socks5://user:{SECRET}@proxy:1080",
+        headers={"Authorization": SECRET},
+    )
+    for text in (repr(config), str(config), f"{config}"):
+        assert SECRET not in text
+        assert "cli_shown" in text
+        assert "socks5://***@proxy:1080" in text
+        assert "Authorization" in text
+
+
+def test_objects() -> None:
+    import httpx
+
+    async def dial(host: str, port: int) -> Any: ...
+
+    context = ssl.create_default_context()
+    transport = httpx.MockTransport(lambda request: httpx.Response(200))
+    config = SessionConfig(
+        ssl_context=context, dial=dial, http_transport=transport, client_assertion=lambda: "fresh"
+    )
+    assert config.ssl_context is context
+    assert config.dial is dial
+    assert config.http_transport is transport
+    assert callable(config.client_assertion)
+    assert config.client_assertion() == "fresh"
+    for name in ("ssl_context", "dial", "http_transport"):
+        assert refusal(**{name: 5}).startswith(f"{name}: 5 is not allowed")
+
+
+def test_evolve_changes_a_copy() -> None:
+    config = SessionConfig(app_id="cli_a", headers={"X-A": "b"}, pools={"a": 1})
+    changed = config.evolve(connections=2, domain="https://other/")
+    assert (changed.connections, changed.domain) == (2, "https://other")
+    assert (changed.app_id, changed.headers, changed.pools) == ("cli_a", config.headers, config.pools)
+    assert config.connections == 1
+    assert config.evolve() == config
+
+
+def test_evolve_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="'conections' is no setting; the nearest is 'connections'"):
+        SessionConfig().evolve(conections=2)
+    with pytest.raises(ConfigError, match=r"^'zzz' is no setting$"):
+        SessionConfig().evolve(zzz=SECRET)
+    with pytest.raises(ConfigError, match=r"^connections: 0"):
+        SessionConfig().evolve(connections=0)
+
+
+def test_config_error_is_a_value_error_and_a_feishu_error() -> None:
+    with pytest.raises(ValueError, match="connections"):
+        SessionConfig(connections=0)
+    with pytest.raises(FeishuError, match="connections"):
+        SessionConfig(connections=0)
+
+
+@given(
+    st.sampled_from([a.name for a in attrs.fields(SessionConfig)]),
+    st.one_of(
+        *[st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary()],
+        st.lists(st.integers(), max_size=2),
+        st.dictionaries(
+            st.one_of(st.text(), st.integers()), st.one_of(st.text(), st.integers(), st.none()), max_size=2
+        ),
+    ),
+)
+def test_any_value_is_kept_or_refused_by_name(name: str, value: Any) -> None:
+    try:
+        config = SessionConfig(**{name: value})
+    except ConfigError as error:
+        assert str(error).startswith(name)  # noqa: PT017 - the other outcome is as good
+    else:
+        assert config.evolve() == config
+        assert repr(config)

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feishu_trio.config import LARK_DOMAIN, Ack, SessionConfig
+from feishu_trio.config.sources import strict_json
+from feishu_trio.errors import ConfigError
+
+from .refusals import SECRET, file_refusal, read_json, write
+
+# The environment
+
+
+def test_from_env_reads_every_scalar() -> None:
+    config = SessionConfig.from_env(
+        {
+            "FEISHU_APP_ID": " cli_a\n",
+            "FEISHU_APP_SECRET": SECRET,
+            "FEISHU_DOMAIN": "https://open.larksuite.com/",
+            "FEISHU_AUTO_RECONNECT": "Off",
+            "FEISHU_MAX_RECONNECT_ATTEMPTS": "5",
+            "FEISHU_RECONNECT_DELAY": "0.5",
+            "FEISHU_HEARTBEAT_INTERVAL": "20",
+            "FEISHU_ACK": "ON_RECEIPT",
+            "FEISHU_CONNECTIONS": "2",
+            "FEISHU_PROXY": "",
+            "FEISHU_CLIENT_ASSERTION": "token",
+            "FEISHU_POOLS": "ignored",
+            "FEISHU_SSL_CONTEXT": "ignored",
+            "FEISHU_SOMETHING_ELSE": "ignored",
+            "CONNECTIONS": "ignored",
+        }
+    )
+    assert config == SessionConfig(
+        app_id="cli_a",
+        app_secret=SECRET,
+        domain=LARK_DOMAIN,
+        auto_reconnect=False,
+        max_reconnect_attempts=5,
+        reconnect_delay=0.5,
+        heartbeat_interval=20,
+        ack=Ack.ON_RECEIPT,
+        connections=2,
+        client_assertion="token",
+    )
+
+
+def test_from_env_reads_os_environ_and_other_prefixes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEISHU_APP_ID", "cli_os")
+    monkeypatch.setenv("BOT_APP_ID", "cli_bot")
+    assert SessionConfig.from_env().app_id == "cli_os"
+    assert SessionConfig.from_env(prefix="BOT_").app_id == "cli_bot"
+
+
+@pytest.mark.parametrize(
+    ("text", "flag"),
+    [*[(t, True) for t in ("1", "true", "YES", "on")], *[(t, False) for t in ("0", "False", "no", "OFF")]],
+)
+def test_flags_in_the_environment(text: str, flag: bool) -> None:
+    assert SessionConfig.from_env({"FEISHU_AUTO_RECONNECT": text}).auto_reconnect is flag
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("FEISHU_AUTO_RECONNECT", "perhaps"),
+        ("FEISHU_CONNECTIONS", "4.5"),
+        ("FEISHU_CONNECTIONS", "many"),
+        ("FEISHU_PONG_TIMEOUT", "nan"),
+        ("FEISHU_PONG_TIMEOUT", "inf"),
+        ("FEISHU_CONNECTIONS", "9" * 5000),
+    ],
+)
+def test_wrong_variables_are_named(variable: str, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        SessionConfig.from_env({variable: text})
+    setting = variable.removeprefix("FEISHU_").lower()
+    assert str(caught.value).startswith(f"{variable}: {setting}: ")
+    assert len(str(caught.value)) < 300
+
+
+# Files
+
+
+def test_toml_in_our_names(tmp_path: Path) -> None:
+    text = """
+        other = 1
+        [feishu]
+        app_id = "cli_toml"
+        connections = 2
+        ack = "on_stored"
+        headers = { X-Team = "bots" }
+        heartbeat_interval = "20"
+        [feishu.pools]
+        slow = 4
+        [feishu.pools.fast]
+        capacity = 10
+    """
+    assert SessionConfig.from_file(write(tmp_path / "bot.toml", text)) == SessionConfig(
+        app_id="cli_toml",
+        connections=2,
+        ack=Ack.ON_STORED,
+        headers={"X-Team": "bots"},
+        heartbeat_interval=20,
+        pools={"slow": 4, "fast": {"capacity": 10}},
+    )
+
+
+def test_settings_at_the_top_of_a_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "bot.TOML", '\ufeffapp_id = "cli_top"\r\nconcurrency = 3\r\n')
+    assert SessionConfig.from_file(str(path)) == SessionConfig(app_id="cli_top", concurrency=3)
+
+
+def test_sections(tmp_path: Path) -> None:
+    document = {
+        "Feishu": {"AppId": "cli_f"},
+        "Production": {
+            "AppId": "cli_p",
+            "AppSecret": "secret",
+            "Elsewhere": 1,
+            "WebSocket": {"AutoReconnect": False, "app_secret": "nearer"},
+        },
+        "Bare": {"WebSocket": {"ReconnectDelayMs": 2000}},
+    }
+    expected = SessionConfig(app_id="cli_p", app_secret="nearer", auto_reconnect=False)
+    assert read_json(tmp_path, document, "Production:WebSocket") == expected
+    assert read_json(tmp_path, document, "production:websocket") == expected
+    assert read_json(tmp_path, document, "Bare:WebSocket") == SessionConfig(reconnect_delay=2)
+    assert read_json(tmp_path, document, "Bare") == SessionConfig(reconnect_delay=2)
+    assert read_json(tmp_path, document) == SessionConfig(app_id="cli_f")
+
+
+def test_a_section_that_is_not_there_tells_which_are(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.json", '{"Production": {"WebSocket": {}, "AppId": "x"}, "Test": {}, "Name": "y"}'
+    )
+    words = file_refusal(path, "Production:Socket")
+    assert words == (
+        "there is no section 'Production:Socket': no 'Socket' in 'Production', where there are 'WebSocket'"
+    )
+    assert "at its top, where there are 'Production', 'Test'" in file_refusal(path, "Staging")
+    assert "there are none" in file_refusal(path, "Test:WebSocket")
+    assert "no 'Name' at its top" in file_refusal(path, "Name")  # a value is no section
+    assert "no '' at its top" in file_refusal(path, "")
+    assert "a section is read if it is named" in file_refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.toml", "app_id = 'x'\nconnections = = 2", "at line 2, column 15"),
+        ("a.json", '{\n  // comment\n  "a": /* x\n */ ?\n}', "line 4 column 5"),
+        ("a.json", '{"AppSecret": "' + SECRET, "line 1 column 15"),
+        ("a.json", '{"a": 1 "b"}', "line 1 column 9"),
+        ("a.json", "", "line 1 column 1"),
+        ("a.json", "[1]", "a value of type list (not shown) where an object"),
+        ("a.json", "[" * 100_000, "cannot be parsed"),
+        ("a.toml", "a = " + "[" * 100_000, "cannot be parsed"),
+        ("a.json", '{"connections": ' + "9" * 5000 + "}", "cannot be parsed"),
+        ("a.yaml", "a: 1", "settings are read from .toml and .json files only"),
+    ],
+)
+def test_broken_files_tell_where(tmp_path: Path, name: str, text: str, words: str) -> None:
+    message = file_refusal(write(tmp_path / name, text))
+    assert words in message
+    assert SECRET not in message
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    assert file_refusal(tmp_path / "none.toml") == "cannot be read: No such file or directory"
+    (tmp_path / "dir.json").mkdir()
+    assert file_refusal(tmp_path / "dir.json") == "cannot be read: Is a directory"
+    (tmp_path / "utf16.json").write_bytes('{"AppId": "ä"}'.encode("utf-16"))
+    assert file_refusal(tmp_path / "utf16.json") == "not UTF-8, at byte 0"
+    assert "cannot be read" in file_refusal(tmp_path / "nul\0.toml")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ),
+    st.sampled_from(["", "// c\n", "/* , ] } */", '  // "q\n']),
+)
+def test_comments_and_commas_leave_values_alone(value: object, comment: str) -> None:
+    # The comment goes only where JSON allows white space: a document, then an array around it.
+    document = (
+        f"{comment}[{comment}{json.dumps(value, ensure_ascii=False, indent=1)}{comment},{comment}]{comment}"
+    )
+    strict = strict_json(document)
+    assert json.loads(strict) == [value]
+    assert len(strict) == len(document)

@@ -1,0 +1,360 @@
+"""The engine with a source of its own: what an inbox, or a webhook, would rely on."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from feishu_trio import Ack, Event, PoolConfig, Retry, Router
+from feishu_trio.delivery import Engine, Ledger, Origin, Outcome, Run
+from feishu_trio.telemetry import Telemetry
+
+USER = "contact.user.created_v3"
+
+
+@attrs.define(eq=False)
+class Stored:
+    """A delivery as an inbox would hand it on."""
+
+    payload: bytes
+    origin: Origin = Origin.CLAIMED
+    succeeded: Mapping[str, bytes | None] = attrs.field(factory=dict)
+    deadline: float = math.inf
+    received_at: float = 1.7e9
+    since: float = attrs.field(factory=trio.current_time)
+    message_id: str = ""
+    trace_id: str = ""
+    successes: list[tuple[str, bytes | None]] = attrs.field(factory=list)
+    outcome: Outcome | None = None
+    settled: trio.Event = attrs.field(factory=trio.Event)
+
+    def handler_succeeded(self, name: str, result: bytes | None) -> None:
+        assert self.outcome is None, "told before it is settled"
+        self.successes.append((name, result))
+
+    def settle(self, outcome: Outcome, took: float, written: Callable[[], None] | None = None) -> None:
+        assert self.outcome is None, "settled once"
+        self.outcome = outcome
+        self.settled.set()
+
+    def give_up(self) -> None:
+        raise AssertionError("nobody waits for an answer here")
+
+
+def stored(event_id: str = "e1", event_type: str = USER, **fields: Any) -> Stored:
+    header = {"event_id": event_id, "event_type": event_type}
+    return Stored(json.dumps({"schema": "2.0", "header": header, "event": {}}).encode(), **fields)
+
+
+@attrs.define(eq=False)
+class Source:
+    """Brings nothing by itself, and notes what it is asked for."""
+
+    calls: list[str] = attrs.field(factory=list)
+
+    async def run(self) -> None:
+        self.calls.append("run")
+        await trio.sleep_forever()
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+
+    async def close(self) -> None:
+        self.calls.append("close")
+
+
+async def no_late_result(event: Event[Any], result: object) -> None:
+    raise AssertionError("there are no callbacks here")
+
+
+@asynccontextmanager
+async def open_engine(
+    router: Router, *sources: Source, ack: Ack = Ack.ON_STORED, capacity: int = 10
+) -> AsyncGenerator[Engine, None]:
+    pool = PoolConfig(concurrency=2, capacity=capacity)
+    engine = Engine(
+        router,
+        pools=dict.fromkeys(("default", "callbacks", "messages"), pool),
+        ack=ack,
+        ledger=Ledger(3600),
+        telemetry=Telemetry(),
+        late=no_late_result,
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(engine.run, sources))
+        yield engine
+        nursery.cancel_scope.cancel()
+
+
+async def outcome_of(engine: Engine, delivery: Stored) -> Outcome:
+    engine.accept_nowait(delivery)
+    with trio.fail_after(60):
+        await delivery.settled.wait()
+    assert delivery.outcome is not None
+    return delivery.outcome
+
+
+async def test_a_claimed_event_runs_again_each_time_for_it_has_no_keys(autojump_clock: MockClock) -> None:
+    router, seen = Router(), []
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        seen.append(event.id)
+
+    async with open_engine(router) as engine:
+        for _ in range(3):
+            outcome = await outcome_of(engine, stored("same"))
+            assert outcome.ok
+            assert outcome.succeeded == {handle.__qualname__: None}
+    assert seen == ["same"] * 3
+
+
+async def test_handlers_that_succeeded_before_do_not_run_again(autojump_clock: MockClock) -> None:
+    router, seen = Router(), []
+
+    @router.on(USER, name="first")
+    async def first(event: Event[Any]) -> None:
+        seen.append("first")
+
+    @router.on(USER, name="second")
+    async def second(event: Event[Any]) -> str:
+        seen.append("second")
+        return "done"
+
+    async with open_engine(router) as engine:
+        outcome = await outcome_of(engine, stored(succeeded={"first": b"1"}))
+        assert outcome.ok
+        assert outcome.succeeded == {"first": b"1", "second": b'"done"'}
+        assert (await outcome_of(engine, stored(succeeded={"first": None, "second": None}))).ok
+    assert seen == ["second"]
+
+
+async def test_each_success_is_told_while_others_still_run(autojump_clock: MockClock) -> None:
+    router = Router()
+
+    @router.on(USER, name="quick")
+    async def quick(event: Event[Any]) -> int:
+        return 7
+
+    @router.on(USER, name="slow")
+    async def slow(event: Event[Any]) -> None:
+        await trio.sleep(10)
+        raise ValueError("too slow")
+
+    async with open_engine(router) as engine:
+        delivery = stored()
+        engine.accept_nowait(delivery)
+        await trio.sleep(5)
+        assert delivery.successes == [("quick", b"7")]
+        assert delivery.outcome is None
+        await delivery.settled.wait()
+        outcome = delivery.outcome
+        assert outcome is not None
+        assert (outcome.ok, outcome.again, outcome.is_fault, outcome.after) == (False, True, True, None)
+        assert outcome.succeeded == {"quick": b"7"}
+        assert [repr(error) for error in outcome.failed.values()] == ["ValueError('too slow')"]
+
+
+async def test_a_wish_to_come_again_says_when(autojump_clock: MockClock) -> None:
+    router = Router()
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        raise Retry(90, "the other side is down")
+
+    async with open_engine(router) as engine:
+        outcome = await outcome_of(engine, stored())
+    assert (outcome.ok, outcome.again, outcome.is_fault, outcome.after) == (False, True, False, 90)
+
+
+async def test_who_has_no_route_for_it_does_not_settle_it_as_done(autojump_clock: MockClock) -> None:
+    router = Router()
+
+    @router.on(USER, ack=Ack.ON_SUCCESS)
+    async def at_arrival(event: Event[Any]) -> None:
+        raise AssertionError("this route is not durable")
+
+    @router.on("other", where=lambda event: False)
+    async def never(event: Event[Any]) -> None:
+        raise AssertionError("its filter declines everything")
+
+    async with open_engine(router) as engine:
+        outcome = await outcome_of(engine, stored())
+        assert (outcome.ok, outcome.is_unrouted, outcome.again) == (False, True, False)
+        declined = await outcome_of(engine, stored(event_type="other"))
+        assert (declined.ok, declined.is_unrouted) == (True, False)
+
+
+async def test_what_is_claimed_has_no_deadline_and_no_order_here(autojump_clock: MockClock) -> None:
+    router, running = Router(), []
+
+    @router.on(USER, order_by=lambda event: "one key")
+    async def handle(event: Event[Any]) -> None:
+        running.append(event.id)
+        await trio.sleep(1000)
+
+    async with open_engine(router) as engine:
+        deliveries = [stored("a"), stored("b")]
+        for delivery in deliveries:
+            engine.accept_nowait(delivery)
+        await wait_all_tasks_blocked()
+        assert running == ["a", "b"]
+        for delivery in deliveries:
+            await delivery.settled.wait()
+            assert delivery.outcome is not None
+            assert delivery.outcome.ok
+
+
+async def test_an_event_says_when_it_was_received_wherever_that_was(autojump_clock: MockClock) -> None:
+    router, seen = Router(), []
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        seen.append(event.received_at.isoformat())
+
+    async with open_engine(router) as engine:
+        await outcome_of(engine, stored(received_at=1_700_000_000.25))
+    assert seen == ["2023-11-14T22:13:20.250000+00:00"]
+
+
+@pytest.mark.parametrize("ignores", [False, True], ids=["stops", "ends first"])
+async def test_a_withdrawn_run_is_cancelled_and_others_go_on(
+    autojump_clock: MockClock, ignores: bool
+) -> None:
+    router, ended = Router(), []
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        with trio.CancelScope(shield=ignores):
+            try:
+                await trio.sleep(1)
+            finally:
+                ended.append((event.id, trio.current_time()))
+
+    async with open_engine(router) as engine:
+        lost, kept, waits = stored("lost"), stored("kept"), stored("waits")
+        runs = [engine.accept_nowait(each) for each in (lost, kept, waits)]
+        assert all(isinstance(run, Run) for run in runs)
+        await trio.sleep(0.5)
+        assert runs[0] is not None
+        engine.withdraw(runs[0])
+        engine.withdraw(runs[0])
+        assert engine.in_flight == 2
+        await kept.settled.wait()
+        await waits.settled.wait()
+        await trio.sleep(5)
+        assert lost.outcome is None
+        assert lost.successes == []
+        assert engine.in_flight == 0
+        # The worker that was cancelled goes on with other events.
+        more = [stored(str(number)) for number in range(4)]
+        for each in more:
+            engine.accept_nowait(each)
+        for each in more:
+            await each.settled.wait()
+        await engine.drain()
+    assert ("lost", 1.0 if ignores else 0.5) in ended
+    assert len(ended) == 7
+
+
+async def test_a_run_that_is_withdrawn_while_it_waits_never_starts(autojump_clock: MockClock) -> None:
+    router, started = Router(), []
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        started.append(event.id)
+        await trio.sleep(1)
+
+    async with open_engine(router) as engine:
+        deliveries = [stored(str(number)) for number in range(3)]
+        runs = [engine.accept_nowait(each) for each in deliveries]
+        assert runs[2] is not None
+        engine.withdraw(runs[2])
+        await engine.drain()
+    assert started == ["0", "1"]
+    assert deliveries[2].outcome is None
+
+
+async def test_a_full_pool_would_block_and_nothing_has_been_done(autojump_clock: MockClock) -> None:
+    router = Router()
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        await trio.sleep(0.4)
+
+    async with open_engine(router, ack=Ack.ON_SUCCESS, capacity=1) as engine:
+        arrived = partial(stored, origin=Origin.ARRIVED)
+        first = [arrived(str(number)) for number in range(3)]
+        for each in first:
+            engine.accept_nowait(each)
+            await wait_all_tasks_blocked()
+        late = arrived("late")
+        with pytest.raises(trio.WouldBlock):
+            engine.accept_nowait(late)
+        assert late.outcome is None
+        start = trio.current_time()
+        await engine.accept(late)  # waits for room
+        assert trio.current_time() - start == pytest.approx(0.4)
+        await late.settled.wait()
+        assert late.outcome is not None
+        assert late.outcome.ok
+        again = arrived("late")
+        assert await engine.accept(again) is None, "it is known"
+        assert again.outcome is not None
+        assert again.outcome.ok
+
+
+async def test_who_is_cancelled_while_waiting_for_room_has_it_refused(autojump_clock: MockClock) -> None:
+    router = Router()
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        await trio.sleep(100)
+
+    async with open_engine(router, ack=Ack.ON_SUCCESS, capacity=1) as engine:
+        for number in range(3):
+            engine.accept_nowait(stored(str(number), origin=Origin.ARRIVED))
+            await wait_all_tasks_blocked()
+        late = stored("late", origin=Origin.ARRIVED)
+        with trio.move_on_after(0.1):
+            await engine.accept(late)
+        assert late.outcome is not None
+        assert (late.outcome.again, late.outcome.is_fault) == (True, False)
+
+
+async def test_the_end_stops_all_sources_then_drains_settles_and_closes_them(
+    autojump_clock: MockClock,
+) -> None:
+    router, calls = Router(), list[str]()
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        try:
+            await trio.sleep(float(event.id))
+            calls.append(f"{event.id} ended")
+        except trio.Cancelled:
+            calls.append(f"{event.id} cancelled")
+            raise
+
+    sources = Source(calls), Source(calls)
+    async with open_engine(router, *sources) as engine:
+        quick, slow = stored("1"), stored("1000")
+        for each in (quick, slow):
+            engine.accept_nowait(each)
+        await wait_all_tasks_blocked()
+        await engine.end(sources, timeout=10)
+        assert trio.current_time() == 10
+        assert quick.outcome is not None
+        assert quick.outcome.ok
+        assert slow.outcome is not None
+        assert (slow.outcome.ok, slow.outcome.again, slow.outcome.is_fault) == (False, True, False)
+    assert calls == ["run", "run", "stop", "stop", "1 ended", "close", "close", "1000 cancelled"]
