@@ -98,8 +98,8 @@ def generate(root: Path) -> dict[Path, str]:
     files = {name: _module(name, models, parts) for name, models in by_module.items()}
     files["types"] = _types(catalogue["events"])
     files["_index"] = _index(catalogue["events"], events)
-    house = root / "src" / "feishu_trio" / "events"
-    return {house / f"{name}.py": text for name, text in sorted(files.items())}
+    package = root / "src" / "feishu_trio" / "events"
+    return {package / f"{name}.py": text for name, text in sorted(files.items())}
 
 
 # Names and places

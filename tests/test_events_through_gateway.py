@@ -163,7 +163,7 @@ async def test_approvals_are_told_apart_by_their_status_alone(autojump_clock: Mo
 # Messages
 
 TOM = {"key": "@_user_1", "id": {"open_id": "ou_tom"}, "name": "Tom"}
-SAID: dict[str, tuple[object, object, str | None]] = {
+SENT: dict[str, tuple[object, object, str | None]] = {
     "text": ({"text": "@_user_1 hello @_all"}, content.Text("@_user_1 hello @_all"), "@Tom hello @all"),
     "post": (
         {
@@ -197,12 +197,12 @@ SAID: dict[str, tuple[object, object, str | None]] = {
         content.Interactive({"title": "Card", "elements": [[{"tag": "text", "text": "body"}]]}),
         "Card\nbody",
     ),
-    "of_tomorrow": ({"a": 1}, {"a": 1}, None),
+    "unknown_kind": ({"a": 1}, {"a": 1}, None),
 }
 
 
-@pytest.mark.parametrize("kind", SAID)
-async def test_what_was_said(autojump_clock: MockClock, kind: str) -> None:
+@pytest.mark.parametrize("kind", SENT)
+async def test_what_a_message_holds(autojump_clock: MockClock, kind: str) -> None:
     router, taken = Router(), []
 
     @router.on(im.MessageReceived)
@@ -211,7 +211,7 @@ async def test_what_was_said(autojump_clock: MockClock, kind: str) -> None:
         assert event.is_mentioned("ou_tom")
         assert not event.is_mentioned("ou_1")
 
-    written, read, text = SAID[kind]
+    written, read, text = SENT[kind]
     body: Any = message(1)
     body["message"] |= {"message_type": kind, "content": json.dumps(written), "mentions": [TOM]}
     async with open_scene(router) as (gateway, _):
@@ -329,9 +329,9 @@ async def test_a_callbacks_answer_is_as_documented(
 
     async with open_scene(router) as (gateway, _):
         push = await gateway.push(event_type, json.loads(sample(event_type))["event"])
-        said = await push.answer()
-        assert (said.code, said.data) == (200, documented)
-        assert said.latency < 3
+        given = await push.answer()
+        assert (given.code, given.data) == (200, documented)
+        assert given.latency < 3
 
 
 # What does not fit
@@ -359,14 +359,14 @@ def replaced(body: Any, path: tuple[Any, ...], odd: object) -> Any:
 
 @pytest.mark.parametrize("name", ["contact.user.created_v3", MESSAGE, "im.chat.member.user.added_v1"])
 async def test_a_wrong_shape_at_any_depth_is_named_and_outlived(autojump_clock: MockClock, name: str) -> None:
-    router, told, read = Router(), [], []
+    router, errors, read = Router(), [], []
 
     @router.on(name)
     async def take(event: Event[Any]) -> None:
         try:
             read.append((event.data, event.content, event.text, event.mentions))
         except EventDecodeError as error:
-            told.append(str(error))
+            errors.append(str(error))
 
     whole = json.loads(sample(name))["event"]
     odds: list[object] = [None, 7, -0.5, "x", True, [], {}, [[[]]], [None], {"": {"": []}}]
@@ -382,9 +382,9 @@ async def test_a_wrong_shape_at_any_depth_is_named_and_outlived(autojump_clock: 
         stats = scene.session.stats()
         assert (stats.received, stats.failed, stats.bad_frames) == (count, 0, 0)
         await still_works(scene)
-    assert len(told) > count / 3
+    assert len(errors) > count / 3
     assert len(read) > count / 5
-    assert all("`event" in line and len(line) < 400 for line in told)
+    assert all("`event" in line and len(line) < 400 for line in errors)
 
 
 ODD: dict[str, bytes] = {
@@ -520,7 +520,7 @@ async def test_3000_unknown_types_leave_nothing_behind(autojump_clock: MockClock
 
         tracemalloc.start()
         try:
-            await strangers(range(500))  # some are told, each once, but not for ever
+            await strangers(range(500))  # some are warned of, each once, but not for ever
             before, _ = tracemalloc.get_traced_memory()
             await strangers(range(500, 3500))
             after, _ = tracemalloc.get_traced_memory()

@@ -17,7 +17,7 @@ from trio_util import AsyncValue
 from .api import Api
 from .config import FEISHU_DOMAIN, Ack, PoolConfig, SessionConfig, wrong
 from .config.rules import kind_only
-from .connection import Connections, default_ssl_context, request_headers
+from .connection import Connections, http_client
 from .delivery import CALLBACK_POOL, DEFAULT_POOL, MESSAGE_POOL, Engine, Ledger, Source
 from .errors import ConfigError, first_error
 from .events import Event, encode_result
@@ -353,7 +353,7 @@ async def open_feishu_session(
     router = router if router is not None else Router()
     _check(config, router)
     error: BaseException | None = None
-    async with _http_client(config) as http:
+    async with http_client(config) as http:
         session = Session(config, router, http)
         try:
             async with trio.open_nursery() as nursery:
@@ -406,31 +406,6 @@ def _pools(config: SessionConfig) -> dict[str, PoolConfig]:
     """The pools there are: three from the start, and the user's own."""
     default = PoolConfig(concurrency=config.concurrency, capacity=config.queue_capacity)
     return {DEFAULT_POOL: default, CALLBACK_POOL: default, MESSAGE_POOL: default} | dict(config.pools)
-
-
-def _http_client(config: SessionConfig) -> httpx.AsyncClient:
-    import ssl  # here, so that importing this package stays light
-
-    import httpx
-
-    # To load the certificate authorities takes a while; without them, nobody is trusted.
-    plain = config.domain.startswith("http://") and not (config.proxy or "").startswith("https://")
-    usual = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else default_ssl_context()
-    try:
-        return httpx.AsyncClient(
-            headers=request_headers(config),
-            transport=config.http_transport,
-            proxy=config.proxy,
-            verify=config.ssl_context or usual,
-            timeout=config.connect_timeout,
-        )
-    except (ValueError, httpx.InvalidURL):  # whose texts may hold a password
-        where = "proxy" if config.proxy is not None else "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY"
-        raise ConfigError(
-            f"{where}: it cannot be used; a proxy is an http://, https:// or socks5:// URL with a host"
-        ) from None
-    except ImportError:
-        raise ConfigError("a SOCKS proxy takes an extra: pip install 'feishu-trio[socks]'") from None
 
 
 def _card_of(result: object) -> dict[str, Any] | None:

@@ -47,7 +47,7 @@ def test_note_13_what_is_no_interval_gets_the_default_and_a_warning(
 
 
 @pytest.mark.parametrize(("value", "clamped"), [(0.001, 1.0), (1e-300, 1.0), (1e9, 600.0), (10**30, 600.0)])
-def test_note_13_out_of_range_values_are_clamped_and_told(
+def test_note_13_out_of_range_values_are_clamped_and_warned_of(
     value: float, clamped: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert ClientConfig.parse({"PingInterval": value}).ping_interval == clamped

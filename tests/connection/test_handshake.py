@@ -81,7 +81,7 @@ async def test_each_refusal_is_one_exception(
         assert f"HTTP status {status[:3]}" in str(info.value)
 
 
-async def test_a_refusal_is_told_with_its_message(feishu_gateway: Gateway) -> None:
+async def test_a_refusal_is_reported_with_its_message(feishu_gateway: Gateway) -> None:
     headers = "Handshake-Status: 403\r\nHandshake-Msg: \xe7\xa6\x81\x80\r\n"
     with pytest.raises(ForbiddenError, match="禁\ufffd"):
         await attempt(feishu_gateway, answers(refused(headers)))

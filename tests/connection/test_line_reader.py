@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
-from trio.testing import MemoryReceiveStream, memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import MemoryReceiveStream, MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from feishu_trio.connection.ending import DisconnectReason, StreamEnd
 from feishu_trio.connection.line_reader import LineReader
@@ -88,14 +88,15 @@ async def test_both_who_read_learn_of_the_end(broken: bool) -> None:
         assert await reader.receive_some() == b""
 
 
-async def test_who_waits_for_the_rest_is_woken_by_the_end() -> None:
+async def test_who_waits_for_the_rest_is_woken_by_the_end(autojump_clock: MockClock) -> None:
     reader, _, server = make_reader()
     await server.send_all(AGREED)
     await reader.receive_some()
     received = []
 
     async def receive() -> None:
-        received.append(await reader.receive_some())
+        with trio.fail_after(1):
+            received.append(await reader.receive_some())
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(receive)

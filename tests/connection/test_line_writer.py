@@ -68,7 +68,9 @@ async def test_nothing_follows_the_close_frame() -> None:
     assert stream.writes == [b"close"]
 
 
-async def test_bytes_that_another_task_was_to_write_do_not_count_as_written(autojump_clock: MockClock) -> None:
+async def test_bytes_that_another_task_was_to_write_do_not_count_as_written(
+    autojump_clock: MockClock,
+) -> None:
     stream = FakeStream(slow=1)
     writer = LineWriter(stream, StreamEnd())
     outcomes: dict[bytes, str] = {}

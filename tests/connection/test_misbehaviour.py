@@ -1,4 +1,4 @@
-"""Servers that break the protocol once the connection is up: each time it is told, and another one follows."""
+"""Servers that break the protocol once the connection is up: each time it is reported, and another one follows."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def test_bytes_that_are_no_websocket(
         (b"\x03\xf3a\nb", 1011, r"'a\nb'"),
     ],
 )
-async def test_a_close_frame_is_told_with_its_code(
+async def test_a_close_frame_is_reported_with_its_code(
     feishu_gateway: Gateway,
     autojump_clock: trio.testing.MockClock,
     payload: bytes,
@@ -163,20 +163,20 @@ async def test_data_after_the_close_frame_is_not_looked_at(
 async def test_a_message_that_is_too_large_ends_the_connection_with_1009(
     feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock, parts: int
 ) -> None:
-    said = b""
+    sent = b""
 
     async def script(peer: Peer) -> None:
-        nonlocal said
+        nonlocal sent
         await peer.accept()
         await trio.testing.wait_all_tasks_blocked()
         await peer.stream.send_all(frame(BINARY, bytes(2000), fin=parts == 1))
         for left in range(parts - 1, 0, -1):
             await peer.stream.send_all(frame(CONTINUATION, bytes(2000), fin=left == 1))
-        said = await peer.read_all()
+        sent = await peer.read_all()
 
     ended = await how_it_ends(feishu_gateway, script, max_message_size=1999)
     assert (ended.reason, ended.code) == (DisconnectReason.PROTOCOL_ERROR, 1009)
-    opcode, payload = client_frames(said)[-1]
+    opcode, payload = client_frames(sent)[-1]
     assert (opcode, payload[:2]) == (CLOSE, b"\x03\xf1")
 
 
@@ -185,9 +185,9 @@ async def test_frames_in_the_same_segment_as_the_handshake(
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.accept(then=frame(PING, b"hello"))
-        said = await peer.stream.receive_some()
-        while b"\x8a" not in said:  # a pong
-            said += await peer.stream.receive_some()
+        sent = await peer.stream.receive_some()
+        while b"\x8a" not in sent:  # a pong
+            sent += await peer.stream.receive_some()
         await peer.frame(CLOSE, b"\x0f\xa1")
         await peer.read_all()
 
@@ -207,22 +207,22 @@ async def test_a_connection_that_ends_as_soon_as_it_is_up(
 async def test_a_server_that_never_answers_our_close_frame_is_left_in_time(
     feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock
 ) -> None:
-    said = b""
+    sent = b""
 
     async def script(peer: Peer) -> None:
-        nonlocal said
+        nonlocal sent
         await peer.accept()
-        said = await peer.read_all()
+        sent = await peer.read_all()
 
     async with session_with(feishu_gateway, script):
         await trio.sleep(1)
         start = trio.current_time()
     assert trio.current_time() - start == pytest.approx(2)
-    assert [opcode for opcode, _ in client_frames(said)] == [
+    assert [opcode for opcode, _ in client_frames(sent)] == [
         BINARY,
         CLOSE,
     ]  # a ping, and nothing after the close
-    assert client_frames(said)[-1] == (CLOSE, b"\x03\xe8")
+    assert client_frames(sent)[-1] == (CLOSE, b"\x03\xe8")
 
 
 async def test_a_server_that_sends_on_after_our_close_frame_is_left_in_time(
@@ -257,9 +257,9 @@ async def test_events_that_come_while_a_connection_is_replaced_are_handled(
 
     async def script(peer: Peer) -> None:
         await peer.accept()
-        said = b""
-        while not any(opcode == CLOSE for opcode, _ in client_frames(said)):
-            said += await peer.stream.receive_some()
+        sent = b""
+        while not any(opcode == CLOSE for opcode, _ in client_frames(sent)):
+            sent += await peer.stream.receive_some()
         await peer.stream.send_all(frame(BINARY, data) + frame(CLOSE, b"\x03\xe8"))
         await peer.read_all()
 
@@ -292,9 +292,9 @@ async def test_garbage_in_whole_frames_is_dropped_and_the_connection_lives(
         assert session.is_connected
         assert session.stats().bad_frames == 50
         assert session.stats().reconnects == 0
-    told = [r for r in caplog.records if r.levelno >= logging.WARNING]
-    assert len(told) == 10
-    assert all(len(record.getMessage()) < 500 for record in told)
+    records = [r for r in caplog.records if r.levelno >= logging.WARNING]
+    assert len(records) == 10
+    assert all(len(record.getMessage()) < 500 for record in records)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from feishu_trio.connection.outbox import Outbox, Outgoing
 
@@ -92,23 +92,24 @@ async def test_what_was_not_written_for_certain_is_given_up_in_order() -> None:
     assert sent == []
 
 
-async def test_waiting_until_no_more_than_so_many_are_left() -> None:
+async def test_waiting_until_no_more_than_so_many_are_left(autojump_clock: MockClock) -> None:
     outbox, ended = filled(b"1", b"2", b"3"), list[int]()
 
     async def wait(limit: int) -> None:
         await outbox.wait_at_most(limit)
         ended.append(limit)
 
-    async with trio.open_nursery() as nursery:
-        for limit in (3, 2, 0):
-            nursery.start_soon(wait, limit)
-        await wait_all_tasks_blocked()
-        assert ended == [3]
-        await outbox.take(1)
-        await wait_all_tasks_blocked()
-        assert ended == [3], "taken is not written"
-        outbox.written()
-        await wait_all_tasks_blocked()
-        assert ended == [3, 2]
-        outbox.empty()
+    with trio.fail_after(1):
+        async with trio.open_nursery() as nursery:
+            for limit in (3, 2, 0):
+                nursery.start_soon(wait, limit)
+            await wait_all_tasks_blocked()
+            assert ended == [3]
+            await outbox.take(1)
+            await wait_all_tasks_blocked()
+            assert ended == [3], "taken is not written"
+            outbox.written()
+            await wait_all_tasks_blocked()
+            assert ended == [3, 2]
+            outbox.empty()
     assert ended == [3, 2, 0]

@@ -72,9 +72,9 @@ async def socks_proxy(client: trio.SocketStream, proxy: Proxy, *, credentials: b
     await client.receive_some(4096)
     if credentials:
         await client.send_all(b"\x05\x02")
-        said = bytes(await client.receive_some(4096))
+        received = bytes(await client.receive_some(4096))
         name, password = USER.encode(), PASSWORD.encode()
-        right = said == bytes([1, len(name)]) + name + bytes([len(password)]) + password
+        right = received == bytes([1, len(name)]) + name + bytes([len(password)]) + password
         await client.send_all(b"\x01\x00" if right else b"\x01\x01")
         if not right:
             return

@@ -58,7 +58,7 @@ async def test_more_than_a_socket_takes_arrives_whole() -> None:
     assert received == data
 
 
-async def test_a_reset_is_told_with_its_cause() -> None:
+async def test_a_reset_is_reported_with_its_cause() -> None:
     ours, theirs = await tcp_pair()
     async with ours:
         # Lingering for no time at all makes closing a reset.

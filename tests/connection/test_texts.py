@@ -42,7 +42,7 @@ from session.rig import every_log, seen
 TOKEN = "t-app-access-5e4d3c2b1a"
 
 
-def told(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> list[str]:
+def log_lines(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> list[str]:
     return [
         record.getMessage()
         for record in caplog.records
@@ -173,7 +173,7 @@ async def test_a_heartbeat_at_no_time(autojump_clock: MockClock, number: str) ->
         assert beat.timestamp is None
 
 
-async def test_a_pong_is_told(autojump_clock: MockClock) -> None:
+async def test_a_pong_is_published(autojump_clock: MockClock) -> None:
     async with open_scene() as (_, session):
         await wait_all_tasks_blocked()  # the pong of the connection's own first ping has come
         async with session.lifecycle() as stream:
@@ -260,7 +260,7 @@ async def test_an_event_as_text_and_as_a_frame_is_one_event(
     async def take(event: Event[Any]) -> dict[str, str]:
         handled.append(event)
         await trio.sleep(2 if slow else 0)
-        return {"said": "done"}
+        return {"result": "done"}
 
     async with open_scene(router) as (gateway, session):
         if text_first:
@@ -270,7 +270,7 @@ async def test_an_event_as_text_and_as_a_frame_is_one_event(
             await gateway.text(V2)
         answer = await push.answer()
         await wait_all_tasks_blocked()
-        assert (answer.code, answer.data) == (200, {"said": "done"})
+        assert (answer.code, answer.data) == (200, {"result": "done"})
         assert len(push.deliveries) == 1
         assert session.stats().duplicates == 1
     assert len(handled) == 1
@@ -332,7 +332,9 @@ async def test_every_new_connection_is_authenticated(autojump_clock: MockClock) 
             assert abs(time.time() - text["timestamp"]) < 60
 
 
-async def test_authentication_is_told(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+async def test_authentication_is_reported(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "feishu_trio.messages")
     async with open_scene(app_access_token=TOKEN) as (gateway, session), session.lifecycle() as stream:
         *_, received, authenticated = await happened(stream, Authenticated)
@@ -343,7 +345,7 @@ async def test_authentication_is_told(autojump_clock: MockClock, caplog: pytest.
         (text,) = gateway.texts
         assert isinstance(text, dict)
         assert text["data"] == {"app_access_token": TOKEN}
-    assert len(told(caplog, logging.INFO)) == 1
+    assert len(log_lines(caplog, logging.INFO)) == 1
 
 
 async def test_without_a_token_there_is_no_authentication(autojump_clock: MockClock) -> None:
@@ -379,7 +381,7 @@ async def test_an_answer_without_a_code_says_nothing(
         assert isinstance(error, ErrorOccurred)
         assert gateway_texts == len(gateway.texts)
         await still_works(gateway, session)
-    assert len(told(caplog)) == 2
+    assert len(log_lines(caplog)) == 2
 
 
 async def test_a_token_function_that_fails_leaves_the_block_as_its_error(autojump_clock: MockClock) -> None:
@@ -544,11 +546,11 @@ async def test_handlers_of_built_in_types_run_too(
     spelled = spell(kind)
     if spelled != kind:
         router.on_message(spelled)(take)
-    said: object = {"type": spelled, "code": 0, "data": FLAT}
+    sent: object = {"type": spelled, "code": 0, "data": FLAT}
     if kind == "event_callback":
-        said = V1 | {"type": spelled}
+        sent = V1 | {"type": spelled}
     async with open_scene(router) as (gateway, session), session.lifecycle() as stream:
-        await gateway.text(said)
+        await gateway.text(sent)
         await wait_all_tasks_blocked()
         received = next(
             e for e in await seen(stream, TextMessageReceived) if isinstance(e, TextMessageReceived)
@@ -556,7 +558,7 @@ async def test_handlers_of_built_in_types_run_too(
         assert received.message_type == ("event" if kind == "event_callback" else kind)
         assert len(gateway.texts) == (kind == "ping")
     # By the type's name, and by the name as it was spelled if somebody asked for that.
-    assert taken == [said] * ((spelled != kind and kind != "event_callback") + 1)
+    assert taken == [sent] * ((spelled != kind and kind != "event_callback") + 1)
     assert len(events) == kind.startswith("event")
 
 
@@ -619,7 +621,7 @@ async def test_a_handler_that_raises_costs_its_message_alone(
         assert occurred.where == "message"
         await still_works(gateway, session)
     assert len(taken) == 1
-    (line,) = told(caplog, logging.ERROR)
+    (line,) = log_lines(caplog, logging.ERROR)
     assert "fails" in line
     assert "'notice'" in line
 
@@ -681,8 +683,8 @@ async def test_note_10_stuck_handlers_cost_their_messages_alone(
         await still_works(gateway, session)
         free.set()
     assert sorted(taken) == list(range(6))
-    assert len(told(caplog)) == 10  # of 44
-    assert all("locals>.work" in line and "'work'" in line for line in told(caplog))
+    assert len(log_lines(caplog)) == 10  # of 44
+    assert all("locals>.work" in line and "'work'" in line for line in log_lines(caplog))
 
 
 async def test_an_event_and_its_message_each_wait_for_their_own_room(autojump_clock: MockClock) -> None:
@@ -810,7 +812,7 @@ BAD: dict[str, str | bytes] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-async def test_what_makes_no_sense_is_told_and_dropped(
+async def test_what_makes_no_sense_is_reported_and_dropped(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     bad = BAD[what]
@@ -824,7 +826,7 @@ async def test_what_makes_no_sense_is_told_and_dropped(
         assert gateway.texts == []
         assert session.stats().bad_frames == 1
         await still_works(gateway, session)
-    (line,) = told(caplog)
+    (line,) = log_lines(caplog)
     assert len(line) < 200
 
 
@@ -928,7 +930,7 @@ async def test_a_type_of_100_kb(autojump_clock: MockClock, caplog: pytest.LogCap
         await gateway.text({"type": kind})
         await still_works(gateway, session)
     assert len(taken) == 1
-    assert len(told(caplog, logging.DEBUG)) == len(told(caplog, logging.ERROR)) == 1
+    assert len(log_lines(caplog, logging.DEBUG)) == len(log_lines(caplog, logging.ERROR)) == 1
     assert all(len(record.getMessage()) < 500 for record in caplog.records)
 
 
@@ -977,12 +979,12 @@ async def test_complaints_are_few(autojump_clock: MockClock, caplog: pytest.LogC
         await wait_all_tasks_blocked()
         assert session.stats().bad_frames == 2000
         await still_works(gateway, session)
-        assert len(told(caplog)) == 10
+        assert len(log_lines(caplog)) == 10
         await trio.sleep(60)
         await gateway.text("nonsense")
         await wait_all_tasks_blocked()
-    assert len(told(caplog)) == 11
-    assert told(caplog)[-1].endswith("(1990 more lines like this were kept back)")
+    assert len(log_lines(caplog)) == 11
+    assert log_lines(caplog)[-1].endswith("(1990 more lines like this were kept back)")
 
 
 @pytest.mark.parametrize(
@@ -995,7 +997,7 @@ async def test_complaints_are_few(autojump_clock: MockClock, caplog: pytest.LogC
         ({"uuid": "u-1", "event": {"type": "leave_approval"}}, "leave_approval", "u-1"),
     ],
 )
-async def test_the_forms_of_data_are_told_apart(
+async def test_the_forms_of_data_are_kept_apart(
     data: dict[str, Any], event_type: str, event_id: str, autojump_clock: MockClock
 ) -> None:
     router, seen = Router(), []

@@ -59,10 +59,10 @@ async def test_note_20_a_handler_that_blocks_the_loop_is_named(
         await trio.sleep(1)
         stats = scene.session.stats()
         assert (stats.late, stats.latency.max, stats.handler_time.max) == (1, 4, 4)
-    told = warnings(caplog)
-    assert told[0] == f"event e1 ({MESSAGE}) is not answered after 4.0 s: still at work: the thinker"
-    assert told[1].startswith("the event loop stood still for 1.5 s")
-    assert len(told) == 2
+    lines = warnings(caplog)
+    assert lines[0] == f"event e1 ({MESSAGE}) is not answered after 4.0 s: still at work: the thinker"
+    assert lines[1].startswith("the event loop stood still for 1.5 s")
+    assert len(lines) == 2
 
 
 async def test_note_20_waiting_and_working_are_measured_apart(autojump_clock: MockClock) -> None:
@@ -262,7 +262,7 @@ async def test_a_failure_takes_nothing_from_another_handlers_result(autojump_clo
         assert (await (await scene.gateway.push(CARD)).answer()).data == "fine"
 
 
-async def test_a_late_hook_that_fails_is_told_and_costs_nothing_else(
+async def test_a_late_hook_that_fails_is_reported_and_costs_nothing_else(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     router = Router()
@@ -538,7 +538,7 @@ async def test_a_handler_that_failed_before_stays_known_when_its_event_is_refuse
 # Telling
 
 
-async def test_what_happens_is_told_as_it_happens(autojump_clock: MockClock) -> None:
+async def test_what_happens_is_published_as_it_happens(autojump_clock: MockClock) -> None:
     router = Router()
 
     @router.on(USER, name="fails")
@@ -549,8 +549,8 @@ async def test_what_happens_is_told_as_it_happens(autojump_clock: MockClock) -> 
         await (await scene.gateway.push(USER, event_id="e1")).answer()
         await scene.session.aclose()
         kinds = ("EventReceived", "HandlerFailed", "EventAnswered")
-        told = [name async for each in stream if (name := type(each).__name__) in kinds]
-        assert told == ["EventReceived", "HandlerFailed", "EventAnswered"]
+        lines = [name async for each in stream if (name := type(each).__name__) in kinds]
+        assert lines == ["EventReceived", "HandlerFailed", "EventAnswered"]
 
 
 async def test_a_failure_and_its_answer_say_whose_they_are(autojump_clock: MockClock) -> None:
@@ -583,7 +583,7 @@ async def test_a_payload_that_is_no_event_is_refused(
     assert len([line for line in warnings(caplog) if "no event was refused" in line]) == 6
 
 
-async def test_events_that_no_handler_takes_are_told_once_a_type(
+async def test_events_that_no_handler_takes_are_warned_of_once_a_type(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     long = "x" * 10_000

@@ -55,7 +55,7 @@ async def test_the_events_of_a_batch_come_in_order_and_are_answered_together(
     assert seen == ["a", "b", "c"]
 
 
-async def test_a_batch_that_fails_is_told_once_and_comes_again(
+async def test_a_batch_that_fails_is_logged_once_and_comes_again(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     router = Router()

@@ -38,7 +38,7 @@ class Stored:
     settled: trio.Event = attrs.field(factory=trio.Event)
 
     def handler_succeeded(self, name: str, result: bytes | None) -> None:
-        assert self.outcome is None, "told before it is settled"
+        assert self.outcome is None, "before it is settled"
         self.successes.append((name, result))
 
     def settle(self, outcome: Outcome, took: float, written: Callable[[], None] | None = None) -> None:
@@ -138,7 +138,7 @@ async def test_handlers_that_succeeded_before_do_not_run_again(autojump_clock: M
     assert seen == ["second"]
 
 
-async def test_each_success_is_told_while_others_still_run(autojump_clock: MockClock) -> None:
+async def test_each_success_is_reported_while_others_still_run(autojump_clock: MockClock) -> None:
     router = Router()
 
     @router.on(USER, name="quick")

@@ -113,7 +113,7 @@ class Stop(BaseException):
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_what_a_handler_raises_is_told_once_and_costs_its_event_alone(
+async def test_what_a_handler_raises_is_logged_once_and_costs_its_event_alone(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     router = Router()
@@ -123,13 +123,13 @@ async def test_what_a_handler_raises_is_told_once_and_costs_its_event_alone(
         raise error
 
     assert await answers(router) == [500]
-    (told,) = failures(caplog)
-    assert told.startswith(
+    (line,) = failures(caplog)
+    assert line.startswith(
         f"handler bad failed on event e1 ({USER}): {type(error).__name__}: this went wrong"
     )
 
 
-async def test_an_error_without_words_is_told_by_its_type(
+async def test_an_error_without_words_is_logged_by_its_type(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     router = Router()
@@ -361,8 +361,8 @@ async def test_a_result_that_json_cannot_hold_fails_a_callback(
         return object()
 
     assert await answers(router, CARD) == [500]
-    (told,) = failures(caplog)
-    assert told.startswith(
+    (line,) = failures(caplog)
+    assert line.startswith(
         f"handler bad failed on event e1 ({CARD}): TypeError: a handler's result (object) cannot"
     )
 
@@ -411,9 +411,9 @@ async def test_a_filter_or_key_function_that_fails_costs_its_handler_alone(
         push = await scene.gateway.push(USER, event_id="e1")
         assert (await push.answer()).code == 500
         assert runs == ["good"], "it does not run again for the sake of the other"
-    assert [told[: len("handler bad failed on event e1")] for told in failures(caplog)] == [
+    assert [line[: len("handler bad failed on event e1")] for line in failures(caplog)] == [
         "handler bad failed on event e1"
-    ] * 2, "told once for each delivery"
+    ] * 2, "once for each delivery"
 
 
 async def test_where_chooses(autojump_clock: MockClock) -> None:
@@ -642,7 +642,7 @@ async def test_one_router_in_two_sessions(autojump_clock: MockClock) -> None:
         assert runs == ["same", "same"], "each session has its own memory"
 
 
-async def test_a_pool_that_is_not_there_is_told_and_the_default_one_serves(
+async def test_a_pool_that_is_not_there_is_reported_and_the_default_one_serves(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     router = Router()

@@ -283,7 +283,7 @@ async def test_one_message_under_two_event_ids_is_one_event(autojump_clock: Mock
         assert runs == {"a": 1, "b": 1}
 
 
-async def test_answers_whose_connection_is_gone_go_out_on_another(autojump_clock: MockClock) -> None:
+async def test_answers_whose_connection_has_ended_go_out_on_another(autojump_clock: MockClock) -> None:
     router = Router()
 
     @router.on(MESSAGE)

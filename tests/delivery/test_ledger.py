@@ -30,7 +30,7 @@ def test_what_has_ended_is_found_for_the_window_and_then_forgotten() -> None:
     assert ledger.find(("a",), 10 + HOUR) is None
     ledger.begin(("b",), "run")
     ledger.end(Ended(("b",), 10 + HOUR, DONE))
-    assert len(ledger) == 1, "the old one is gone, not only hidden"
+    assert len(ledger) == 1, "the old one is forgotten, not only hidden"
 
 
 def test_note_08_the_default_window_outlasts_the_ladder() -> None:
@@ -73,7 +73,7 @@ def test_what_does_not_run_after_all_is_forgotten() -> None:
     assert (ledger.find(("a",), 0), len(ledger), ledger.bytes) == (None, 0, 0)
 
 
-def test_beyond_its_bounds_the_oldest_go_and_that_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_beyond_its_bounds_the_oldest_go_and_one_warning_says_so(caplog: pytest.LogCaptureFixture) -> None:
     ledger: Ledger[str] = Ledger(HOUR, max_entries=10)
     with caplog.at_level(logging.WARNING):
         for number in range(25):

@@ -8,11 +8,11 @@ import pytest
 import trio
 import trio.testing
 
+from conftest import WallClock
 from feishu_trio import Connected, Disconnected, Router
 from feishu_trio.testing import Gateway
 from session.rig import open_session, seen
 
-from .conftest import WallClock
 from .faults import FAULTS, RECEIVE, Fault, Scene
 
 DOCS = Path(__file__).parents[2] / "docs" / "liveness.md"

@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
 import trio
 import trio.testing
 
+from conftest import WallClock
 from feishu_trio import Disconnected, DisconnectReason, PingSent, SessionState
-from feishu_trio.connection.pace import sleep_awake
 from feishu_trio.testing import Gateway
 from session.rig import all_up, open_session
-
-from .conftest import WallClock
-
-
-@pytest.mark.parametrize("seconds", [-1, 0, 3, 5, 12])
-async def test_without_the_machine_sleeping_it_is_a_sleep(
-    autojump_clock: trio.testing.MockClock, wall_clock: WallClock, seconds: float
-) -> None:
-    start = trio.current_time()
-    assert await sleep_awake(seconds) is False
-    assert trio.current_time() - start == max(seconds, 0)
-
-
-@pytest.mark.parametrize(("ahead", "noticed"), [(5.1, True), (1e6, True), (4.9, False), (-1e6, False)])
-async def test_what_counts_as_the_machines_sleep(
-    autojump_clock: trio.testing.MockClock, wall_clock: WallClock, ahead: float, noticed: bool
-) -> None:
-    """A clock that is set back, or corrected a little, is none."""
-    async with trio.open_nursery() as nursery:
-
-        async def sleep() -> None:
-            await trio.sleep(61)
-            wall_clock.sleep(ahead)
-
-        nursery.start_soon(sleep)
-        start = trio.current_time()
-        assert await sleep_awake(100) is noticed
-        assert trio.current_time() - start == (65 if noticed else 100)
 
 
 async def test_note_02_after_the_machines_sleep_every_connection_is_probed_at_once(

@@ -261,7 +261,7 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux tells a process what it has open")
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux shows a process what it has open")
 @pytest.mark.usefixtures("quiet")
 async def test_no_socket_is_left_of_a_bad_day() -> None:
     """Over loopback sockets, in real time, with seconds that last 5 ms."""

@@ -424,7 +424,7 @@ async def test_cancellation_while_it_is_opened(
     async with nothing_left():
         feishu_gateway.hang_discovery(times=1)
         await give_up()
-    feishu_gateway.hang_handshake(times=1)  # this gateway never sees that its client is gone
+    feishu_gateway.hang_handshake(times=1)  # this gateway never sees that its client has left
     await give_up()
 
 

@@ -1,4 +1,4 @@
-"""A server, or whoever stands in for it, that sends what nobody should: told, counted, and outlived."""
+"""A server, or whoever stands in for it, that sends what nobody should: reported, counted, and outlived."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ async def test_note_13_an_absurd_client_config_makes_no_busy_loop(
         await trio.sleep(600)
     # In ten minutes: every 30 s, or, where an interval is too short, every second.
     assert 20 <= len(feishu_gateway.pings) <= (601 if value == 1e-9 else 22)
-    told = [text for text in warnings(caplog) if "PingInterval" in text]
-    assert len(told) == (0 if value is None else 1)  # once, though every pong says it again
+    lines = [text for text in warnings(caplog) if "PingInterval" in text]
+    assert len(lines) == (0 if value is None else 1)  # once, though every pong says it again
 
 
 async def test_note_13_a_client_config_that_is_none(
@@ -168,7 +168,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("what", GARBAGE)
-async def test_garbage_is_counted_told_and_dropped(
+async def test_garbage_is_counted_reported_and_dropped(
     feishu_gateway: Gateway,
     autojump_clock: trio.testing.MockClock,
     caplog: pytest.LogCaptureFixture,
@@ -191,11 +191,11 @@ async def test_garbage_is_counted_told_and_dropped(
 
 UNKNOWN = {
     "old card callback": encode_frame(method=DATA, headers={"type": "card"}, payload=b"{}"),
-    "type of tomorrow": encode_frame(method=DATA, headers={"type": "tomorrow"}, payload=b"{}"),
+    "unknown type": encode_frame(method=DATA, headers={"type": "unknown"}, payload=b"{}"),
     "no type": encode_frame(method=DATA, payload=b"{}"),
-    "method of tomorrow": encode_frame(method=7, headers={"type": "event"}, payload=b"{}"),
+    "unknown method": encode_frame(method=7, headers={"type": "event"}, payload=b"{}"),
     "negative method": encode_frame(method=-1, headers={"type": "event"}),
-    "control of tomorrow": encode_frame(method=CONTROL, headers={"type": "goaway"}),
+    "unknown control frame": encode_frame(method=CONTROL, headers={"type": "goaway"}),
     "type that is no UTF-8": encode_frame(method=DATA, headers={"type": "event"}).replace(
         b"event", b"\xff" * 5
     ),
@@ -272,7 +272,7 @@ async def test_300_events_are_answered_with_all_that_was_in_them(
     feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock, router: Router
 ) -> None:
     unknown = b"\x7a\x05later" + b"\x78\x07"  # field 15, as bytes and as a number
-    headers = {"x-of-tomorrow": "kept", "empty": "", "text": "字"}
+    headers = {"x-unknown": "kept", "empty": "", "text": "字"}
     async with open_session(feishu_gateway, router=router):
         pushes: list[Push] = []
         for n in range(300):

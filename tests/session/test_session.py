@@ -1,4 +1,4 @@
-"""What a session is asked and told while it is up."""
+"""What a session does for its user while it is up."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ async def test_note_15_a_second_connection_leaves_no_gap(
 # Answers
 
 
-async def test_an_answer_whose_connection_is_gone_goes_out_on_the_next(
+async def test_an_answer_whose_connection_has_ended_goes_out_on_the_next(
     feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock
 ) -> None:
     router = Router()
@@ -249,7 +249,7 @@ async def test_an_answer_whose_connection_is_gone_goes_out_on_the_next(
     assert not feishu_gateway.violations
 
 
-async def test_an_answer_whose_connection_is_gone_goes_out_on_another(
+async def test_an_answer_whose_connection_has_ended_goes_out_on_another(
     feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock
 ) -> None:
     router = Router()
@@ -616,7 +616,7 @@ async def test_plain_http_loads_no_certificate_authorities(
     def too_dear() -> None:
         raise AssertionError("certificate authorities were loaded")
 
-    monkeypatch.setattr("feishu_trio.session.default_ssl_context", too_dear)
+    monkeypatch.setattr("feishu_trio.connection.http.default_ssl_context", too_dear)
     monkeypatch.setattr("feishu_trio.connection.dial.default_ssl_context", too_dear)
     async with open_real_session(feishu_gateway) as session:
         assert session.is_connected

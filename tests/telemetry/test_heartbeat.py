@@ -32,7 +32,9 @@ def test_jitter_is_the_mean_deviation_of_the_last_ten() -> None:
     assert stats.jitter == 2
 
 
-def test_uneven_heartbeats_are_told_once_until_they_are_even_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_uneven_heartbeats_are_warned_of_once_until_they_are_even_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     stats = HeartbeatStats()
 
     def warnings_after(*intervals: float) -> int:
@@ -48,7 +50,7 @@ def test_uneven_heartbeats_are_told_once_until_they_are_even_again(caplog: pytes
     assert warnings_after(*[20.0, 40.0] * 10) == 2
 
 
-def test_a_deviation_of_five_seconds_is_not_told_yet(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_deviation_of_five_seconds_is_not_warned_of_yet(caplog: pytest.LogCaptureFixture) -> None:
     stats = HeartbeatStats()
     for n in range(100):
         stats.record(0.1, 30 + (n % 2) * 10)

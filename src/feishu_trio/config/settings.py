@@ -169,7 +169,9 @@ class SessionConfig:
     )
     """Further pools by name, each a `PoolConfig`, a dict of its fields, or its concurrency alone.
 
-    "default" is refused here: that pool is `concurrency` and `queue_capacity`, and no setting has two names.
+    `callbacks` (callbacks whose route names no pool) and `messages` (JSON text messages) are there from the start,
+    as large as the default pool; here they can be given another size. "default" is refused: that pool is
+    `concurrency` and `queue_capacity`, and no setting has two names.
     """
     ack: Ack = field(
         default=Ack.ON_SUCCESS,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from .backoff import Backoff
 from .client_config import ClientConfig
-from .dial import default_ssl_context
 from .ending import DisconnectReason
-from .headers import request_headers, user_agent
+from .headers import user_agent
+from .http import http_client
 from .source import Connections
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "ClientConfig",
     "Connections",
     "DisconnectReason",
-    "default_ssl_context",
-    "request_headers",
+    "http_client",
     "user_agent",
 ]

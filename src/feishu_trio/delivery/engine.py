@@ -21,20 +21,16 @@ from .batches import Batches
 from .handlers import call, fault_of
 from .identity import identify
 from .job import Job
+from .late import LateResults
 from .ledger import Ledger
-from .plan import Plan, Planner
+from .plan import Planner
 from .pool import PATIENCE
 from .pools import MESSAGE_POOL, Pools
-from .run import CALLBACKS, Run, State
+from .run import CALLBACKS, ENDED, RUNNING, WITHDRAWN, Run
 from .settlement import Settlement
-from .source import Delivery, Origin, Outcome, Source
+from .source import ARRIVED, CLAIMED, Delivery, Outcome, Source
 
 __all__ = ["Engine"]
-
-# The longest that a late result waits for the fallback to be written before it.
-_WRITING: Final = 10.0
-# Seconds for what becomes of a late result: it keeps a worker.
-_LATE_HOOK: Final = 30.0
 
 _UNREADABLE: Final = Outcome(False, again=True)
 
@@ -70,8 +66,7 @@ class Engine:
         self._settlement = Settlement(ledger, telemetry, self._now)
         self._planner = Planner(router, self.pools, ack)
         self._batches = Batches()
-        self._late = late
-        self._written: dict[Run, trio.Event] = {}  # of callbacks that were answered with the fallback
+        self._late = LateResults(late, telemetry)
         self._claimed: dict[Run, list[Job]] = {}  # the jobs of those that may be withdrawn
 
     # Life
@@ -138,12 +133,12 @@ class Engine:
         run = self._admit(delivery)
         if run is None:
             return None
-        plan = self._planner.plan(run)
-        for job in plan.jobs:
+        jobs = self._planner.plan(run)
+        for job in jobs:
             if job.pool.is_full:
                 raise trio.WouldBlock
         self._register(run)
-        self._begin(run, plan)
+        self._begin(run, jobs)
         return run
 
     async def accept(self, delivery: Delivery) -> Run | None:
@@ -211,7 +206,7 @@ class Engine:
             delivery.settle(_UNREADABLE, self._now() - delivery.since)
             return None
         origin = delivery.origin
-        keys, chat = identify(event) if origin is Origin.ARRIVED else ((), None)
+        keys, chat = identify(event) if origin is ARRIVED else ((), None)
         known = self._settlement.ledger.find(keys, delivery.since)
         succeeded: Mapping[str, bytes | None] = delivery.succeeded
         if known is not None:
@@ -247,22 +242,21 @@ class Engine:
 
     async def _hold(self, run: Run) -> None:
         """Wait until there is room, and begin; or refuse the event, so that it comes again."""
-        plan = self._planner.plan(run)
-        full = next((job.pool for job in plan.jobs if job.pool.is_full), None)
+        jobs = self._planner.plan(run)
+        full = next((job.pool for job in jobs if job.pool.is_full), None)
         try:
             if full is None:
                 await trio.lowlevel.checkpoint()
             while full is not None:
-                run.hold(plan.routes)
                 # Those that wait for more of a batch shall not keep others out.
                 self._batches.flush(full)
                 if not await full.wait_room(run.since + PATIENCE):
                     break
-                plan = self._planner.plan(run)  # handlers may have come and gone
-                full = plan.full
+                jobs = self._planner.plan(run)  # handlers may have come and gone
+                full = next((job.pool for job in jobs if not job.pool.has_room), None)
         finally:
             if full is None:
-                self._begin(run, plan)
+                self._begin(run, jobs)
             else:
                 self._refuse(run, full.name)
 
@@ -274,30 +268,24 @@ class Engine:
         if outcome is not None:
             self._settlement.settle(run, outcome, now)
 
-    def _begin(self, run: Run, plan: Plan) -> None:
-        jobs = plan.jobs
+    def _begin(self, run: Run, jobs: list[Job]) -> None:
         awaited = 0
-        on_receipt = []
+        on_receipt: tuple[str, ...] = ()
         for job in jobs:
             if job.is_awaited:
                 awaited += 1
             else:
-                on_receipt.append(job.route.name)
-        for name, error in plan.broken.items():
-            self._telemetry.handler_failed(name, (run.event,), error, answered=False)
-        outcome = run.begin(plan.routes, awaited, on_receipt, plan.broken, is_unrouted=plan.is_unrouted)
-        if plan.is_unrouted:
-            self._telemetry.event_unrouted(run.event.type)
+                on_receipt += (job.route.name,)
+        if run.broken:
+            for name, error in run.broken.items():
+                self._telemetry.handler_failed(name, (run.event,), error, answered=False)
+        outcome = run.begin(awaited, on_receipt)
         if not awaited:
-            now = self._now()
-            if outcome is not None:
-                self._settlement.settle(run, outcome, now)
-            self._settlement.record(run, now)
+            self._begun_without_wait(run, outcome)
         if not jobs:
-            self._telemetry.event_ended(failed=run.has_failed, retried=run.has_retried)
             return
         self.in_flight += 1
-        if run.origin is Origin.CLAIMED:
+        if run.origin is CLAIMED:
             self._claimed[run] = jobs
         for job in jobs:
             if job.route.batch is None:
@@ -305,12 +293,23 @@ class Engine:
             else:
                 self._batches.add(job)
 
+    def _begun_without_wait(self, run: Run, outcome: Outcome | None) -> None:
+        """There is no handler that the outcome waits for."""
+        now = self._now()
+        if outcome is not None:
+            self._settlement.settle(run, outcome, now)
+        self._settlement.record(run, now)
+        if run.is_unrouted:
+            self._telemetry.event_unrouted(run.event.type)
+        if run.state is ENDED:
+            self._telemetry.event_ended(run.has_failed, run.has_retried)
+
     # Work
 
     async def _work(self, job: Job, threads: trio.CapacityLimiter) -> None:
         """Run one job to its end; only cancellation, and what is no `Exception`, leaves here."""
         route, run = job.route, job.run
-        if run is not None and run.state is State.WITHDRAWN and not job.others:
+        if run is not None and run.state is WITHDRAWN and not job.others:
             return
         started = self._now()
         json = failure = None
@@ -336,12 +335,12 @@ class Engine:
             name, run.event.type, job.pool.name, started - run.since, ended - started
         )
         if failure is None:
-            late = () if json is None or not self._written else self._answered_before(job)
+            late = self._late.expected(job) if json is not None else ()
             self._handler_ended(run, job, json, None, ended)
             for other in job.others:
                 self._handler_ended(other, job, json, None, ended)
             for each, written in late:
-                await self._bring_late(each, written, name, result)
+                await self._late.bring(each, written, name, result)
             return
         self._telemetry.handler_failed(
             name, [each.event for each in job.runs], failure, answered=not job.is_awaited
@@ -353,27 +352,27 @@ class Engine:
     def _handler_ended(
         self, run: Run, job: Job, json: bytes | None, failure: Exception | None, now: float
     ) -> None:
-        if run.state is State.WITHDRAWN:
+        if run.state is WITHDRAWN:
             return
         is_awaited = job.is_awaited
         if now >= run.deadline and is_awaited:
             self._note_late(run, now)
-        if failure is not None:
-            outcome = run.handler_failed(job.route.name, failure, awaited=is_awaited)
-        else:
-            if run.origin is Origin.CLAIMED:
-                for delivery in run.deliveries:
-                    delivery.handler_succeeded(job.route.name, json)
-            outcome = run.handler_succeeded(job.route.name, json, awaited=is_awaited)
+        name = job.route.name
+        if failure is None and run.origin is CLAIMED:
+            for delivery in run.deliveries:
+                delivery.handler_succeeded(name, json)
+        outcome = run.handler_ended(name, is_awaited, json, failure)
         if outcome is not None:
             self._settlement.settle(run, outcome, now)
-        if is_awaited and run.state is not State.RUNNING:
+        if is_awaited and run.state is not RUNNING:
             self._settlement.record(run, now)
-        if run.state is State.ENDED:
+        if run.state is ENDED:
             self.in_flight -= 1
-            self._claimed.pop(run, None)
-            self._written.pop(run, None)
-            self._telemetry.event_ended(failed=run.has_failed, retried=run.has_retried)
+            if run.origin is CLAIMED:
+                del self._claimed[run]
+            elif run.is_late:
+                self._late.forget(run)
+            self._telemetry.event_ended(run.has_failed, run.has_retried)
 
     def _encode(self, result: object, job: Job) -> bytes | None:
         """The JSON of a result. Where nobody waits for one, one that has no JSON is no failure."""
@@ -398,22 +397,4 @@ class Engine:
         self._note_late(run, now)
         outcome = run.expire()
         if outcome is not None:
-            written = self._written[run] = trio.Event()
-            self._settlement.settle(run, outcome, now, written.set)
-
-    def _answered_before(self, job: Job) -> list[tuple[Run, trio.Event]]:
-        """The callbacks of a job that were answered at their deadline, and when that answer is written."""
-        return [(run, self._written[run]) for run in job.runs if run in self._written]
-
-    async def _bring_late(self, run: Run, written: trio.Event, name: str, result: object) -> None:
-        """Hand on what came too late for the answer, but not before that has been written."""
-        try:
-            with trio.fail_after(_WRITING):
-                await written.wait()
-            with trio.fail_after(_LATE_HOOK):
-                await self._late(run.event, result)
-        except BaseException as error:
-            fault = fault_of(error)
-            if fault is None:
-                raise
-            self._telemetry.late_result_lost(name, run.event, fault)
+            self._settlement.settle(run, outcome, now, self._late.expect(run))

@@ -42,9 +42,9 @@ class Ended(QuietStruct, gc=False, eq=False):
         content = 0 if self.outcome is None else len(self.outcome.result or b"")
         if self.succeeded:
             content += sum(len(name) + len(json or b"") for name, json in self.succeeded.items())
-        cost = 0
+        cost = len(self.keys) * (_KEY_BYTES + content)
         for key in self.keys:
-            cost += _KEY_BYTES + len(key) + content
+            cost += len(key)
         return cost
 
 
@@ -99,11 +99,14 @@ class Ledger(Generic[R]):
     def end(self, ended: Ended) -> None:
         """The event no longer runs, and this came of it."""
         if self.window > 0 and ended.keys:
+            known = self._known
             for key in ended.keys:
-                self._known[key] = ended
+                known[key] = ended
             self._ended.append(ended)
             self.bytes += ended.cost()
-            self._evict(ended.at)
+            is_old = ended.at - self._ended[0].at >= self.window
+            if is_old or len(known) > self.max_entries or self.bytes > self.max_bytes:
+                self._evict(ended.at)
 
     def forget(self, keys: tuple[str, ...]) -> None:
         """The event does not run after all."""

@@ -5,35 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .._quiet import QuietStruct
 from ..config import Ack
 from ..errors import Retry
 from ..events import Event
 from ..router import Route, Router
 from .job import Job
-from .pool import Pool
 from .pools import Pools
 from .run import Run, is_awaited
-from .source import Origin
+from .source import CLAIMED
 
-__all__ = ["Plan", "Planner"]
-
-
-class Plan(QuietStruct, eq=False):
-    """What is to be done for a run."""
-
-    routes: Sequence[Route]
-    """Those that take the event, in order of registration."""
-    jobs: list[Job]
-    broken: dict[str, Exception]
-    """Handlers that cannot run, for their filter or key function raised."""
-    is_unrouted: bool
-    """Whether there is no route at all for the event's type."""
-
-    @property
-    def full(self) -> Pool[Job] | None:
-        """A pool that has no room for it."""
-        return next((job.pool for job in self.jobs if not job.pool.has_room), None)
+__all__ = ["Planner"]
 
 
 class Planner:
@@ -45,10 +26,10 @@ class Planner:
         self._ack = ack
         self._waits = is_awaited(ack)
 
-    def plan(self, run: Run) -> Plan:
-        """Find out what is to run. Handlers that succeeded before are left out."""
+    def plan(self, run: Run) -> list[Job]:
+        """Plan a run: the jobs that it takes. Handlers that succeeded before are left out."""
         event = run.event
-        is_callback, is_claimed = run.is_callback, run.origin is Origin.CLAIMED
+        is_callback, is_claimed = run.is_callback, run.origin is CLAIMED
         jobs: list[Job] = []
         broken: dict[str, Exception] = {}
         routes = self._routes(event.type, is_claimed=is_claimed)
@@ -73,7 +54,8 @@ class Planner:
                 continue
             awaited = is_callback or (self._waits if route.ack is None else is_awaited(route.ack))
             jobs.append(Job(route, pool, lane, event, run, awaited))
-        return Plan(taken, jobs, broken, not routes)
+        run.plan(taken, broken, is_unrouted=not routes)
+        return jobs
 
     def _routes(self, event_type: str, *, is_claimed: bool) -> Sequence[Route]:
         """The routes for an event type; of a claimed event the durable ones."""

@@ -25,7 +25,7 @@ No trio and no clock here: who calls knows what time it is.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ from ..config import Ack
 from ..errors import wished_retry
 from ..events import Event
 from ..router import Route
-from .source import DONE, Delivery, Origin, Outcome
+from .source import CLAIMED, DONE, Delivery, Origin, Outcome
 
 __all__ = ["CALLBACKS", "Run", "State", "is_awaited"]
 
@@ -62,6 +62,9 @@ class State(enum.Enum):
     """Its source does not own it any more: nobody is to know what becomes of it."""
 
 
+HELD, RUNNING, SETTLED, ENDED, WITHDRAWN = State  # see ARRIVED and CLAIMED
+
+
 def is_awaited(ack: Ack) -> bool:
     """Whether an event's outcome waits for a handler that is to be answered so (rule 1); a callback's always does."""
     return ack is not Ack.ON_RECEIPT
@@ -84,13 +87,15 @@ class Run(QuietStruct, eq=False):
     succeeded: dict[str, bytes | None]
     """Handlers that shall not run again, of an earlier delivery too, with their results' JSON."""
     is_callback: bool
-    state: State = State.HELD
+    state: State = HELD
     outcome: Outcome | None = None
     """What deliveries have been settled with."""
     failed: Mapping[str, Exception] = _NONE
     """Handlers that the outcome waited for and that failed, and what they raised."""
     routes: Sequence[Route] = ()
     """Those that take it here, in order of registration."""
+    broken: Mapping[str, Exception] = _NONE
+    """Handlers that cannot run, for their filter or key function raised."""
     is_late: bool = False
     """Whether its deadline passed without an outcome."""
     is_unrouted: bool = False
@@ -107,7 +112,7 @@ class Run(QuietStruct, eq=False):
     @property
     def pending(self) -> list[str]:
         """The names of the handlers that the outcome waits for; none if they have not begun."""
-        if self.state is not State.RUNNING:
+        if self.state is not RUNNING:
             return []
         return [r.name for r in self.routes if r.name not in self.succeeded and r.name not in self.failed]
 
@@ -124,49 +129,49 @@ class Run(QuietStruct, eq=False):
         self.deliveries.append(delivery)
         return self.deliveries.pop(0) if len(self.deliveries) > _WAITING else None
 
-    def hold(self, routes: Sequence[Route]) -> None:
-        """It waits for room: these routes are to take it."""
-        self.routes = routes
+    def plan(
+        self, routes: Sequence[Route], broken: Mapping[str, Exception] = _NONE, *, is_unrouted: bool = False
+    ) -> None:
+        """These routes take it. It may be planned again while it is held, as handlers come and go.
 
-    def begin(
-        self,
-        routes: Sequence[Route],
-        awaited: int,
-        on_receipt: Iterable[str] = (),
-        broken: Mapping[str, Exception] = _NONE,
-        *,
-        is_unrouted: bool = False,
-    ) -> Outcome | None:
-        """Its handlers are queued: `awaited` of them that the outcome waits for, and those `on_receipt`.
-
-        `broken` are those that cannot run, for their filter or key function raised: they have failed.
+        `broken` are handlers that cannot run, for their filter or key function raised: they have failed.
         `is_unrouted` if there is no route at all for its type, which is not the same as routes whose filters
         decline it.
         """
         self.routes = routes
         self.is_unrouted = is_unrouted
+        self.broken = broken
+
+    def begin(self, awaited: int, on_receipt: Sequence[str] = ()) -> Outcome | None:
+        """Its handlers are queued: `awaited` of them that the outcome waits for, and those `on_receipt`."""
         self._awaited = awaited
-        self._left = awaited
-        for name in on_receipt:
-            self._left += 1
-            self.succeeded[name] = None  # rule 5
-        for name, error in broken.items():
-            self._note_failure(name, error, awaited=True)
-        self.state = State.RUNNING
+        self._left = awaited + len(on_receipt)
+        if on_receipt:
+            self.succeeded |= dict.fromkeys(on_receipt)  # rule 5
+        if self.broken:
+            for name, error in self.broken.items():
+                self._note_failure(name, error, is_awaited=True)
+        self.state = RUNNING
         return None if awaited else self._settle()
 
-    def handler_succeeded(self, name: str, result: bytes | None, *, awaited: bool) -> Outcome | None:
-        """A handler has returned."""
-        if awaited:
+    def handler_ended(
+        self, name: str, is_awaited: bool, result: bytes | None, error: Exception | None = None
+    ) -> Outcome | None:
+        """A handler has returned, or raised `error`."""
+        self._left -= 1
+        if error is not None:
+            self._note_failure(name, error, is_awaited=is_awaited)
+        elif is_awaited:
             self.succeeded[name] = result
             if result is not None:
                 self.has_result = True
-        return self._handler_ended(awaited)
-
-    def handler_failed(self, name: str, error: Exception, *, awaited: bool) -> Outcome | None:
-        """A handler has raised."""
-        self._note_failure(name, error, awaited=awaited)
-        return self._handler_ended(awaited)
+        if is_awaited:
+            self._awaited -= 1
+            if not self._awaited:
+                return self._settle()
+        if not self._left:
+            self.state = ENDED
+        return None
 
     def become_late(self) -> bool:
         """The deadline has passed; whether that is news, and there is no outcome yet."""
@@ -184,7 +189,7 @@ class Run(QuietStruct, eq=False):
 
     def refuse(self) -> Outcome | None:
         """There is no room for its handlers."""
-        self.state = State.ENDED
+        self.state = ENDED
         return self.abandon()
 
     def abandon(self) -> Outcome | None:
@@ -193,40 +198,33 @@ class Run(QuietStruct, eq=False):
 
     def withdraw(self) -> None:
         """Its source does not own it any more."""
-        self.state = State.WITHDRAWN
+        self.state = WITHDRAWN
         self.deliveries.clear()
 
     # Inside
 
-    def _note_failure(self, name: str, error: Exception, *, awaited: bool) -> None:
+    def _note_failure(self, name: str, error: Exception, *, is_awaited: bool) -> None:
         if wished_retry(error) is not None and not self.is_callback:
             self.has_retried = True
         else:
             self.has_failed = True
-        if awaited:
+        if is_awaited:
             self.failed = {**self.failed, name: error}
 
-    def _handler_ended(self, awaited: bool) -> Outcome | None:
-        self._left -= 1
-        if awaited:
-            self._awaited -= 1
-            if not self._awaited:
-                return self._settle()
-        if not self._left:
-            self.state = State.ENDED
-        return None
-
     def _settle(self) -> Outcome | None:
-        self.state = State.SETTLED if self._left else State.ENDED
+        self.state = SETTLED if self._left else ENDED
+        if self.outcome is not None:
+            return None
         if self.failed and not self.is_callback:
             return self._conclude(self._failure())  # rule 2
         result = self._result() if self.has_result else None
         if result is None and self.failed:
             return self._conclude(self._failure())  # rule 3
-        if self.origin is Origin.CLAIMED:
+        if self.origin is CLAIMED:
             is_unrouted = self.is_unrouted
             return self._conclude(Outcome(not is_unrouted, result, self.succeeded, is_unrouted=is_unrouted))
-        return self._conclude(DONE if result is None else Outcome(True, result, self.succeeded))
+        self.outcome = DONE if result is None else Outcome(True, result, self.succeeded)
+        return self.outcome
 
     def _conclude(self, outcome: Outcome) -> Outcome | None:
         if self.outcome is not None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from feishu_trio.errors import EventDecodeError
+from ..errors import EventDecodeError
 
 UNFIT: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 """What msgspec and `json` raise: their own errors, bad UTF-8 (a ValueError), nesting that is too deep."""

@@ -12,8 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from feishu_trio.errors import EventDecodeError
-
+from ..errors import EventDecodeError
 from ._json import UNFIT, read_patiently, unfit, write_patiently
 from .event import Event
 

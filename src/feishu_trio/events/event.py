@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, cast
 
 import msgspec
 
-from feishu_trio._quiet import QuietStruct
-
+from .._quiet import QuietStruct
 from ._json import UNFIT, read_patiently, unfit, write_patiently
 from .catalogue import model_for
 from .content import Content, parse_content, plain_text

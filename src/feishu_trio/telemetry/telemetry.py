@@ -188,7 +188,7 @@ class Telemetry:
                     HandlerFailed(handler=name, event_id=event.id, event_type=event.type, error=error)
                 )
 
-    def event_ended(self, *, failed: bool, retried: bool) -> None:
+    def event_ended(self, failed: bool, retried: bool) -> None:
         """All handlers of an event have ended."""
         if failed:
             self.counters.failed += 1

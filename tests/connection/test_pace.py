@@ -1,4 +1,4 @@
-"""The rule for the interval between two pings, alone and in a session."""
+"""The rule for the interval between two pings, alone and in a session; and a sleep that notices the machine's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feishu_trio.connection.pace import Pace
+from conftest import WallClock
+from feishu_trio.connection.pace import Pace, sleep_awake
 from feishu_trio.testing import Gateway, open_gateway
 from session.rig import open_session
 
@@ -69,6 +70,38 @@ def test_it_never_leaves_its_bounds(server: float, events: list[bool]) -> None:
         assert after >= before if answered else after <= before
 
 
+# The machine's sleep
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, 3, 5, 12])
+async def test_without_the_machine_sleeping_it_is_a_sleep(
+    autojump_clock: trio.testing.MockClock, wall_clock: WallClock, seconds: float
+) -> None:
+    start = trio.current_time()
+    assert await sleep_awake(seconds) is False
+    assert trio.current_time() - start == max(seconds, 0)
+
+
+@pytest.mark.parametrize(("ahead", "noticed"), [(5.1, True), (1e6, True), (4.9, False), (-1e6, False)])
+async def test_what_counts_as_the_machines_sleep(
+    autojump_clock: trio.testing.MockClock, wall_clock: WallClock, ahead: float, noticed: bool
+) -> None:
+    """A clock that is set back, or corrected a little, is none."""
+    async with trio.open_nursery() as nursery:
+
+        async def sleep() -> None:
+            await trio.sleep(61)
+            wall_clock.sleep(ahead)
+
+        nursery.start_soon(sleep)
+        start = trio.current_time()
+        assert await sleep_awake(100) is noticed
+        assert trio.current_time() - start == (65 if noticed else 100)
+
+
+# In a session
+
+
 def gaps(gateway: Gateway) -> list[float]:
     """Seconds between the pings of the connection that there is."""
     (connection,) = gateway.connections
@@ -106,7 +139,7 @@ async def test_heartbeats_that_are_meant_to_differ_are_not_uneven(
 
 
 @pytest.mark.parametrize("code", [None, 1006, 1011], ids=["reset", "end of file", "closed"])
-async def test_an_end_that_is_told_changes_nothing(
+async def test_an_end_that_is_no_silence_changes_nothing(
     feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock, code: int | None
 ) -> None:
     async with open_session(feishu_gateway):

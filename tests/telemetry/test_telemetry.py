@@ -1,0 +1,306 @@
+"""Facts: each is counted, logged within limits, and published if anybody follows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+
+from feishu_trio import ConnectError, EventDecodeError, HandlerFailed, LifecycleEvent, Retry
+from feishu_trio.errors import FrameError
+from feishu_trio.events import Event, decode_event
+from feishu_trio.telemetry import Telemetry, described
+
+INFO, WARNING, ERROR = logging.INFO, logging.WARNING, logging.ERROR
+BROKEN = RuntimeError("broken")
+
+
+def event(event_id: str = "e1", event_type: str = "x") -> Event[Any]:
+    made = decode_event(b'{"schema":"2.0","header":{"event_type":"x"},"event":{}}')
+    made.id, made.type = event_id, event_type
+    return made
+
+
+@attrs.frozen
+class Fact:
+    happens: Callable[[Telemetry], None]
+    counts: dict[str, int] = attrs.field(factory=dict)
+    """The counters that it adds to, and how much."""
+    logs: int | None = None
+    """The level of its line in the log."""
+    publishes: str | None = None
+    """The lifecycle event that it is."""
+
+
+# By the method that is called, and what it is called with where that makes a difference.
+FACTS = {
+    "event_received": Fact(
+        lambda t: t.event_received(event(), known=False), {"received": 1}, None, "EventReceived"
+    ),
+    "event_received, known": Fact(
+        lambda t: t.event_received(event(), known=True),
+        {"received": 1, "duplicates": 1},
+        None,
+        "EventReceived",
+    ),
+    "event_answered": Fact(
+        lambda t: t.event_answered(event(), True, 0.1), {"answered": 1}, None, "EventAnswered"
+    ),
+    "event_late": Fact(lambda t: t.event_late(event(), 2.5, ["a"]), {"late": 1}, WARNING),
+    "event_refused": Fact(lambda t: t.event_refused(event(), "default"), {"refused": 1}, INFO),
+    "event_unrouted": Fact(lambda t: t.event_unrouted("x"), {"unhandled": 1}, WARNING),
+    "payload_refused": Fact(
+        lambda t: t.payload_refused(EventDecodeError("no event"), "t"),
+        {"received": 1, "bad_frames": 1},
+        WARNING,
+        "ErrorOccurred",
+    ),
+    "handler_ended": Fact(lambda t: t.handler_ended("a", "x", "default", 0.1, 0.2)),
+    "handler_failed": Fact(
+        lambda t: t.handler_failed("a", [event()], BROKEN, answered=False), {}, ERROR, "HandlerFailed"
+    ),
+    "handler_failed, Retry": Fact(
+        lambda t: t.handler_failed("a", [event()], Retry(5, "later"), answered=False), {}, INFO
+    ),
+    "handler_failed, Retry on receipt": Fact(
+        lambda t: t.handler_failed("a", [event()], Retry(5, "later"), answered=True), {}, WARNING
+    ),
+    "event_ended": Fact(lambda t: t.event_ended(False, False), {"handled": 1}),
+    "event_ended, failed": Fact(lambda t: t.event_ended(True, True), {"failed": 1}),
+    "event_ended, retried": Fact(lambda t: t.event_ended(False, True), {"retried": 1}),
+    "result_dropped": Fact(lambda t: t.result_dropped("a", event(), BROKEN), {}, WARNING),
+    "late_result_lost": Fact(lambda t: t.late_result_lost("a", event(), BROKEN), {}, ERROR, "ErrorOccurred"),
+    "loop_blocked": Fact(lambda t: t.loop_blocked(1.5), {}, WARNING),
+    "pool_missing": Fact(lambda t: t.pool_missing("a", "gpu"), {}, ERROR),
+    "connected": Fact(lambda t: t.connected("7250", "peer", 42, 1), {}, INFO, "Connected"),
+    "disconnected": Fact(
+        lambda t: t.disconnected("7250", "reset", "by peer", None, 60.0), {}, INFO, "Disconnected"
+    ),
+    "reconnect_scheduled": Fact(
+        lambda t: t.reconnect_scheduled(2, 1.0, ConnectError("no way there")),
+        {},
+        WARNING,
+        "ReconnectScheduled",
+    ),
+    "reconnected": Fact(lambda t: t.reconnected(), {"reconnects": 1}),
+    "connection_given_up": Fact(
+        lambda t: t.connection_given_up(1, ConnectError("no")), {}, ERROR, "ErrorOccurred"
+    ),
+    "ping_sent": Fact(lambda t: t.ping_sent("7250", probe=False), publishes="PingSent"),
+    "pong_received": Fact(lambda t: t.pong_received("7250", 0.1, 30.0, 30.0), publishes="PongReceived"),
+    "server_config_wrong": Fact(lambda t: t.server_config_wrong("PingInterval=%r", -1), {}, WARNING),
+    "answers_dropped": Fact(lambda t: t.answers_dropped(10_000), {}, WARNING),
+    "frame_dropped": Fact(
+        lambda t: t.frame_dropped("7250", FrameError("no frame")),
+        {"bad_frames": 1},
+        WARNING,
+        "ErrorOccurred",
+    ),
+    "frame_ignored": Fact(lambda t: t.frame_ignored("7250", "card"), {"ignored": 1}, INFO),
+    "text_received": Fact(lambda t: t.text_received("7250", "ping"), publishes="TextMessageReceived"),
+    "text_dropped": Fact(
+        lambda t: t.text_dropped("7250", FrameError("no JSON")), {"bad_frames": 1}, WARNING, "ErrorOccurred"
+    ),
+    "text_ping_answered": Fact(lambda t: t.text_ping_answered("7250"), publishes="PingReceived"),
+    "text_pong_received": Fact(lambda t: t.text_pong_received("7250"), publishes="PongReceived"),
+    "text_heartbeat_received": Fact(
+        lambda t: t.text_heartbeat_received("7250", 1.0, 2.0, "ok"), publishes="HeartbeatReceived"
+    ),
+    "authenticated": Fact(lambda t: t.authenticated("7250"), {}, INFO, "Authenticated"),
+    "text_unhandled": Fact(lambda t: t.text_unhandled("card"), {}, logging.DEBUG),
+    "text_handler_failed": Fact(
+        lambda t: t.text_handler_failed("a", "ping", BROKEN), {}, ERROR, "ErrorOccurred"
+    ),
+    "text_refused": Fact(lambda t: t.text_refused("a", "ping"), {"dropped_messages": 1}, WARNING),
+}
+
+UNLIMITED = (FACTS["connection_given_up"], FACTS["authenticated"])
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def counted(telemetry: Telemetry) -> dict[str, int]:
+    """The counters that are not zero."""
+    stats = attrs.asdict(telemetry.counters.snapshot(connections=0, in_flight=0, queue_depth=0))
+    return {name: value for name, value in stats.items() if isinstance(value, int) and value}
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+@pytest.fixture(autouse=True)
+def every_level(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="feishu_trio")
+
+
+def test_there_is_a_row_for_every_fact() -> None:
+    methods = {name for name, value in vars(Telemetry).items() if callable(value) and name[0] != "_"}
+    assert methods == {name.split(",")[0] for name in FACTS}
+
+
+@pytest.mark.parametrize("fact", FACTS.values(), ids=FACTS)
+async def test_a_fact_is_counted_logged_and_published_if_anybody_follows(
+    fact: Fact, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telemetry, published = Telemetry(lambda: 0.0), list[LifecycleEvent]()
+    monkeypatch.setattr(telemetry.lifecycle, "publish", published.append)
+    fact.happens(telemetry)
+    assert counted(telemetry) == fact.counts
+    assert [record.levelno for record in caplog.records] == ([] if fact.logs is None else [fact.logs])
+    assert all(record.name.startswith("feishu_trio.") for record in caplog.records)
+    assert published == [], "nobody follows"
+    telemetry.lifecycle.is_followed = True
+    fact.happens(telemetry)
+    assert [type(each).__name__ for each in published] == ([fact.publishes] if fact.publishes else [])
+
+
+@pytest.mark.parametrize("fact", FACTS.values(), ids=FACTS)
+def test_what_happens_again_and_again_is_logged_within_limits(
+    fact: Fact, caplog: pytest.LogCaptureFixture
+) -> None:
+    telemetry = Telemetry(Clock())
+    times = 1000
+    for _ in range(times):
+        fact.happens(telemetry)
+    assert len(caplog.records) <= (times if fact in UNLIMITED else 10)
+    assert counted(telemetry) == {name: times * count for name, count in fact.counts.items()}
+
+
+def test_a_later_minute_says_how_many_lines_were_kept_back(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    telemetry = Telemetry(clock)
+    for _ in range(15):
+        telemetry.event_refused(event(), "default")
+        telemetry.event_refused(event(), "slow")
+    assert len(caplog.records) == 20, "each pool has its own limit"
+    clock.now = 60.0
+    telemetry.event_refused(event(), "slow")
+    assert lines(caplog)[-1] == (
+        "event e1 (x) is refused: pool slow is full (5 more lines like this were kept back)"
+    )
+
+
+def test_what_is_measured_by_name() -> None:
+    telemetry = Telemetry(Clock())
+    telemetry.event_received(event(), known=False)
+    telemetry.event_answered(event(), True, 0.5)
+    telemetry.handler_ended("a", "x", "slow", 0.25, 4.0)
+    telemetry.handler_failed("a", [event()], BROKEN, answered=False)
+    telemetry.handler_failed("a", [event()], Retry(), answered=False)
+    stats = telemetry.counters.snapshot(connections=0, in_flight=0, queue_depth=0)
+    assert (stats.by_type["x"].received, stats.by_type["x"].answered) == (1, 1)
+    assert stats.by_type["x"].latency.sum == 0.5
+    handler = stats.by_handler["a", "x"]
+    assert (handler.failed, handler.retried, handler.time.sum) == (1, 1, 4.0)
+    assert stats.by_pool["slow"].wait.sum == 0.25
+    assert (stats.latency.max, stats.queue_wait.max, stats.handler_time.max) == (0.5, 0.25, 4.0)
+
+
+def test_a_type_without_a_handler_is_warned_of_once_with_the_nearest_known(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    telemetry = Telemetry(Clock())
+    for _ in range(3):
+        telemetry.event_unrouted("im.message.recieve_v1")
+        telemetry.event_unrouted("im.message.receive_v1")
+    assert lines(caplog) == [
+        "no handler takes events of type 'im.message.recieve_v1': they are answered and dropped; "
+        "the nearest known type is 'im.message.receive_v1'",
+        "no handler takes events of type 'im.message.receive_v1': they are answered and dropped",
+    ]
+
+
+# Handlers that failed
+
+
+def test_a_failure_has_its_traceback_and_a_wish_to_come_again_has_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    telemetry = Telemetry(Clock())
+    telemetry.handler_failed("a", [event()], BROKEN, answered=False)
+    telemetry.handler_failed("a", [event()], Retry(5, "the shop is closed"), answered=False)
+    telemetry.handler_failed("a", [event()], ExceptionGroup("", [Retry(), Retry()]), answered=False)
+    failed, asked, group = caplog.records
+    assert failed.exc_info is not None
+    assert failed.exc_info[1] is BROKEN
+    assert not asked.exc_info
+    assert not group.exc_info
+    assert lines(caplog) == [
+        "handler a failed on event e1 (x): RuntimeError: broken",
+        "event e1 (x) is to come again: the shop is closed",
+        "event e1 (x) is to come again: handler a asks for it",
+    ]
+
+
+async def test_a_batch_that_failed_is_one_line_and_an_event_for_each(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    telemetry = Telemetry(Clock())
+    async with telemetry.lifecycle.subscribe(9) as stream:
+        telemetry.handler_failed("a", [event("e1"), event("e2")], BROKEN, answered=False)
+        telemetry.lifecycle.end()
+        published = [each async for each in stream]
+    assert lines(caplog) == [
+        "handler a failed on event e1 (x), the first of a batch of 2: RuntimeError: broken"
+    ]
+    assert [each.event_id for each in published if isinstance(each, HandlerFailed)] == ["e1", "e2"]
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("this error has no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("wrong"), "ValueError: wrong"),
+        (ValueError(), "ValueError"),
+        (Unspeakable("x"), "Unspeakable"),
+    ],
+)
+def test_an_error_in_words_even_if_it_has_none(error: Exception, text: str) -> None:
+    assert described(error) == text
+
+
+def test_an_error_without_words_harms_no_line(caplog: pytest.LogCaptureFixture) -> None:
+    telemetry = Telemetry(Clock())
+    telemetry.handler_failed("a", [event()], Unspeakable(), answered=False)
+    telemetry.late_result_lost("a", event(), Unspeakable())
+    telemetry.text_handler_failed("a", "ping", Unspeakable())
+    assert len(lines(caplog)) == 3
+    assert all(line.endswith(": Unspeakable") for line in lines(caplog))
+
+
+# Texts off the wire
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "\x1b[31mred", "\u202eturned", "x" * 100_000])
+def test_what_a_peer_sent_is_in_one_short_line_without_control_characters(
+    text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    telemetry, sent = Telemetry(Clock()), event(text, text)
+    telemetry.event_late(sent, 2.5, [])
+    telemetry.event_refused(sent, "default")
+    telemetry.event_unrouted(text)
+    telemetry.payload_refused(EventDecodeError("no event"), text)
+    telemetry.handler_failed("a", [sent], BROKEN, answered=False)
+    telemetry.handler_failed("a", [sent], Retry(reason=text), answered=False)
+    telemetry.handler_failed("a", [sent], Retry(), answered=True)
+    telemetry.result_dropped("a", sent, BROKEN)
+    telemetry.late_result_lost("a", sent, BROKEN)
+    telemetry.frame_ignored("7250", text)
+    telemetry.text_unhandled(text)
+    assert len(lines(caplog)) == 11
+    for line in lines(caplog):
+        assert line.isprintable(), line
+        assert len(line) < 1000, line
