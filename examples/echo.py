@@ -11,8 +11,10 @@ async def main() -> None:
 
     @router.on("im.message.receive_v1")
     async def echo(event: Event[MessageReceived]) -> None:
-        # A redelivery never runs this twice; the uuid has Feishu send it once even after a crash.
-        await session.api.reply(event.data.message.message_id, event.text or "?", uuid=event.id)
+        message = event.data.message
+        if message and message.message_id:
+            # A redelivery never runs this twice; the uuid has Feishu send it once even after a crash.
+            await session.api.reply(message.message_id, event.text or "?", uuid=event.id)
 
     async with open_feishu_session(router=router, config=SessionConfig.from_env()) as session:
         await session.wait_closed()

@@ -21,4 +21,4 @@ async def main(pattern: str) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, *sys.argv[1:2] or ["*"])
+    trio.run(main, sys.argv[1] if len(sys.argv) > 1 else "*")

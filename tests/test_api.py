@@ -465,7 +465,7 @@ async def test_network_failures_are_api_errors(raised: Exception) -> None:
     with pytest.raises(ApiError, match=type(raised).__name__) as caught:
         await odd_api(answer).request("GET", "/x")
     assert caught.value.code is None
-    assert caught.value.__cause__ is raised
+    assert caught.value.__cause__ is (None if SECRET in str(raised) else raised)
     assert SECRET not in str(caught.value)
 
 
@@ -476,7 +476,7 @@ async def test_note_14_secrets_in_an_answer_are_not_passed_on() -> None:
     with pytest.raises(ApiError) as caught:
         await odd_api(answer).request("GET", "/x")
     assert SECRET not in str(caught.value)
-    assert caught.value.msg == "token t-*** and secret *** are odd"
+    assert caught.value.msg == "token *** and secret *** are odd"
 
 
 async def test_redirects_do_not_carry_the_token_away() -> None:

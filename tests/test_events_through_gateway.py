@@ -41,7 +41,7 @@ async def still_works(scene: Scene) -> None:
     """The connection lives, and the next event is handled."""
     push = await scene.gateway.push("demo.after_v1", {})
     with trio.fail_after(3):
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
     stats = scene.session.stats()
     assert (stats.connections, stats.reconnects) == (1, 0)
 
@@ -68,7 +68,7 @@ async def test_every_type_is_handled_with_all_that_is_in_it(autojump_clock: Mock
         for event_type, event in EVENTS.items():
             body = specimen(event["body"]) if event["body"] else {"some": ["thing", 1]}
             push = await gateway.push(event_type, body)
-            answer = await push.answer()
+            answer = await push.settled()
             assert (event_type, answer.code, answer.data) == (event_type, 200, None)
             data = taken[event_type].data
             assert type(data) is (model_for(event_type) or dict)
@@ -91,7 +91,7 @@ async def test_a_sample_as_the_platform_sends_it(autojump_clock: MockClock, name
     payload = sample(name)
     async with open_scene(router) as (gateway, _):
         push = await gateway.push(name, payload=payload, parts=parts)
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
     (event,) = taken
     assert event.payload == payload
     assert event.raw == json.loads(payload)
@@ -109,7 +109,7 @@ async def test_models_among_names_and_globs(autojump_clock: MockClock) -> None:
     async with open_scene(router) as scene:
         for event_type in (USER, MESSAGE, types.IM_MESSAGE_RECALLED_V1, types.IM_MESSAGE_MESSAGE_READ_V1):
             push = await scene.gateway.push(event_type, {})
-            assert (await push.answer()).code == 200
+            assert (await push.settled()).code == 200
     assert taken == [USER, MESSAGE, types.IM_MESSAGE_RECALLED_V1]
 
 
@@ -135,7 +135,7 @@ async def test_a_name_that_feishu_never_sends(
     async with open_scene(router) as (gateway, session):
         for event_type in sent * 3:
             push = await gateway.push(event_type, {})
-            assert (await push.answer()).code == 200
+            assert (await push.settled()).code == 200
         assert session.stats().unhandled == 0
     assert sorted(taken) == sorted(
         [(name, event_type) for name in ("first", "second") for event_type in sent] * 3
@@ -156,7 +156,7 @@ async def test_approvals_are_told_apart_by_their_status_alone(autojump_clock: Mo
 
     async with open_scene(router) as (gateway, _):
         push = await gateway.push(types.APPROVAL_INSTANCE_STATUS_CHANGED_V4, {"status": status})
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
     assert taken == []
 
 
@@ -216,7 +216,7 @@ async def test_what_a_message_holds(autojump_clock: MockClock, kind: str) -> Non
     body["message"] |= {"message_type": kind, "content": json.dumps(written), "mentions": [TOM]}
     async with open_scene(router) as (gateway, _):
         push = await gateway.push(MESSAGE, body)
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
     assert taken == [(read, text, ["Tom"])]
 
 
@@ -232,7 +232,7 @@ async def test_a_forwarded_conversation_has_no_json(autojump_clock: MockClock, s
     body["message"] |= {"message_type": "merge_forward", "content": "Merged and Forwarded Message"}
     async with open_scene(router) as (gateway, _):
         push = await gateway.push(MESSAGE, body, schema=schema)
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
     assert taken == [(content.MergeForward("Merged and Forwarded Message"), None)]
 
 
@@ -254,7 +254,7 @@ async def test_content_that_does_not_fit_costs_its_handler_alone(
     body["message"] |= {"content": written}
     async with open_scene(router) as scene:
         push = await scene.gateway.push(MESSAGE, body, ladder=())
-        assert (await push.answer()).code == 500
+        assert (await push.settled()).code == 500
         await still_works(scene)
     assert taken == [push.event_id]
     (line,) = [line for line in warnings(caplog, "delivery") if "failed" in line]
@@ -329,7 +329,7 @@ async def test_a_callbacks_answer_is_as_documented(
 
     async with open_scene(router) as (gateway, _):
         push = await gateway.push(event_type, json.loads(sample(event_type))["event"])
-        given = await push.answer()
+        given = await push.settled()
         assert (given.code, given.data) == (200, documented)
         assert given.latency < 3
 
@@ -377,7 +377,7 @@ async def test_a_wrong_shape_at_any_depth_is_named_and_outlived(autojump_clock: 
                 # The id of a message is a key of its own: these are all different ones.
                 body = replaced(whole, ("message", "message_id"), f"om_{count}") if name == MESSAGE else whole
                 push = await scene.gateway.push(name, replaced(body, path, odd), ladder=())
-                assert (await push.answer()).code == 200
+                assert (await push.settled()).code == 200
                 count += 1
         stats = scene.session.stats()
         assert (stats.received, stats.failed, stats.bad_frames) == (count, 0, 0)
@@ -397,10 +397,10 @@ ODD: dict[str, bytes] = {
     "a number of 4,000 digits": b"9" * 4000,
     "a number of 5,000 digits": b"9" * 5000,
     "100 levels": b"[" * 100 + b"]" * 100,
-}
-BREAKS: dict[str, bytes] = {
     "NaN": b"NaN",
     "infinity": b"-Infinity",
+}
+BREAKS: dict[str, bytes] = {
     "100,000 levels": b"[" * 100_000 + b"]" * 100_000,
     "levels without end": b'{"a":' * 100_000,
     "nothing": b"",
@@ -432,7 +432,7 @@ async def test_an_odd_body_reaches_its_handler(autojump_clock: MockClock, event_
         for body in (ODD[what], b'{"object": %s}' % ODD[what], b'{"message": {"content": %s}}' % ODD[what]):
             payload = envelope(body, event_type.encode(), b"e-%d" % len(taken))
             push = await scene.gateway.push(event_type, payload=payload)
-            assert (await push.answer()).code == 200
+            assert (await push.settled()).code == 200
         assert scene.session.stats().bad_frames == 0
         await still_works(scene)
     assert taken == [event_type] * 3 + ["demo.after_v1"]
@@ -448,7 +448,7 @@ async def test_a_body_that_is_no_json_is_refused(autojump_clock: MockClock, what
 
     async with open_scene(router) as scene:
         push = await scene.gateway.push("x", payload=envelope(BREAKS[what]), ladder=())
-        assert (await push.answer()).code == 500
+        assert (await push.settled()).code == 500
         assert scene.session.stats().bad_frames == 1
         await still_works(scene)
     assert taken == ["demo.after_v1"]
@@ -467,7 +467,7 @@ async def test_the_last_of_the_same_keys_counts(autojump_clock: MockClock) -> No
     )
     async with open_scene(router) as (gateway, _):
         push = await gateway.push(USER, payload=payload)
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
     assert taken == [("e-2", "b", "b")]
 
 
@@ -485,7 +485,7 @@ async def test_a_body_of_10_mb(autojump_clock: MockClock, max_part_size: int | N
         router, gateway={"max_part_size": max_part_size}, max_message_size=20 << 20
     ) as scene:
         push = await scene.gateway.push(USER, {"object": {"name": name}})
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
         await still_works(scene)
     assert taken == [name]
 
@@ -501,7 +501,7 @@ async def test_a_type_of_100_kb(autojump_clock: MockClock, caplog: pytest.LogCap
     async with open_scene(router) as scene:
         for kind, code in (("y" * 100_000, 200), ("x" * 100_000, 500)):
             push = await scene.gateway.push(kind, {}, ladder=())
-            assert (await push.answer()).code == code
+            assert (await push.settled()).code == code
         await still_works(scene)
     assert taken == ["x" * 100_000]
     assert warnings(caplog, "delivery")

@@ -30,7 +30,7 @@ async def test_the_next_step_of_the_loop_answers_the_last_event(autojump_clock: 
                 assert [push.status for push in pushes] == [200] * (len(seen) - 1) + [None] * (3 - len(seen))
                 if len(seen) == 2:
                     break
-        assert [(await push.answer()).at for push in pushes] == [1, 2]
+        assert [(await push.settled()).at for push in pushes] == [1, 2]
         assert seen == ["c", "d"]
 
 
@@ -56,7 +56,7 @@ async def test_an_exception_in_the_body_gives_its_event_back(autojump_clock: Moc
                 seen.append((event.id, event.redelivered))
                 if len(seen) == 2:
                     break
-        assert [(await each.answer()).code for each in pushes] == [200, 200]
+        assert [(await each.settled()).code for each in pushes] == [200, 200]
         assert sorted(seen) == [("a", True), ("b", True)]
 
 
@@ -69,7 +69,7 @@ async def test_being_cancelled_gives_events_back(autojump_clock: MockClock) -> N
                 push = await scene.gateway.push(USER, ladder=())
                 async for _ in events:
                     await trio.sleep_forever()
-        assert (await push.answer()).code == 500
+        assert (await push.settled()).code == 500
 
 
 async def test_ack_and_nack_answer_at_once_and_the_first_counts(autojump_clock: MockClock) -> None:
@@ -113,7 +113,7 @@ async def test_a_handler_cannot_ack(autojump_clock: MockClock) -> None:
         async for event in events:  # not even while a stream has the same event
             event.ack()
             break
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
     assert met == ["a"]
 
 
@@ -139,8 +139,8 @@ async def test_streams_that_overlap_each_have_every_event_and_answer_for_themsel
         nursery.start_soon(lambda: pull(two, "two", nack_first=True))
         nursery.start_soon(pull, other, "other")
         push = await scene.gateway.push(USER, event_id="a")
-        assert (await push.answer()).code == 200
-        assert (await (await scene.say(1, event_id="m")).answer()).code == 200
+        assert (await push.settled()).code == 200
+        assert (await (await scene.say(1, event_id="m")).settled()).code == 200
     assert [answer.code for answer in push.answers] == [500, 200]
     assert seen == {"one": ["a"], "two": ["a", "a"], "other": ["m"]}
 
@@ -164,7 +164,7 @@ async def test_a_stream_opened_anew_is_not_given_what_it_had_acked(autojump_cloc
         seen: list[str] = []
         async with trio.open_nursery() as nursery, scene.session.events(USER) as events:
             nursery.start_soon(collect, events, seen)
-            assert (await push.answer()).code == 200
+            assert (await push.settled()).code == 200
         assert (seen, runs) == ([], ["a", "a"])
 
 
@@ -179,10 +179,10 @@ async def test_default_is_not_asked_for_what_is_pulled(autojump_clock: MockClock
     async with open_scene(router) as scene:
         async with scene.session.events(USER) as events:
             await scene.gateway.push(USER, event_id="pulled")
-            await (await scene.say(1, event_id="other")).answer()
+            await (await scene.say(1, event_id="other")).settled()
             async for _ in events:
                 break
-        await (await scene.gateway.push(USER, event_id="later")).answer()
+        await (await scene.gateway.push(USER, event_id="later")).settled()
     assert runs == ["other", "later"]
 
 
@@ -198,7 +198,7 @@ async def test_a_loop_that_does_not_keep_up_holds_reading_back(autojump_clock: M
         async with trio.open_nursery() as nursery:
             nursery.start_soon(collect, events, seen)
             await trio.sleep(1)
-            assert (await (await scene.gateway.push(USER)).answer()).code == 200
+            assert (await (await scene.gateway.push(USER)).settled()).code == 200
             nursery.cancel_scope.cancel()
         assert seen[: len(waiting)] == [push.event_id for push in waiting]
 
@@ -251,7 +251,7 @@ async def test_a_stream_that_is_left_while_reading_is_held_for_it(autojump_clock
             await trio.sleep(0.5)
         await trio.sleep(5)
         # Those it had are given back, as are the one held, and those behind it.
-        assert [(await push.answer()).code for push in pushes] == [500] * 10
+        assert [(await push.settled()).code for push in pushes] == [500] * 10
         assert scene.session.stats().refused == 0
 
 
@@ -308,11 +308,11 @@ async def test_what_was_pulled_once_is_given_back_beside_handlers_of_other_types
     router.on(MESSAGE)(lambda event: None)
     async with open_scene(router) as scene:
         unknown = await scene.gateway.push(USER, ladder=())
-        assert (await unknown.answer()).code == 200  # nobody ever asked for these
+        assert (await unknown.settled()).code == 200  # nobody ever asked for these
         async with scene.session.events("contact.*"):
             pass
         asked = await scene.gateway.push(USER, ladder=())
-        assert (await asked.answer()).code == 500
+        assert (await asked.settled()).code == 500
 
 
 @pytest.mark.parametrize("what", [contact.UserCreated, [MESSAGE, contact.UserCreated], "contact.*"])
@@ -331,4 +331,4 @@ async def test_what_is_no_event_type_is_refused_on_entry(what: Any, autojump_clo
         with pytest.raises(ConfigError, match="event type"):
             await scene.session.events(what).__aenter__()
         push = await scene.gateway.push(USER)
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200

@@ -6,19 +6,21 @@ Sources: the public documentation of `auth/v3/tenant_access_token/internal`, `im
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from json import dumps
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import trio
 
+from .config.secrets import masked
 from .errors import ApiError
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Api"]
+__all__ = ["Api", "TooLarge", "read_whole"]
 
 # What Feishu says to a token it does not, or no longer, take: 99991661 none given, 99991663 an invalid tenant
 # token, 99991664 an invalid app token, 99991668 an invalid token of whatever kind.
@@ -27,8 +29,57 @@ _TOKEN_CODES = (99991661, 99991663, 99991664, 99991668)
 # A tenant token lives for two hours at most; a longer life is not believed.
 _LONGEST_LIFE = 7200.0
 
+# Bytes of an answer, at most: of a token's, and of any other call's.
+_TOKEN_SIZE = 1 << 20
+_ANSWER_SIZE = 32 << 20
+
 # A receive_id tells its kind by its beginning.
 _ID_TYPES = {"oc_": "chat_id", "ou_": "open_id", "on_": "union_id"}
+
+
+class TooLarge(Exception):
+    """An answer is larger than it may be, or packed, so that it might become so."""
+
+
+async def read_whole(
+    http: httpx.AsyncClient, method: str, url: str, *, limit: int, headers: Mapping[str, str], **options: Any
+) -> httpx.Response:
+    """Make a request, and read the answer with its body, of `limit` bytes at most. The caller sets the deadline.
+
+    The answer is asked for as it is: a few packed bytes can unpack to gigabytes, and meanwhile nothing else runs.
+
+    Raises:
+        TooLarge: It has more, or is packed nevertheless.
+        httpx.HTTPError: The exchange failed.
+    """
+    import httpx
+
+    asked = dict(headers) | {"Accept-Encoding": "identity"}
+    async with http.stream(method, url, headers=asked, follow_redirects=False, **options) as response:
+        packed = response.headers.get("Content-Encoding", "").strip().lower()
+        if packed not in ("", "identity"):
+            raise TooLarge("it is compressed, which was not asked for")
+        body = bytearray()
+        parts = response.aiter_bytes()
+        async for part in parts:
+            body += part
+            if len(body) > limit:
+                await _abandon(response, parts)
+                raise TooLarge(f"it has more than {limit} bytes")
+    kept = [(name, value) for name, value in response.headers.multi_items() if name not in _OF_THE_BODY]
+    return httpx.Response(response.status_code, headers=kept, content=bytes(body))
+
+
+async def _abandon(response: httpx.Response, parts: AsyncIterator[bytes]) -> None:
+    """Close a response that is half read, and end the generators within: they end when they read on, and fail."""
+    await response.aclose()
+    with suppress(Exception):
+        for _ in range(100):  # what was received already comes first
+            await anext(parts)
+
+
+# What is said of a body on its way, and holds no longer.
+_OF_THE_BODY = ("content-encoding", "transfer-encoding", "content-length")
 
 
 class Api:
@@ -37,7 +88,8 @@ class Api:
     `http` carries the requests and stays its owner's to close; `timeout` is for one call in seconds, the fetching
     of a token and the second try with a fresh one included. Every call may be cancelled at any time, and raises
     `ApiError` for whatever goes wrong between here and Feishu: `code` is Feishu's own, or else the HTTP status, or
-    None where there was no response at all.
+    None where there was no response at all. An answer may have 32 MiB; a larger one, or one that is compressed
+    though that was not asked for, is an `ApiError`, too.
     """
 
     def __init__(
@@ -161,20 +213,23 @@ class Api:
         import httpx
 
         try:
-            return await self._http.request(
+            return await read_whole(
+                self._http,
                 method,
                 self._domain + path,
+                limit=_ANSWER_SIZE if token else _TOKEN_SIZE,
                 params=_given(params) if params else None,
                 json=json,
-                headers={"Authorization": f"Bearer {token}"} if token else None,
+                headers={"Authorization": f"Bearer {token}"} if token else {},
                 timeout=None,  # the deadline is the cancel scope around the call
-                # A redirect would take the secret, or the token, elsewhere.
-                follow_redirects=False,
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ApiError(
-                f"{method} {path}: {type(error).__name__}: {self._clean(str(error))}", code=None
-            ) from error
+            reason = self._clean(str(error))
+            cause = error if reason == str(error) else None  # else it holds what was masked
+            reason = f"{type(error).__name__}: {reason}"
+        except TooLarge as error:
+            reason, cause = f"the answer is not read: {error}", None
+        raise ApiError(f"{method} {path}: {reason}", code=None) from cause
 
     def _result(self, call: str, response: httpx.Response) -> dict[str, Any]:
         """The body of a response that is a success, or else `ApiError`."""
@@ -182,6 +237,7 @@ class Api:
         if body is not None and response.is_success and body.get("code") in (0, None):
             return body
         log_id = response.headers.get("X-Tt-Logid")
+        log_id = log_id and self._clean(log_id)
         code, msg = (body or {}).get("code"), (body or {}).get("msg")
         code = code if type(code) is int and code != 0 else status
         msg = self._clean(msg) if isinstance(msg, str) else ""
@@ -192,11 +248,8 @@ class Api:
         )
 
     def _clean(self, text: str) -> str:
-        """`text` without the secrets it may have been told."""
-        for secret in (self._app_secret, self._token):
-            if secret:
-                text = text.replace(secret, "***")
-        return text
+        """`text` without the secrets it may hold."""
+        return masked(text, self._app_secret, self._token)
 
 
 def _body(response: httpx.Response) -> dict[str, Any] | None:

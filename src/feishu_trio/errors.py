@@ -87,7 +87,9 @@ class ApiError(FeishuError):
     `log_id` is what Feishu's support asks for.
     """
 
-    def __init__(self, message: str, *, code: int | None, msg: str = "", log_id: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, code: int | None = None, msg: str = "", log_id: str | None = None
+    ) -> None:
         super().__init__(message, code=code)
         self.msg = msg
         self.log_id = log_id
@@ -114,14 +116,21 @@ class Retry(Exception):
         reason: What the log says about it.
     """
 
+    # Here, too, for subclasses that do not call `__init__`.
+    after: float | None = None
+    reason: str = ""
+
     def __init__(self, after: float | None = None, reason: str = "") -> None:
-        super().__init__(reason)
+        super().__init__(after, reason)
         if after is not None and not after >= 0:
             raise ValueError(
                 f"after: {after!r} is not allowed; it must be None, or a number of seconds, 0 or more"
             )
         self.after = after
-        self.reason = reason
+        self.reason = str(reason)
+
+    def __str__(self) -> str:
+        return str(self.reason)
 
 
 def wished_retry(error: BaseException) -> Retry | None:
@@ -135,4 +144,4 @@ def wished_retry(error: BaseException) -> Retry | None:
 
 
 def _wait(wish: Retry) -> float:
-    return -1.0 if wish.after is None else wish.after
+    return wish.after if isinstance(wish.after, int | float) else -1.0

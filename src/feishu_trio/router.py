@@ -79,6 +79,8 @@ class Router:
         self._middleware: list[Middleware] = []
         self._included: list[Router] = []
         self._parents: list[Router] = []
+        self.version = 0
+        """How often handlers have come or gone."""
         self._resolved: dict[str, tuple[Route, ...]] = {}
         self._warned_of: set[str] = set()
 
@@ -362,6 +364,7 @@ class Router:
                 yield attrs.evolve(route, middleware=around + route.middleware) if around else route
 
     def _changed(self) -> None:
+        self.version += 1
         self._resolved.clear()
         for parent in self._parents:
             parent._changed()

@@ -86,9 +86,10 @@ class Session:
             router,
             pools=_pools(config),
             ack=config.ack,
-            ledger=Ledger(config.dedupe_window),
+            ledger=Ledger(config.dedupe_window, max_bytes=config.dedupe_bytes),
             telemetry=self._telemetry,
             late=self._use_late_result,
+            queue_bytes=config.queue_bytes,
         )
         self._connections = Connections(
             config, router, self._engine, self._telemetry, http, self._on_connections
@@ -291,7 +292,7 @@ class Session:
             self._state.value = state
             for scope in self._waiting:
                 scope.cancel()
-            self._telemetry.lifecycle.end()
+            self._telemetry.end()
 
     def _on_connections(self) -> None:
         if self.state not in _ENDING:

@@ -22,7 +22,7 @@ async def test_echo(feishu_gateway: Gateway) -> None:
         push = await feishu_gateway.push("im.message.receive_v1", MING.message("你好", "om_1"))
         reply = await feishu_gateway.wait_message()
         assert (reply.to, reply.content) == ("om_1", {"text": "你好"})
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
 
 
 async def test_pull(feishu_gateway: Gateway) -> None:
@@ -30,7 +30,7 @@ async def test_pull(feishu_gateway: Gateway) -> None:
         await feishu_gateway.wait_ping()
         push = await feishu_gateway.push("im.message.receive_v1", MING.message("hi", "om_1"))
         assert await pull.line() == f"im.message.receive_v1 {push.event_id} hi"
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
 
 
 async def test_cards(feishu_gateway: Gateway) -> None:
@@ -38,9 +38,9 @@ async def test_cards(feishu_gateway: Gateway) -> None:
     async with running(env=env, command=command("cards.py")):
         await feishu_gateway.wait_connected()
         slow = await feishu_gateway.push("card.action.trigger", MING.click(do="report"))
-        assert (await slow.answer()).data == {"toast": {"content": "正在写… Working on it…", "type": "info"}}
+        assert (await slow.settled()).data == {"toast": {"content": "正在写… Working on it…", "type": "info"}}
         quick = await feishu_gateway.push("card.action.trigger", MING.click(do="approve"))
-        assert (await quick.answer()).data == {"toast": {"content": "已批准 Approved", "type": "success"}}
+        assert (await quick.settled()).data == {"toast": {"content": "已批准 Approved", "type": "success"}}
         await feishu_gateway.push("im.message.receive_v1", MING.message("?", "om_1"))
         question = await feishu_gateway.wait_message()
         assert (question.kind, question.msg_type) == ("reply", "interactive")

@@ -30,7 +30,7 @@ async def test_a_pipe_gets_one_json_object_a_line_at_once(feishu_gateway: Gatewa
             received_at = datetime.fromisoformat(line.pop("received_at"))
             assert abs((datetime.now(UTC) - received_at).total_seconds()) < 10
             assert line == json.loads(push.payload)
-            assert (await push.answer()).code == 200
+            assert (await push.settled()).code == 200
 
 
 async def test_an_odd_payload_is_still_a_line_of_json(feishu_gateway: Gateway) -> None:
@@ -49,7 +49,7 @@ async def test_types_choose_what_is_shown_and_all_is_answered(feishu_gateway: Ga
         types = ["im.message.receive_v1", "contact.user.created_v3", "im.chat.disbanded_v1"]
         pushes = [await feishu_gateway.push(each) for each in types]
         for push in pushes:
-            assert (await push.answer()).code == 200
+            assert (await push.settled()).code == 200
         done = await listen.done()
     assert done.code == 0
     assert [json.loads(line)["header"]["event_type"] for line in done.out.splitlines()] == types[1:]
@@ -70,7 +70,7 @@ async def test_after_max_events_the_others_go_back() -> None:
             pushes = [await gateway.push("im.message.receive_v1", message(n)) for n in range(6)]
             done = await listen.done()
         with trio.fail_after(5):
-            codes = [(await push.answer()).code for push in pushes]
+            codes = [(await push.settled()).code for push in pushes]
     assert done.code == 0
     shown = [json.loads(line)["event"]["message"]["message_id"] for line in done.out.splitlines()]
     assert shown == ["om_0", "om_1"]
@@ -167,12 +167,12 @@ async def test_a_closed_pipe_ends_it() -> None:
         await gateway.wait_connected()
         first = await gateway.push("im.message.receive_v1", message(1))
         await listen.line()
-        assert (await first.answer()).code == 200
+        assert (await first.settled()).code == 200
         assert listen.process.stdout is not None
         await listen.process.stdout.aclose()
         second = await gateway.push("im.message.receive_v1", message(2))
         with trio.fail_after(10):
-            assert (await second.answer()).code == 500
+            assert (await second.settled()).code == 500
             assert await listen.process.wait() == 0
 
 

@@ -28,6 +28,7 @@ from .refusals import SECRET, refusal
         ("concurrency", 1, 10_000),
         ("ack_deadline", 0.001, 3),
         ("dedupe_window", 0, 30 * 86_400),
+        ("dedupe_bytes", 1 << 20, 1 << 40),
         ("connections", 1, 50),
         ("shutdown_timeout", 0, 86_400),
     ],

@@ -29,7 +29,7 @@ def test_defaults_are_the_documented_ones() -> None:
     assert config.pools == {}
     assert config.ack is Ack.ON_SUCCESS
     assert config.ack_deadline == 2.5
-    assert config.dedupe_window == 8 * 3600
+    assert (config.dedupe_window, config.dedupe_bytes) == (8 * 3600, 64 << 20)
     for name in ("app_id", "app_secret", "proxy", "ssl_context", "headers", "user_agent", "client_assertion"):
         assert getattr(config, name) is None
 

@@ -37,7 +37,7 @@ def arrive(connection: Connection) -> Arrival:
     frame = decode_frame(
         encode_frame(seq_id=7, log_id=2**63, service=42, method=DATA, headers=HEADERS, payload=b"{}")
     )
-    return Arrival(connection, frame, frame.payload, "m-1", "t-1", 1.7e9, 10.0, 12.5)
+    return Arrival(connection, frame.rest, frame.payload, "m-1", "t-1", 1.7e9, 10.0, 12.5)
 
 
 @pytest.mark.parametrize(

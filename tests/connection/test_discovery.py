@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gzip
 import re
-from collections.abc import Callable
+import zlib
+from collections.abc import Awaitable, Callable, Iterable
 
 import httpx
 import pytest
@@ -9,6 +11,7 @@ import trio
 import trio.testing
 
 from feishu_trio import (
+    ApiError,
     AuthenticationError,
     ConnectError,
     ConnectionLimitError,
@@ -16,9 +19,12 @@ from feishu_trio import (
     ForbiddenError,
     SessionConfig,
 )
-from feishu_trio.connection import ClientConfig
+from feishu_trio.api import Api
+from feishu_trio.connection import ClientConfig, http_client
 from feishu_trio.connection.discovery import Endpoint, discover
 from feishu_trio.testing import Gateway, open_gateway
+
+from .test_http import serve
 
 PATH = "/callback/ws/endpoint"
 URL = "wss://host/ws/v2?device_id=7250&service_id=33554678&access_key=AK-SECRET&ticket=TK-SECRET"
@@ -155,6 +161,47 @@ async def test_a_url_that_cannot_be_used_is_not_shown(feishu_gateway: Gateway, u
     assert "SECRET" not in repr([info.value, info.value.__cause__])
 
 
+def chain(error: BaseException | None) -> list[str]:
+    """All that an exception holds, with what it came of."""
+    return (
+        []
+        if error is None
+        else [repr((error, vars(error))), *chain(error.__cause__), *chain(error.__context__)]
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"code": 0, "data": {"URL": "wss://host/?ticket=TK-SECRET"}',
+        '{"code": 0, "data": {"URL": "wss://[/?ticket=TK-SECRET"}}',
+        '{"code": 0, "data": {"URL": "wss://a:TK-SECRET/?ticket=TK-SECRET"}}',
+        '{"code": 0, "data": {"URL": "wss://host/?service_id=x&ticket=TK-SECRET"}}',
+        '{"code": 1, "msg": "busy: wss://host/?access_key=TK-SECRET&ticket=TK-SECRET"}',
+    ],
+)
+async def test_nothing_an_error_came_of_holds_the_url(feishu_gateway: Gateway, body: str) -> None:
+    feishu_gateway.respond(PATH, body.encode())
+    with pytest.raises(ConnectError) as info:
+        await ask(feishu_gateway)
+    assert "TK-SECRET" not in "".join(chain(info.value))
+
+
+@pytest.mark.parametrize("code", [1, 403, 514, 1000040350])
+@pytest.mark.parametrize("before", [0, 150, 195])  # where it would be shown whole, and where cut in two
+async def test_a_secret_that_the_server_repeats_is_masked(code: int, before: int) -> None:
+    for secret, settings in (
+        ("app-hush-hush", {"app_secret": "app-hush-hush"}),
+        ("assert-hush-hush", {"app_secret": None, "client_assertion": lambda: "assert-hush-hush"}),
+    ):
+        async with open_gateway() as gateway:
+            gateway.refuse_discovery(code, "x" * before + f" {secret} is wrong")
+            with pytest.raises(FeishuError) as info:
+                await ask(gateway, **settings)
+            assert "hush" not in "".join(chain(info.value)).replace("hush'}", "")
+            assert secret[:5] not in str(info.value)
+
+
 @pytest.mark.parametrize("data", [None, [], "x", 7, {}])
 async def test_data_that_is_none_is_worth_another_try(feishu_gateway: Gateway, data: object) -> None:
     with pytest.raises(ConnectError, match="missing"):
@@ -194,6 +241,53 @@ async def test_an_id_off_the_wire_cannot_forge_lines_of_a_log(feishu_gateway: Ga
     endpoint = await ask_for(feishu_gateway, {"URL": "wss://host/?device_id=1%0AERROR+forged" + "x" * 9000})
     assert "\n" not in endpoint.device_id
     assert len(endpoint.device_id) < 300
+
+
+def answering(
+    head: str, parts: Callable[[], Iterable[bytes]]
+) -> Callable[[trio.SocketStream], Awaitable[None]]:
+    async def answer(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode())
+        for part in parts():
+            await stream.send_all(part)
+
+    return answer
+
+
+def endless() -> Iterable[bytes]:
+    for _ in range(10_000):
+        yield b" " * 65536
+
+
+LARGE: dict[str, tuple[str, Callable[[], Iterable[bytes]]]] = {
+    "gzip": (
+        "Content-Encoding: gzip\r\nContent-Length: 100000000\r\n",
+        lambda: [gzip.compress(bytes(1 << 26))],
+    ),
+    "deflate in capitals": ("Content-Encoding: DEFLATE\r\n", lambda: [zlib.compress(bytes(1 << 26))]),
+    "endless": ("", endless),
+    "a length too large": ("Content-Length: 1000000000\r\n", endless),
+}
+
+
+@pytest.mark.parametrize("what", LARGE)
+async def test_an_answer_without_an_end_is_not_read(what: str) -> None:
+    async with serve(answering(*LARGE[what])) as server:
+        config = SessionConfig(app_id="cli_a", app_secret="x", domain=f"http://127.0.0.1:{server.port}")
+        started = trio.current_time()
+        async with http_client(config) as http:
+            with pytest.raises(ConnectError, match="is not read"):
+                await discover(http, config)
+            with pytest.raises(ApiError, match="is not read"):
+                await Api(http, config.domain, "cli_a", "x").send("oc_a", "hi")
+        assert trio.current_time() - started < 2
+        await server.wait_left()
+
+
+async def test_an_answer_is_asked_for_as_it_is(feishu_gateway: Gateway) -> None:
+    await ask(feishu_gateway)
+    assert feishu_gateway.requests[0].headers["accept-encoding"] == "identity"
 
 
 async def test_a_server_that_is_not_there_is_worth_another_try(feishu_gateway: Gateway) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,12 +17,14 @@ from feishu_trio import (
     ConnectionLimitError,
     FeishuError,
     ForbiddenError,
+    Router,
     Session,
     open_feishu_session,
 )
 from feishu_trio.testing import Gateway
+from feishu_trio.wire import DATA, encode_frame
 
-from .peer import Peer, Script, scripted
+from .peer import BINARY, PING, TEXT, Peer, Script, frame, scripted
 
 
 async def attempt(gateway: Gateway, script: Script, **settings: Any) -> Session:
@@ -87,6 +93,18 @@ async def test_a_refusal_is_reported_with_its_message(feishu_gateway: Gateway) -
         await attempt(feishu_gateway, answers(refused(headers)))
 
 
+@pytest.mark.parametrize("status", ["403", "514"])
+async def test_a_secret_that_a_refusal_repeats_is_masked(feishu_gateway: Gateway, status: str) -> None:
+    told = f"no TK-SECRET, AK-SECRET or {feishu_gateway.app_secret}"
+    headers = f"Handshake-Status: {status}\r\nHandshake-Msg: {told}\r\nLocation: /?ticket=TK-SECRET\r\n"
+    with pytest.raises(FeishuError, match=r"no \*\*\*, \*\*\* or \*\*\*") as info:
+        await attempt(feishu_gateway, answers(refused(headers)))
+    error: BaseException | None = info.value
+    while error is not None:
+        assert "SECRET" not in repr((error, vars(error)))
+        error = error.__cause__ or error.__context__
+
+
 @pytest.mark.parametrize(
     "ending",
     [
@@ -100,6 +118,73 @@ async def test_a_refusal_counts_though_its_body_never_ends(feishu_gateway: Gatew
     response = f"HTTP/1.1 403 Forbidden\r\nHandshake-Status: 403\r\n{ending}"
     with pytest.raises(ForbiddenError):
         await attempt(feishu_gateway, answers(response.encode()))
+
+
+def agreement(peer: Peer) -> bytes:
+    """What a client must see to know that the server has read its request."""
+    given = re.search(rb"(?i)sec-websocket-key: *(\S+)", peer.request)
+    assert given is not None
+    digest = hashlib.sha1(given[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + base64.b64encode(digest) + b"\r\n\r\n"
+    )
+
+
+ODD_AGREEMENTS: dict[str, Callable[[bytes], bytes]] = {
+    "as usual": lambda head: head,
+    "bare LF": lambda head: head.replace(b"\r\n", b"\n"),
+    "bare LF at its end": lambda head: head[:-2] + b"\n",
+    "HTTP/1.2": lambda head: head.replace(b"HTTP/1.1", b"HTTP/1.2"),
+    "HTTP/1.0": lambda head: head.replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "no reason": lambda head: head.replace(b" Switching Protocols", b""),
+    "after 100": lambda head: b"HTTP/1.1 100 Continue\r\n\r\n" + head,
+    "after 103": lambda head: b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + head,
+    "after 100 and 103 with bare LF": lambda head: b"HTTP/1.1 100 Go\n\nHTTP/1.1 103 On\n\n" + head,
+}
+
+
+@pytest.mark.parametrize("what", ODD_AGREEMENTS)
+@pytest.mark.parametrize("size", [1, 7, 10_000])  # bytes a segment, the first frames among them
+async def test_an_agreement_is_one_however_it_is_written(
+    feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock, what: str, size: int
+) -> None:
+    """And its end is where the frames begin, for both who read."""
+    got: list[str] = []
+    router = Router()
+
+    @router.on("x.y_v1")
+    async def take(event: Any) -> None:
+        got.append(event.id)
+
+    @router.on_message("note")
+    async def take_note(message: dict[str, Any]) -> None:
+        got.append(message["type"])
+
+    async def script(peer: Peer) -> None:
+        await peer.read_request()
+        payload = b'{"schema":"2.0","header":{"event_id":"e1","event_type":"x.y_v1"},"event":{}}'
+        event = encode_frame(method=DATA, headers={"type": "event", "message_id": "m"}, payload=payload)
+        data = ODD_AGREEMENTS[what](agreement(peer))
+        data += frame(BINARY, event) + frame(TEXT, b'{"type": "note"}') + frame(PING, b"?")
+        for at in range(0, len(data), size):
+            await peer.stream.send_all(data[at : at + size])
+        await peer.read_all()
+
+    async with (
+        scripted(feishu_gateway, script) as dial,
+        open_feishu_session(
+            feishu_gateway.app_id,
+            feishu_gateway.app_secret,
+            router=router,
+            domain=feishu_gateway.domain,
+            http_transport=feishu_gateway.transport,
+            dial=dial,
+        ) as session,
+    ):
+        await trio.sleep(1)
+        assert session.stats().reconnects == 0
+    assert sorted(got) == ["e1", "note"]
 
 
 NO_WEBSOCKET = {

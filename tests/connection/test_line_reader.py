@@ -22,16 +22,18 @@ def make_reader() -> tuple[LineReader, StreamEnd, Server]:
     """A reader, what it notes of the stream's end, and the server's end of the stream."""
     here, there = memory_stream_pair()
     end = StreamEnd()
-    return LineReader(here, end, 1000), end, there
+    return LineReader(here, end, 100_000), end, there
 
 
 async def test_whole_messages_are_taken_out_and_the_rest_is_left() -> None:
     reader, _, server = make_reader()
-    await server.send_all(AGREED[:20])
-    assert await reader.receive_some() == AGREED[:20]
-    # The server's first frames come in one piece with the end of its response.
-    await server.send_all(AGREED[20:] + ONE + PING + TWO[:2])
-    assert await reader.receive_some() == AGREED[20:]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.send_all, AGREED[:20])
+        await wait_all_tasks_blocked()
+        # The server's first frames come in one piece with the end of its response.
+        nursery.start_soon(server.send_all, AGREED[20:] + ONE + PING + TWO[:2])
+        assert await reader.receive_some() == AGREED
+    assert reader.has_agreed
     assert await reader.receive_messages(4096) == [b"one"]
     assert await reader.receive_some() == PING
     await server.send_all(TWO[2:] + TEXT + ONE)
@@ -44,7 +46,16 @@ async def test_a_refusal_is_passed_on_with_its_body_and_kept() -> None:
     refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\n" + ONE
     await server.send_all(refusal)
     assert await reader.receive_some() == refusal
-    assert reader.opening == refusal
+    assert reader.refusal is not None
+    assert reader.refusal.status_code == 403
+    assert not reader.has_agreed
+
+
+async def test_interim_responses_are_left_out() -> None:
+    reader, _, server = make_reader()
+    await server.send_all(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\n\n" + AGREED + ONE)
+    assert await reader.receive_some() == AGREED
+    assert await reader.receive_messages(4096) == [b"one"]
 
 
 async def test_of_an_endless_response_only_the_beginning_is_kept() -> None:
@@ -54,8 +65,8 @@ async def test_of_an_endless_response_only_the_beginning_is_kept() -> None:
         received = 0
         while received < 1 << 20:
             received += len(await reader.receive_some(10_000))
-    assert reader.opening is not None
-    assert len(reader.opening) < 80_000
+    assert not reader._handshake._head
+    assert len(reader._handshake._http.trailing_data[0]) < 80_000
 
 
 @pytest.mark.parametrize("data", [b"", AGREED[:30]], ids=["nothing", "half a response"])

@@ -293,7 +293,7 @@ async def test_garbage_in_whole_frames_is_dropped_and_the_connection_lives(
         assert session.stats().bad_frames == 50
         assert session.stats().reconnects == 0
     records = [r for r in caplog.records if r.levelno >= logging.WARNING]
-    assert len(records) == 10
+    assert len(records) == 11  # ten, and how many more there were
     assert all(len(record.getMessage()) < 500 for record in records)
 
 

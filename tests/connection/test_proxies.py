@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
 import trio
-from socksio import socks5
 
-from feishu_trio import ConnectError, Router, SessionConfig, open_feishu_session
+from feishu_trio import ApiError, ConnectError, Router, SessionConfig, open_feishu_session
+from feishu_trio.api import Api
+from feishu_trio.connection import http_client
 from feishu_trio.connection.dial import open_stream
+from feishu_trio.connection.discovery import discover
 from feishu_trio.connection.proxies import proxy_for
 from feishu_trio.testing import open_gateway
 
@@ -90,8 +93,7 @@ async def socks_proxy(client: trio.SocketStream, proxy: Proxy, *, credentials: b
     try:
         server = await trio.open_tcp_stream(host, port)
     except OSError:
-        code = socks5.SOCKS5ReplyCode.CONNECTION_REFUSED.value
-        await client.send_all(b"\x05" + bytes(code) + b"\x00\x01\x00\x00\x00\x00\x00\x00")
+        await client.send_all(b"\x05\x05\x00\x01\x00\x00\x00\x00\x00\x00")  # connection refused
         return
     async with server:
         await client.send_all(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
@@ -173,6 +175,166 @@ async def test_a_proxy_that_hangs_up_is_a_connect_error(scheme: str) -> None:
             )
 
 
+GREETED = b"\x05\x00"
+BAD_SOCKS: dict[str, list[bytes]] = {
+    "closes before the greeting": [],
+    "closes after the greeting": [GREETED],
+    "half a greeting": [b"\x05"],
+    "junk": [b"HTTP/1.1 400 Bad Request\r\n\r\n"],
+    "an odd version": [b"\x04\x00"],
+    "an unknown method": [b"\x05\x77"],
+    "no acceptable method": [b"\x05\xff"],
+    "wants a password": [b"\x05\x02"],
+    "half a reply": [GREETED, b"\x05\x00\x00"],
+    "a reply without its port": [GREETED, b"\x05\x00\x00\x01\x7f\x00\x00\x01"],
+    "an unknown code": [GREETED, b"\x05\x63\x00\x01\x00\x00\x00\x00\x00\x00"],
+    "a refusal": [GREETED, b"\x05\x02\x00\x01\x00\x00\x00\x00\x00\x00"],
+    "an unknown kind of address": [GREETED, b"\x05\x00\x00\x09\x00\x00\x00\x00\x00\x00"],
+    "a reply of another version": [GREETED, b"\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00"],
+}
+
+
+def misbehaves(replies: list[bytes]) -> Serve:
+    async def serve(client: trio.SocketStream, proxy: Proxy, *, credentials: bool) -> None:
+        await client.receive_some(4096)
+        for n, reply in enumerate(replies, 1):
+            await client.send_all(reply)
+            if n < len(replies):
+                await client.receive_some(4096)
+
+    return serve
+
+
+@pytest.mark.parametrize("what", BAD_SOCKS)
+async def test_a_socks_proxy_that_misbehaves_is_a_connect_error(what: str) -> None:
+    async with open_proxy(misbehaves(BAD_SOCKS[what])) as proxy:
+        config = SessionConfig(proxy=f"socks5://{proxy.address}")
+        with trio.fail_after(5), pytest.raises(ConnectError, match=r"gave no way to a\.test:9"):
+            await open_stream("a.test", 9, tls=False, config=config)
+
+
+@pytest.mark.parametrize("what", BAD_SOCKS)
+@pytest.mark.parametrize("asks", ["discovery", "api"])
+async def test_a_socks_proxy_that_misbehaves_fails_http_as_any_network_does(what: str, asks: str) -> None:
+    async with open_proxy(misbehaves(BAD_SOCKS[what])) as proxy:
+        config = SessionConfig(
+            app_id="cli_a",
+            app_secret="hush-hush",
+            domain="https://a.test",
+            proxy=f"socks5://{proxy.address}",
+            connect_timeout=0.5,
+        )
+        with trio.fail_after(5):
+            async with http_client(config) as http:
+                if asks == "discovery":
+                    with pytest.raises(ConnectError, match="could not be reached"):
+                        await discover(http, config)
+                else:
+                    with pytest.raises(ApiError):
+                        await Api(http, config.domain, "cli_a", "hush-hush", timeout=0.5).send("oc_a", "hi")
+
+
+async def test_a_session_outlives_the_restart_of_its_socks_proxy() -> None:
+    tries = 0
+
+    async def restarts(client: trio.SocketStream, proxy: Proxy, *, credentials: bool) -> None:
+        nonlocal tries
+        tries += 1
+        if tries > 2:
+            await socks_proxy(client, proxy, credentials=credentials)
+
+    async with open_gateway() as gateway, open_proxy(restarts) as proxy:
+        with trio.fail_after(5):
+            async with open_feishu_session(
+                gateway.app_id,
+                gateway.app_secret,
+                domain=gateway.domain,
+                proxy=f"socks5://{proxy.address}",
+                reconnect_delay=0.01,
+            ) as session:
+                assert session.is_connected
+    assert tries > 3
+
+
+@pytest.mark.parametrize("credentials", [False, True])
+@pytest.mark.parametrize("address", [b"\x01\x7f\x00\x00\x01", b"\x03\x06a.test", b"\x04" + bytes(16)])
+@pytest.mark.parametrize("in_pieces", [False, True])
+async def test_a_socks_reply_may_come_in_segments_and_what_follows_it_is_not_lost(
+    credentials: bool, address: bytes, in_pieces: bool
+) -> None:
+    async def serve(client: trio.SocketStream, proxy: Proxy, *, credentials: bool) -> None:
+        async def send(data: bytes) -> None:
+            for piece in [bytes([byte]) for byte in data] if in_pieces else [data]:
+                await client.send_all(piece)
+                await trio.sleep(0.002)
+
+        await client.receive_some(4096)
+        await send(b"\x05\x02" if credentials else GREETED)
+        await client.receive_some(4096)
+        if credentials:
+            await send(b"\x01\x00")
+            await client.receive_some(4096)
+        await send(b"\x05\x00\x00" + address + b"\x00\x50hello")
+
+    async with open_proxy(serve, credentials=credentials) as proxy:
+        config = SessionConfig(proxy=f"socks5://{CREDENTIALS if credentials else ''}{proxy.address}")
+        with trio.fail_after(5):
+            async with await open_stream("a.test", 80, tls=False, config=config) as stream:
+                received = b""
+                while len(received) < 5:
+                    received += await stream.receive_some(100)
+                assert received == b"hello"
+
+
+BAD_HTTP = {
+    "hangs up": b"",
+    "junk": b"\x15\x03\x01\x00\x02\x02\x28",
+    "half a response": b"HTTP/1.1 200 OK\r\nVia: ",
+    "a refusal": b"HTTP/1.1 503 Busy\r\n\r\n",
+    "bytes after the response": b"HTTP/1.1 200 OK\r\n\r\nhello",
+    "endless headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 30_000,
+}
+
+
+@pytest.mark.parametrize("what", BAD_HTTP)
+async def test_an_http_proxy_that_misbehaves_is_a_connect_error(what: str) -> None:
+    async def serve(client: trio.SocketStream, proxy: Proxy, *, credentials: bool) -> None:
+        await read_head(client)
+        with suppress(trio.BrokenResourceError):
+            await client.send_all(BAD_HTTP[what])
+
+    async with open_proxy(serve) as proxy:
+        config = SessionConfig(proxy=f"http://{proxy.address}")
+        with trio.fail_after(5), pytest.raises(ConnectError, match=r"a\.test:9"):
+            await open_stream("a.test", 9, tls=False, config=config)
+
+
+async def test_a_long_password_is_no_odd_error() -> None:
+    async def serve(client: trio.SocketStream, proxy: Proxy, *, credentials: bool) -> None:
+        await client.receive_some(4096)
+        await client.send_all(b"\x05\x02")
+
+    async with open_proxy(serve) as proxy:
+        config = SessionConfig(proxy=f"socks5://me:{'x' * 256}@{proxy.address}")
+        with trio.fail_after(5), pytest.raises(ConnectError, match="longer than"):
+            await open_stream("a.test", 9, tls=False, config=config)
+
+
+async def test_the_socks_password_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with open_gateway() as gateway, open_proxy(socks_proxy, credentials=True) as proxy:
+        with trio.fail_after(5):
+            async with open_feishu_session(
+                gateway.app_id,
+                gateway.app_secret,
+                domain=gateway.domain,
+                proxy=f"socks5://{CREDENTIALS}{proxy.address}",
+            ) as session:
+                await session.api.send("oc_a", "hello")
+    assert caplog.records
+    assert PASSWORD not in caplog.text
+
+
 async def test_a_proxy_that_hangs_is_given_up_at_the_connect_timeout() -> None:
     async def hang(client: trio.SocketStream, proxy: Proxy, *, credentials: bool) -> None:
         await trio.sleep_forever()
@@ -210,7 +372,7 @@ async def test_note_19_a_whole_session_goes_through_the_proxy() -> None:
                 proxy=f"http://{proxy.address}",
             ):
                 push = await gateway.push("im.message.receive_v1", {})
-                assert (await push.answer()).code == 200
+                assert (await push.settled()).code == 200
         assert handled.is_set()
     assert any(asked.startswith("POST http://127.0.0.1") for asked in proxy.asked)
     assert any(asked.startswith("CONNECT 127.0.0.1:") for asked in proxy.asked)

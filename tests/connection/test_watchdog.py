@@ -122,6 +122,37 @@ async def test_a_sign_of_life_at_any_time_before_that_saves_it(autojump_clock: M
     assert scene.given_up == []
 
 
+async def test_bytes_of_no_whole_message_are_a_sign_of_life_for_two_intervals(
+    autojump_clock: MockClock,
+) -> None:
+    async with watched(answers=True) as scene, trio.open_nursery() as nursery:
+
+        async def trickle() -> None:
+            while True:
+                await trio.sleep(1)
+                scene.watchdog.heard(whole=False)
+
+        nursery.start_soon(trickle)
+        await trio.sleep(99.5)
+        scene.peer.answers = False  # the last whole message came at 80, in answer to a ping
+        await trio.sleep(54)
+        assert not scene.watchdog.is_overdue
+        assert scene.given_up == []
+        await trio.sleep(59)
+        nursery.cancel_scope.cancel()
+    assert scene.peer.pings[5:] == [100, 120, 140, 145, 150, 155, 160]
+    assert scene.given_up == [(165, "2 probes had no answer")]
+
+
+async def test_a_whole_message_at_any_time_before_that_saves_it(autojump_clock: MockClock) -> None:
+    async with watched(answers=False) as scene:
+        for second in range(400):
+            scene.watchdog.heard(whole=second % 50 == 7)
+            await trio.sleep(1)
+        assert not scene.watchdog.is_overdue
+    assert scene.given_up == []
+
+
 async def test_only_a_heartbeat_that_needed_no_probe_makes_the_pace_slower(autojump_clock: MockClock) -> None:
     async with watched(answers=False) as scene:
         scene.pace.failed(20)
@@ -236,7 +267,7 @@ async def test_note_02_a_half_open_connection_is_noticed_probed_and_replaced(
         assert ended.reason is DisconnectReason.NO_PONG
         assert len([event for event in events if isinstance(event, PingSent) and event.probe]) == 2
         push = await feishu_gateway.push(RECEIVE, {}, connection=feishu_gateway.connections[-1])
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
 
 
 @pytest.mark.parametrize("lost", [1, 2])
@@ -295,3 +326,65 @@ async def test_a_full_pool_is_no_sign_of_death(
             await trio.sleep(0.3)
         assert session.stats().refused > 0
         assert session.stats().reconnects == 0
+
+
+@pytest.mark.parametrize("length", [10_485_761, 1 << 63])
+async def test_a_frame_that_claims_too_much_ends_the_connection_at_once(
+    feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock, length: int
+) -> None:
+    async with open_session(feishu_gateway) as session, session.lifecycle() as lifecycle:
+        feishu_gateway.connections[-1].line.send(b"\x82\x7f" + length.to_bytes(8, "big"))
+        ended = (await seen(lifecycle, Disconnected))[-1]
+        assert isinstance(ended, Disconnected)
+        assert (ended.reason, ended.code) == (DisconnectReason.PROTOCOL_ERROR, 1009)
+        assert ended.detail == f"a frame of {length} bytes, where 10485760 are allowed"
+        await seen(lifecycle, Connected)
+        push = await feishu_gateway.push(RECEIVE, {}, connection=feishu_gateway.connections[-1])
+        assert (await push.settled()).code == 200
+
+
+async def test_a_server_that_goes_on_within_what_we_take_for_a_payload_is_not_heard(
+    feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock
+) -> None:
+    router = Router()
+
+    @router.on(RECEIVE)
+    async def handle(event: object) -> None: ...
+
+    async with open_session(feishu_gateway, router=router) as session, session.lifecycle() as lifecycle:
+        await trio.sleep(1)
+        start = trio.current_time()
+        feishu_gateway.connections[-1].line.send(b"\x82\x7f" + (10_000_000).to_bytes(8, "big"))
+        while session.stats().reconnects == 0:
+            await feishu_gateway.push(RECEIVE, {})
+            await trio.sleep(1)
+            assert trio.current_time() - start < 200, "it is silently deaf"
+        ended = (await seen(lifecycle, Disconnected))[-1]
+        assert isinstance(ended, Disconnected)
+        assert ended.reason is DisconnectReason.NO_PONG
+        assert ended.at - start <= 3 * 30 + 15 + 2 * 5 + 0.1
+        push = await feishu_gateway.push(RECEIVE, {}, connection=feishu_gateway.connections[-1])
+        assert (await push.settled()).code == 200
+
+
+async def test_pings_of_a_middlebox_prove_nothing_of_feishu(
+    feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_session(feishu_gateway) as session, session.lifecycle() as lifecycle:
+        await trio.sleep(1)
+        start = trio.current_time()
+        feishu_gateway.lose_pongs(10**9)
+        async with trio.open_nursery() as nursery:
+
+            async def ping() -> None:
+                while True:
+                    feishu_gateway.connections[0].line.send(b"\x89\x00")
+                    await trio.sleep(3)
+
+            nursery.start_soon(ping)
+            with trio.fail_after(200):
+                ended = (await seen(lifecycle, Disconnected))[-1]
+            nursery.cancel_scope.cancel()
+        assert isinstance(ended, Disconnected)
+        assert ended.reason is DisconnectReason.NO_PONG
+        assert ended.at - start <= 3 * 30 + 15 + 2 * 5 + 0.1

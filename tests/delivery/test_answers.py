@@ -37,7 +37,7 @@ async def test_a_slow_handler_is_named_when_the_deadline_passes(
         pass
 
     async with open_scene(router) as scene:
-        await (await scene.say(1, event_id="e1")).answer()
+        await (await scene.say(1, event_id="e1")).settled()
         assert scene.session.stats().late == 1
     assert warnings(caplog) == [
         f"event e1 ({MESSAGE}) is not answered after 2.5 s: still at work: the slow one"
@@ -77,7 +77,7 @@ async def test_note_20_waiting_and_working_are_measured_apart(autojump_clock: Mo
         await trio.sleep(0.1)
         assert scene.session.stats().queue_depth == 1
         for push in pushes:
-            await push.answer()
+            await push.settled()
         stats = scene.session.stats()
         assert (stats.queue_wait.max, stats.handler_time.max, stats.latency.max) == (1, 1, 2)
 
@@ -97,9 +97,9 @@ async def test_a_callback_is_answered_with_what_its_handler_returns(autojump_clo
         pass
 
     async with open_scene(router) as scene:
-        answer = await (await scene.gateway.push(CARD)).answer()
+        answer = await (await scene.gateway.push(CARD)).settled()
         assert (answer.code, answer.data) == (200, {"toast": {"content": "saved", "type": "info"}})
-        answer = await (await scene.gateway.push("url.preview.get")).answer()
+        answer = await (await scene.gateway.push("url.preview.get")).settled()
         assert (answer.code, answer.data) == (200, None)
 
 
@@ -120,7 +120,7 @@ async def test_the_first_result_in_order_of_registration_is_the_answer(autojump_
         return "second"
 
     async with open_scene(router) as scene:
-        answer = await (await scene.gateway.push(CARD)).answer()
+        answer = await (await scene.gateway.push(CARD)).settled()
         assert (answer.data, answer.latency) == ("first", 1)
 
 
@@ -142,7 +142,7 @@ async def test_note_17_a_slow_callback_gets_the_fallback_and_the_handler_goes_on
 
     async with open_scene(router) as scene:
         push = await scene.gateway.push(CARD, event_id="c1")
-        answer = await push.answer()
+        answer = await push.settled()
         assert (answer.code, answer.data, answer.latency) == (200, data, 2.5)
         assert late == []
         await trio.sleep(60)
@@ -160,7 +160,7 @@ async def test_note_17_a_late_card_updates_the_card(autojump_clock: MockClock) -
         return CardAnswer(card=Card.raw({"elements": ["new"]}))
 
     async with open_scene(router) as scene:
-        await (await scene.gateway.push(CARD, {"token": "c-token"})).answer()
+        await (await scene.gateway.push(CARD, {"token": "c-token"})).settled()
         update = await scene.gateway.wait_message()
         assert trio.current_time() == 20
         assert (update.kind, update.to, update.content) == ("card", "c-token", {"elements": ["new"]})
@@ -222,7 +222,7 @@ async def test_note_17_what_is_there_at_the_deadline_is_better_than_the_fallback
         late.append(result)
 
     async with open_scene(router) as scene:
-        answer = await (await scene.gateway.push(CARD)).answer()
+        answer = await (await scene.gateway.push(CARD)).settled()
         assert (answer.data, answer.latency) == ("in time", 2.5)
         await trio.sleep(60)
         assert late == ["late", "later"]
@@ -240,9 +240,9 @@ async def test_a_failed_callback_has_the_fallback_if_there_is_one(autojump_clock
         raise ValueError("no")
 
     async with open_scene(router) as scene:
-        answer = await (await scene.gateway.push(CARD, {"token": "c-1"})).answer()
+        answer = await (await scene.gateway.push(CARD, {"token": "c-1"})).settled()
         assert (answer.code, answer.data) == (200, BUSY)
-        answer = await (await scene.gateway.push(CARD, {"token": "c-2"})).answer()
+        answer = await (await scene.gateway.push(CARD, {"token": "c-2"})).settled()
         assert (answer.code, answer.data) == (500, None)
         assert scene.session.stats().failed == 2
 
@@ -259,7 +259,7 @@ async def test_a_failure_takes_nothing_from_another_handlers_result(autojump_clo
         return "fine"
 
     async with open_scene(router) as scene:
-        assert (await (await scene.gateway.push(CARD)).answer()).data == "fine"
+        assert (await (await scene.gateway.push(CARD)).settled()).data == "fine"
 
 
 async def test_a_late_hook_that_fails_is_reported_and_costs_nothing_else(
@@ -277,9 +277,9 @@ async def test_a_late_hook_that_fails_is_reported_and_costs_nothing_else(
         raise ValueError("not mine")
 
     async with open_scene(router) as scene:
-        await (await scene.gateway.push(CARD, event_id="c1")).answer()
+        await (await scene.gateway.push(CARD, event_id="c1")).settled()
         await trio.sleep(10)
-        assert (await (await scene.gateway.push(USER)).answer()).code == 200
+        assert (await (await scene.gateway.push(USER)).settled()).code == 200
     assert (
         f"the late result of handler slow for event c1 ({CARD}) was not used: ValueError: not mine"
         in warnings(caplog)
@@ -301,7 +301,7 @@ async def test_leaving_the_session_waits_for_a_late_hook(autojump_clock: MockClo
         taken.append(result)
 
     async with open_scene(router) as scene:
-        await (await scene.gateway.push(CARD)).answer()
+        await (await scene.gateway.push(CARD)).settled()
     assert taken == ["late"]
     assert trio.current_time() == pytest.approx(7)
 
@@ -346,7 +346,7 @@ async def test_what_was_refused_comes_again(autojump_clock: MockClock) -> None:
     async with open_scene(router, concurrency=1, queue_capacity=1) as scene:
         pushes = [await scene.say(number, f"oc_{number}") for number in range(3)]
         for push in pushes:
-            assert (await push.answer()).code == 200
+            assert (await push.settled()).code == 200
         assert sorted(runs) == sorted({push.event_id for push in pushes})
         assert [[answer.code for answer in push.answers] for push in pushes] == [[200], [200], [500, 200]]
 
@@ -364,7 +364,7 @@ async def test_note_09_a_stuck_pool_hurts_no_other_and_no_heartbeat(autojump_clo
         await trio.sleep(2)
         for number in range(100):
             push = await scene.say(number)
-            answer = await push.answer()
+            answer = await push.settled()
             assert (answer.code, len(push.deliveries)) == (200, 1)
             assert answer.latency <= 1
             await trio.sleep(5)
@@ -379,7 +379,7 @@ async def test_a_callback_that_a_full_pool_refuses_has_the_fallback(autojump_clo
     settings = tight(router, CARD)
     async with open_scene(router, **settings) as scene:
         pushes = [await scene.gateway.push(CARD) for _ in range(4)]
-        answers = [await push.answer() for push in pushes]
+        answers = [await push.settled() for push in pushes]
         assert [(answer.code, answer.data) for answer in answers] == [(200, BUSY)] * 4
         assert [answer.latency for answer in answers] == [2.5, 2.5, 1, 1]
 
@@ -414,7 +414,7 @@ async def test_one_event_on_two_connections_while_a_full_pool_holds_it(autojump_
         again = await scene.gateway.push(USER, event_id="c", connection=second)
         # The second connection is not held: its delivery has joined the first, and it reads on.
         other = await scene.gateway.push("x.y", connection=second)
-        assert (await other.answer()).latency == 0
+        assert (await other.settled()).latency == 0
         await trio.sleep(3)
         assert runs == ["a", "b", "c"]
         assert [push.answers[0].code for push in (held, again)] == [200, 200]
@@ -434,7 +434,7 @@ async def test_two_connections_that_are_both_held(autojump_clock: MockClock) -> 
             await scene.gateway.push(USER, event_id=f"{number}", connection=first)
             await trio.sleep(0.01)
         held = [await scene.gateway.push(USER, connection=each) for each in (first, second)]
-        assert [(await push.answer()).code for push in held] == [200, 200]
+        assert [(await push.settled()).code for push in held] == [200, 200]
         assert scene.session.stats().refused == 0
 
 
@@ -451,7 +451,7 @@ async def test_an_event_for_two_full_pools_is_held_a_second_in_all(autojump_cloc
         for event_type in ("x.a", "x.a", "x.b", "x.b"):
             await scene.gateway.push(event_type)
         await trio.sleep(0.1)
-        answer = await (await scene.gateway.push("x.y")).answer()
+        answer = await (await scene.gateway.push("x.y")).settled()
         assert answer.code == 500
         assert answer.latency == pytest.approx(1)
 
@@ -476,7 +476,7 @@ async def test_an_event_is_handled_by_who_is_there_when_room_is_found(autojump_c
         async def new(event: Event[Any]) -> None:
             runs.append(f"new {event.id}")
 
-        assert [(await push.answer()).code for push in pushes] == [200, 200, 200]
+        assert [(await push.settled()).code for push in pushes] == [200, 200, 200]
     assert runs == ["slow 0", "slow 1", "new 2"]
 
 
@@ -500,7 +500,7 @@ async def test_more_handlers_than_the_pool_has_places(autojump_clock: MockClock)
 
     async with open_scene(router, concurrency=1, queue_capacity=1) as scene:
         pushes = [await scene.gateway.push(USER) for _ in range(2)]
-        assert [(await push.answer()).code for push in pushes] == [200, 200]
+        assert [(await push.settled()).code for push in pushes] == [200, 200]
         assert scene.session.stats().handled == 2
 
 
@@ -530,7 +530,7 @@ async def test_a_handler_that_failed_before_stays_known_when_its_event_is_refuse
         await push.wait_answers()
         for _ in range(2):
             await scene.gateway.push("x.y")
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
         assert sorted(runs) == ["bad", "bad", "good"]
         assert [answer.code for answer in push.answers] == [500, 500, 200]
 
@@ -546,7 +546,7 @@ async def test_what_happens_is_published_as_it_happens(autojump_clock: MockClock
         raise ValueError("no")
 
     async with open_scene(router, gateway={"ladder": ()}) as scene, scene.session.lifecycle() as stream:
-        await (await scene.gateway.push(USER, event_id="e1")).answer()
+        await (await scene.gateway.push(USER, event_id="e1")).settled()
         await scene.session.aclose()
         kinds = ("EventReceived", "HandlerFailed", "EventAnswered")
         lines = [name async for each in stream if (name := type(each).__name__) in kinds]
@@ -561,7 +561,7 @@ async def test_a_failure_and_its_answer_say_whose_they_are(autojump_clock: MockC
         raise ValueError("no")
 
     async with open_scene(router, gateway={"ladder": ()}) as scene, scene.session.lifecycle() as stream:
-        await (await scene.gateway.push(USER, event_id="e1")).answer()
+        await (await scene.gateway.push(USER, event_id="e1")).settled()
         async for each in stream:
             if isinstance(each, HandlerFailed):
                 assert (each.handler, each.event_id, each.event_type) == ("fails", "e1", USER)
@@ -577,9 +577,9 @@ async def test_a_payload_that_is_no_event_is_refused(
     async with open_scene(gateway={"ladder": ()}) as scene:
         for payload in (b"", b"null", b"[]", b"{", b'{"schema":"2.0","header":{}}', b"[" * 100_000):
             push = await scene.gateway.push("x.y", payload=payload)
-            assert (await push.answer()).code == 500
+            assert (await push.settled()).code == 500
         assert scene.session.stats().bad_frames == 6
-        assert (await (await scene.gateway.push("x.y")).answer()).code == 200
+        assert (await (await scene.gateway.push("x.y")).settled()).code == 200
     assert len([line for line in warnings(caplog) if "no event was refused" in line]) == 6
 
 
@@ -590,7 +590,7 @@ async def test_events_that_no_handler_takes_are_warned_of_once_a_type(
     async with open_scene() as scene:
         for event_type in ("im.message.recieve_v1", USER, long):
             for _ in range(3):
-                assert (await (await scene.gateway.push(event_type)).answer()).code == 200
+                assert (await (await scene.gateway.push(event_type)).settled()).code == 200
         assert scene.session.stats().unhandled == 9
     assert warnings(caplog) == [
         "no handler takes events of type 'im.message.recieve_v1': they are answered and dropped; "
@@ -616,8 +616,8 @@ async def test_note_09_handlers_that_block_run_side_by_side_and_hold_nobody_up()
         with trio.fail_after(10):
             pushes = [await scene.gateway.push(USER) for _ in range(40)]
             await trio.sleep(0.05)
-            quick_answer = await (await scene.gateway.push(MESSAGE)).answer()
-            answers = [await push.answer() for push in pushes]
+            quick_answer = await (await scene.gateway.push(MESSAGE)).settled()
+            answers = [await push.settled() for push in pushes]
         # One after the other they would take 8 s; 20 at a time it is 0.4 s.
         assert max(answer.latency for answer in answers) < 3
         # It waited for a worker of the same pool, but for no thread.

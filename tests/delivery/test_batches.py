@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from feishu_trio import Event, PoolConfig, Router
+from feishu_trio import Ack, Event, PoolConfig, Router
 
 from .scene import CARD, USER, open_scene
 
@@ -32,9 +32,9 @@ async def test_a_batch_goes_by_size_or_by_age(autojump_clock: MockClock) -> None
     async with open_scene(router) as scene:
         pushes = [await scene.gateway.push(USER) for _ in range(25)]
         for push in pushes:
-            assert (await push.answer()).code == 200
+            assert (await push.settled()).code == 200
         await trio.sleep(10)
-        await (await scene.gateway.push(USER)).answer()
+        await (await scene.gateway.push(USER)).settled()
     assert seen == [(10, 0), (10, 0), (5, 2), (1, 14)]
 
 
@@ -51,7 +51,7 @@ async def test_the_events_of_a_batch_come_in_order_and_are_answered_together(
 
     async with open_scene(router) as scene:
         pushes = [await scene.gateway.push(USER, event_id=each) for each in "abc"]
-        assert [(await push.answer()).at for push in pushes] == [1, 1, 1]
+        assert [(await push.settled()).at for push in pushes] == [1, 1, 1]
     assert seen == ["a", "b", "c"]
 
 
@@ -69,7 +69,7 @@ async def test_a_batch_that_fails_is_logged_once_and_comes_again(
 
     async with open_scene(router) as scene:
         pushes = [await scene.gateway.push(USER, event_id=each) for each in "abc"]
-        assert [(await push.answer()).code for push in pushes] == [200] * 3
+        assert [(await push.settled()).code for push in pushes] == [200] * 3
         assert [len(push.answers) for push in pushes] == [2, 2, 2]
     assert calls == [[False] * 3, [True] * 3]
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
@@ -82,7 +82,7 @@ async def test_an_event_that_comes_twice_is_in_a_batch_once(autojump_clock: Mock
     seen = batching(router, max_size=10, max_wait=2)
     async with open_scene(router) as scene:
         pushes = [await scene.gateway.push(USER, event_id="same") for _ in range(5)]
-        assert [(await push.answer()).at for push in pushes] == [2] * 5
+        assert [(await push.settled()).at for push in pushes] == [2] * 5
     assert seen == [(1, 2)]
 
 
@@ -131,7 +131,7 @@ async def test_batches_of_one_handler_run_side_by_side_and_beside_others(autojum
 
     async with open_scene(router) as scene:
         pushes = [await scene.gateway.push(USER) for _ in range(4)]
-        assert [(await push.answer()).at for push in pushes] == [1] * 4
+        assert [(await push.settled()).at for push in pushes] == [1] * 4
     assert seen == [(2, 0), (2, 0)]
     assert len(alone) == 4
 
@@ -156,8 +156,8 @@ async def test_a_batch_of_callbacks_is_answered_by_the_deadline(autojump_clock: 
 
     async with open_scene(router) as scene:
         pushes = [await scene.gateway.push(each) for each in (USER, CARD)]
-        assert [(await push.answer()).data for push in pushes] == ["2 together"] * 2
-        answer = await (await scene.gateway.push(CARD)).answer()
+        assert [(await push.settled()).data for push in pushes] == ["2 together"] * 2
+        answer = await (await scene.gateway.push(CARD)).settled()
         assert (answer.data, answer.latency) == (None, 2.5)
 
 
@@ -168,8 +168,8 @@ async def test_a_removed_batch_handler_gets_what_it_has_gathered(autojump_clock:
         push = await scene.gateway.push(USER)
         await trio.sleep(1)
         router.remove("batch")
-        assert (await (await scene.gateway.push(USER)).answer()).at == 1
-        assert (await push.answer()).at == 2
+        assert (await (await scene.gateway.push(USER)).settled()).at == 1
+        assert (await push.settled()).at == 2
     assert seen == [(1, 2)]
 
 
@@ -180,10 +180,30 @@ async def test_no_task_is_left_of_a_batch(autojump_clock: MockClock) -> None:
         before = _tasks()
         for _ in range(100):
             await scene.gateway.push(USER)
-            await (await scene.gateway.push(USER)).answer()
+            await (await scene.gateway.push(USER)).settled()
         await trio.sleep(1)
         assert _tasks() <= before + 10, "there were a hundred, and of workers there are a few"
 
 
 def _tasks() -> int:
     return trio.lowlevel.current_statistics().tasks_living
+
+
+@pytest.mark.parametrize("order", [(USER, CARD), (CARD, USER)], ids=["event first", "callback first"])
+async def test_a_batch_of_callbacks_and_events_that_are_answered_on_receipt(
+    autojump_clock: MockClock, order: tuple[str, str]
+) -> None:
+    router = Router()
+
+    @router.on_batch([CARD, USER], max_size=2, max_wait=1)
+    async def handle(events: list[Event[Any]]) -> str:
+        return "handled"
+
+    async with open_scene(router, ack=Ack.ON_RECEIPT, dedupe_window=5) as scene:
+        for _ in range(3):
+            pushes = {each: await scene.gateway.push(each) for each in order}
+            assert (await pushes[CARD].settled()).data == "handled"
+            assert (await pushes[USER].settled()).latency == 0
+            await trio.sleep(10)
+        assert scene.session.is_connected
+        assert scene.session.stats().handled == 6

@@ -357,4 +357,115 @@ async def test_the_end_stops_all_sources_then_drains_settles_and_closes_them(
         assert quick.outcome.ok
         assert slow.outcome is not None
         assert (slow.outcome.ok, slow.outcome.again, slow.outcome.is_fault) == (False, True, False)
-    assert calls == ["run", "run", "stop", "stop", "1 ended", "close", "close", "1000 cancelled"]
+    assert calls[:5] == ["run", "run", "stop", "stop", "1 ended"]
+    assert sorted(calls[5:]) == ["1000 cancelled", "close", "close"]
+
+
+async def test_nothing_starts_any_more_once_the_engine_has_ended(autojump_clock: MockClock) -> None:
+    router, started, ended = Router(), [], []
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        started.append(event.id)
+        await trio.sleep(0.5)
+        ended.append(event.id)
+
+    class Slow(Source):
+        async def close(self) -> None:
+            await trio.sleep(3)
+
+    source = Slow()
+    async with open_engine(router, source, capacity=1) as engine, trio.open_nursery() as nursery:
+        deliveries = [stored(str(number), deadline=100.0) for number in range(3)]
+        for each in deliveries:
+            engine.accept_nowait(each)
+            await wait_all_tasks_blocked()
+        held = stored("held", deadline=100.0)
+        nursery.start_soon(engine.accept, held)
+        await wait_all_tasks_blocked()
+        await engine.end([source], timeout=0.2)
+        for each in (*deliveries, held):
+            assert each.outcome is not None
+            assert (each.outcome.again, each.outcome.is_fault) == (True, False)
+            assert each.successes == []
+    assert sorted(started) == ["0", "1"]
+    assert ended == []
+
+
+@pytest.mark.parametrize("lost", [("a",), ("a", "b")], ids=["one", "all"])
+@pytest.mark.parametrize("running", [False, True], ids=["waits", "runs"])
+async def test_of_a_batch_what_is_withdrawn_is_left_out(
+    autojump_clock: MockClock, lost: tuple[str, ...], running: bool
+) -> None:
+    router, seen, ended = Router(), [], []
+
+    @router.on("busy")
+    async def busy(event: Event[Any]) -> None:
+        await trio.sleep(5)
+
+    @router.on_batch(USER, max_size=2, max_wait=1)
+    async def handle(events: list[Event[Any]]) -> None:
+        seen.append([event.id for event in events])
+        await trio.sleep(10)
+        ended.append(len(events))
+
+    async with open_engine(router) as engine:
+        if not running:
+            for _ in range(2):
+                engine.accept_nowait(stored(event_type="busy"))
+        deliveries = {name: stored(name) for name in ("a", "b")}
+        runs = {name: engine.accept_nowait(each) for name, each in deliveries.items()}
+        await trio.sleep(2)
+        for name in lost:
+            run = runs[name]
+            assert run is not None
+            engine.withdraw(run)
+        await engine.drain()
+        kept = [name for name in deliveries if name not in lost]
+        assert [name for name, each in deliveries.items() if each.outcome is not None] == kept
+        assert engine.in_flight == 0
+    if running:
+        assert seen == [["a", "b"]]
+        assert ended == ([] if len(lost) == 2 else [2])
+    else:
+        assert seen == ([kept] if kept else [])
+
+
+async def test_draining_waits_for_what_is_held_and_for_batches_that_gather_meanwhile(
+    autojump_clock: MockClock,
+) -> None:
+    router, ended = Router(), []
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        await trio.sleep(0.4)
+        ended.append(event.id)
+
+    @router.on_batch(USER, max_size=100, max_wait=50)
+    async def gather(events: list[Event[Any]]) -> None:
+        ended.append("batch")
+
+    async with open_engine(router, ack=Ack.ON_SUCCESS, capacity=2) as engine, trio.open_nursery() as nursery:
+        arrived = partial(stored, origin=Origin.ARRIVED)
+        for number in range(3):
+            await engine.accept(arrived(str(number)))
+            await wait_all_tasks_blocked()
+        nursery.start_soon(engine.accept, arrived("held"))
+        await wait_all_tasks_blocked()
+        await engine.drain()
+        assert trio.current_time() < 10
+        assert "held" in ended
+        assert engine.in_flight == 0
+
+
+async def test_what_has_no_deadline_makes_deadlines_no_slower(autojump_clock: MockClock) -> None:
+    router = Router()
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        await trio.sleep_forever()
+
+    async with open_engine(router, capacity=1000) as engine:
+        for number in range(500):
+            engine.accept_nowait(stored(str(number)))
+        assert list(engine._settlement.deadlines) == []

@@ -22,11 +22,11 @@ async def answers(router: Router, event_type: str = USER, **settings: Any) -> li
     """The codes of the answers to one event, delivered once."""
     async with open_scene(router, gateway={"ladder": ()}, **settings) as scene:
         push = await scene.gateway.push(event_type, event_id="e1")
-        await push.answer()
+        await push.settled()
         # The session has not suffered.
         router.on("x.y")(lambda event: None)
         router.remove(router.handlers("x.y")[0])
-        assert (await (await scene.gateway.push("x.y")).answer()).code == 200
+        assert (await (await scene.gateway.push("x.y")).settled()).code == 200
         return [answer.code for answer in push.answers]
 
 
@@ -89,7 +89,7 @@ async def test_a_plain_function_runs_in_a_thread_and_its_result_is_the_answer() 
 
     async with open_scene(router) as scene:
         with trio.fail_after(5):
-            assert (await (await scene.gateway.push(CARD)).answer()).data == {"elsewhere": True}
+            assert (await (await scene.gateway.push(CARD)).settled()).data == {"elsewhere": True}
 
 
 # Bad ones
@@ -296,7 +296,7 @@ async def test_a_handler_is_cancelled_at_its_timeout_and_runs_again(
 
     async with open_scene(router) as scene:
         push = await scene.gateway.push(USER, event_id="e1")
-        await push.answer()
+        await push.settled()
         assert [(answer.code, answer.at) for answer in push.answers] == [(500, 2), (200, 17)]
     assert failures(caplog) == [
         f"handler slow failed on event e1 ({USER}): TimeoutError: not done after its timeout of 2 s"
@@ -338,13 +338,13 @@ async def test_a_thread_that_outlives_its_timeout_keeps_its_place_and_no_worker(
     async with open_scene(router, concurrency=2, gateway={"ladder": ()}) as scene:
         with trio.fail_after(5):
             for _ in range(4):
-                assert (await (await scene.gateway.push(USER)).answer()).code == 500
+                assert (await (await scene.gateway.push(USER)).settled()).code == 500
             # Two threads are stuck, the two after them never began; who needs no thread goes on.
             assert len(plain_runs) == 2
-            assert (await (await scene.say(1)).answer()).code == 200
+            assert (await (await scene.say(1)).settled()).code == 200
             release.set()
             while plain_runs[-1] != "last":
-                await (await scene.gateway.push(USER, event_id="last")).answer()
+                await (await scene.gateway.push(USER, event_id="last")).settled()
                 await trio.sleep(0.01)
 
 
@@ -409,7 +409,7 @@ async def test_a_filter_or_key_function_that_fails_costs_its_handler_alone(
 
     async with open_scene(router, gateway={"ladder": (15,)}) as scene:
         push = await scene.gateway.push(USER, event_id="e1")
-        assert (await push.answer()).code == 500
+        assert (await push.settled()).code == 500
         assert runs == ["good"], "it does not run again for the sake of the other"
     assert [line[: len("handler bad failed on event e1")] for line in failures(caplog)] == [
         "handler bad failed on event e1"
@@ -429,7 +429,7 @@ async def test_where_chooses(autojump_clock: MockClock) -> None:
         seen.append("bye")
 
     async with open_scene(router) as scene:
-        assert (await (await scene.say(1)).answer()).code == 200
+        assert (await (await scene.say(1)).settled()).code == 200
         assert scene.session.stats().unhandled == 0
     assert seen == ["hello"]
 
@@ -552,7 +552,7 @@ async def test_middleware_wraps_in_the_order_it_was_added(autojump_clock: MockCl
         return "result"
 
     async with open_scene(router) as scene:
-        assert (await (await scene.gateway.push(CARD)).answer()).data == "result"
+        assert (await (await scene.gateway.push(CARD)).settled()).data == "result"
     assert seen == ["1 in", "2 in", "3 in", "handler", "3 out", "2 out", "1 out"]
 
 
@@ -581,7 +581,7 @@ async def test_middleware_that_skips_repeats_replaces_or_raises(autojump_clock: 
     async with open_scene(router) as scene:
 
         async def ask(play: str) -> tuple[int, object]:
-            answer = await (await scene.gateway.push(CARD, {"play": play})).answer()
+            answer = await (await scene.gateway.push(CARD, {"play": play})).settled()
             return answer.code, answer.data
 
         assert await ask("skip") == (200, "skipped")
@@ -604,7 +604,7 @@ async def test_a_plain_handler_behind_middleware_runs_in_its_thread() -> None:
         return threading.get_ident() != here
 
     async with open_scene(router) as scene:
-        assert (await (await scene.gateway.push(CARD)).answer()).data is True
+        assert (await (await scene.gateway.push(CARD)).settled()).data is True
 
 
 # At run time
@@ -619,9 +619,9 @@ async def test_handlers_come_and_go_while_the_session_runs(autojump_clock: MockC
 
     async with open_scene(router) as scene:
         for number in range(3):
-            await (await scene.gateway.push(USER, event_id=f"without {number}")).answer()
+            await (await scene.gateway.push(USER, event_id=f"without {number}")).settled()
             router.on(USER)(handle)
-            await (await scene.gateway.push(USER, event_id=f"with {number}")).answer()
+            await (await scene.gateway.push(USER, event_id=f"with {number}")).settled()
             router.remove(handle)
     assert runs == ["with 0", "with 1", "with 2"]
 
@@ -638,7 +638,7 @@ async def test_one_router_in_two_sessions(autojump_clock: MockClock) -> None:
     async with open_scene(router) as one, open_scene(router) as two:
         pushes = [await scene.gateway.push(USER, event_id="same") for scene in (one, two)]
         for push in pushes:
-            assert (await push.answer()).at == 1
+            assert (await push.settled()).at == 1
         assert runs == ["same", "same"], "each session has its own memory"
 
 
@@ -653,7 +653,7 @@ async def test_a_pool_that_is_not_there_is_reported_and_the_default_one_serves(
             pass
 
         for _ in range(2):
-            assert (await (await scene.gateway.push(USER)).answer()).code == 200
+            assert (await (await scene.gateway.push(USER)).settled()).code == 200
     assert failures(caplog) == ["handler lost: there is no pool 'nowhere', so it runs in the default one"]
 
 
@@ -737,7 +737,7 @@ async def test_a_handler_may_open_a_session_of_its_own(autojump_clock: MockClock
             async with open_session(scene.gateway) as session:
                 assert session.is_connected
 
-        assert (await (await scene.gateway.push(USER)).answer()).code == 200
+        assert (await (await scene.gateway.push(USER)).settled()).code == 200
 
 
 class Wordless(Exception):
@@ -760,9 +760,9 @@ async def test_errors_of_an_odd_kind_cost_their_event_alone(error: BaseException
     router.on(USER)(lambda event: None)
     async with open_scene(router) as scene:
         bad = await scene.gateway.push(MESSAGE, {}, ladder=())
-        assert (await bad.answer()).code == 500
+        assert (await bad.settled()).code == 500
         good = await scene.gateway.push(USER, {})
-        assert (await good.answer()).code == 200
+        assert (await good.settled()).code == 200
 
 
 class OddKey:
@@ -782,7 +782,7 @@ async def test_keys_that_cannot_be_compared_cost_their_event_alone(autojump_cloc
 
     async with open_scene(router) as scene:
         pushes = [await scene.gateway.push(MESSAGE, {}, ladder=()) for _ in range(3)]
-        assert [(await push.answer()).code for push in pushes] == [200, 500, 500]
+        assert [(await push.settled()).code for push in pushes] == [200, 500, 500]
         assert scene.session.is_connected
 
 
@@ -794,5 +794,5 @@ async def test_a_callback_whose_filter_raises_gets_its_fallback(autojump_clock: 
 
     async with open_scene(router) as scene:
         push = await scene.gateway.push(CARD, {})
-        answer = await push.answer()
+        answer = await push.settled()
         assert (answer.code, answer.data) == (200, {"toast": {"content": "later"}})

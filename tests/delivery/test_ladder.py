@@ -33,7 +33,7 @@ async def test_note_07_redeliveries_join_the_running_handler(autojump_clock: Moc
 
     async with open_scene(router) as scene:
         push = await scene.say(1)
-        answer = await push.answer()
+        answer = await push.settled()
         assert (answer.code, answer.at) == (200, 60)
         # 3 s without an answer, 15 s of waiting: the second delivery came while the handler ran, and
         # the third is never needed.
@@ -63,7 +63,7 @@ async def test_note_08_the_whole_ladder_is_remembered(autojump_clock: MockClock)
         for wait in (0, 15, 300, HOUR, 6 * HOUR):
             await trio.sleep(wait)
             pushes.append(await scene.say(1, event_id="e-1"))
-            assert (await pushes[-1].answer()).code == 200
+            assert (await pushes[-1].settled()).code == 200
         assert runs == 1
         assert scene.session.stats().duplicates == 4
 
@@ -84,11 +84,11 @@ async def test_only_the_handlers_that_failed_run_again(autojump_clock: MockClock
 
     async with open_scene(router) as scene:
         push = await scene.say(1)
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
         assert [answer.code for answer in push.answers] == [500, 200]
         assert runs == {"good": 1, "bad": 2}
         # Delivered once more, it is answered from the record.
-        assert (await (await scene.say(1, event_id=push.event_id)).answer()).code == 200
+        assert (await (await scene.say(1, event_id=push.event_id)).settled()).code == 200
         assert runs == {"good": 1, "bad": 2}
         assert (scene.session.stats().failed, scene.session.stats().handled) == (1, 1)
 
@@ -116,7 +116,7 @@ async def test_a_failure_beside_a_slow_handler_is_answered_when_both_are_done(
         assert runs == {"bad": 1, "slow": 1}
         await push.wait_answers(2)
         assert [(answer.code, answer.at) for answer in push.answers] == [(500, 20), (500, 20)]
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
         assert runs == {"bad": 2, "slow": 1}
 
 
@@ -142,7 +142,7 @@ async def test_handlers_that_come_and_go_between_failure_and_redelivery(autojump
         async def new(event: Event[Any]) -> None:
             runs["new"] += 1
 
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
         assert runs == {"fine": 1, "broken": 1, "new": 1}
 
         router.remove(fine)
@@ -151,7 +151,7 @@ async def test_handlers_that_come_and_go_between_failure_and_redelivery(autojump
         push = await scene.say(2)
         await push.wait_answers(1)
         router.remove(broken)
-        assert (await push.answer()).code == 200, "nobody is left whom the event waits for"
+        assert (await push.settled()).code == 200, "nobody is left whom the event waits for"
 
 
 async def test_at_most_once_beside_on_success(autojump_clock: MockClock) -> None:
@@ -173,7 +173,7 @@ async def test_at_most_once_beside_on_success(autojump_clock: MockClock) -> None
     async with open_scene(router) as scene:
         push = await scene.say(1)
         # Not held up by the one that runs on receipt, neither the failure nor the second try.
-        assert (await push.answer()).at == 15
+        assert (await push.settled()).at == 15
         assert runs == {"once": 1, "bad": 2}
         assert scene.session.stats().in_flight == 1
         await trio.sleep(200)
@@ -194,7 +194,7 @@ async def test_on_receipt_answers_at_once(autojump_clock: MockClock) -> None:
 
     async with open_scene(router, ack=Ack.ON_RECEIPT) as scene:
         push = await scene.say(1)
-        answer = await push.answer()
+        answer = await push.settled()
         assert (answer.code, answer.latency) == (200, 0)
         await scene.say(1, event_id=push.event_id)
         await trio.sleep(100)
@@ -218,7 +218,7 @@ async def test_an_event_without_an_id_is_answered_and_not_taken_for_another(
     payload = b'{"schema":"2.0","header":{"event_type":"x.y"},"event":{}}'
     async with open_scene(router) as scene:
         for _ in range(3):
-            assert (await (await scene.gateway.push("x.y", payload=payload)).answer()).code == 200
+            assert (await (await scene.gateway.push("x.y", payload=payload)).settled()).code == 200
     assert runs == 3
 
 
@@ -236,7 +236,7 @@ async def test_only_the_latest_of_many_deliveries_wait_for_the_answer(
         pushes = [await scene.say(1, event_id=event_id) for _ in range(20)]
         await trio.sleep(5)
         assert [push.status for push in pushes] == [None] * 12 + [200] * 8
-        assert (await (await scene.say(1, event_id=event_id)).answer()).code == 200
+        assert (await (await scene.say(1, event_id=event_id)).settled()).code == 200
         (connection,) = scene.session._connections.live
         assert connection.owed == 0, "what was given up is not waited for"
 
@@ -256,7 +256,7 @@ async def test_a_message_of_another_shape_is_known_by_its_event_id(
     async with open_scene(router) as scene:
         for _ in range(2):
             push = await scene.gateway.push(MESSAGE, payload=json.dumps(payload).encode())
-            assert (await push.answer()).code == 200
+            assert (await push.settled()).code == 200
     assert runs == [body]
 
 
@@ -279,7 +279,7 @@ async def test_one_message_under_two_event_ids_is_one_event(autojump_clock: Mock
         third = await scene.say(
             1, event_id="a"
         )  # known as a failure by its id, and as running by its message
-        assert ((await second.answer()).code, (await third.answer()).code) == (200, 200)
+        assert ((await second.settled()).code, (await third.settled()).code) == (200, 200)
         assert runs == {"a": 1, "b": 1}
 
 
@@ -295,7 +295,7 @@ async def test_answers_whose_connection_has_ended_go_out_on_another(autojump_clo
         push = await scene.say(1, connection=second)
         await trio.sleep(1)
         await scene.gateway.drop(connection=second)
-        answer = await push.answer()
+        answer = await push.settled()
         assert (answer.code, answer.latency, answer.connection) == (200, 2, first)
         assert len(push.deliveries) == 1
 
@@ -478,7 +478,7 @@ async def test_callbacks_never_come_again(autojump_clock: MockClock, ends: str) 
 
     async with open_scene(router) as scene:
         push = await scene.gateway.push(CARD, {})
-        answer = await push.answer()
+        answer = await push.settled()
         assert (answer.code, answer.data) == ((500, None) if ends == "badly" else (200, {"n": 1}))
         await trio.sleep(HOUR)
         assert runs == 1

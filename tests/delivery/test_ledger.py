@@ -1,15 +1,26 @@
 from __future__ import annotations
 
 import logging
+import re
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from feishu_trio.delivery import DONE, Ended, Ledger, Outcome
+from feishu_trio.delivery.ledger import _hash_by_blake2b
 
 HOUR = 3600.0
 RESULT = Outcome(True, b'{"toast":{}}')
+
+
+def end(ledger: Ledger[str], keys: tuple[str, ...], now: float, outcome: Outcome | None) -> None:
+    """Have an event end as `Settlement` does."""
+    if outcome is DONE:
+        ledger.done(keys, now)
+    else:
+        ledger.end(Ended(keys, now, outcome, {"h": b"{}"} if outcome is None else {}))
 
 
 def test_what_runs_is_found_by_each_of_its_keys() -> None:
@@ -21,16 +32,26 @@ def test_what_runs_is_found_by_each_of_its_keys() -> None:
     assert ledger.find((), 0) is None
 
 
-def test_what_has_ended_is_found_for_the_window_and_then_forgotten() -> None:
+@pytest.mark.parametrize("outcome", [None, DONE, RESULT], ids=["failed", "done", "result"])
+def test_what_has_ended_is_found_for_the_window_and_then_forgotten(outcome: Outcome | None) -> None:
     ledger: Ledger[str] = Ledger(HOUR)
-    ledger.begin(("a",), "run")
-    ended = Ended(("a",), 10, DONE)
-    ledger.end(ended)
-    assert ledger.find(("a",), 10 + HOUR - 1) is ended
+    ledger.begin(("a", "b"), "run")
+    end(ledger, ("a", "b"), 10, outcome)
+    for keys in ("a",), ("b",), ("x", "a"):
+        found = ledger.find(keys, 10 + HOUR - 1)
+        assert isinstance(found, Ended)
+        assert found.outcome is outcome
     assert ledger.find(("a",), 10 + HOUR) is None
-    ledger.begin(("b",), "run")
-    ledger.end(Ended(("b",), 10 + HOUR, DONE))
-    assert len(ledger) == 1, "the old one is forgotten, not only hidden"
+    assert (len(ledger), ledger.bytes) == (0, 0), "it is forgotten, not only hidden"
+
+
+def test_what_is_done_is_kept_for_a_quarter_of_the_window_longer_at_most() -> None:
+    ledger: Ledger[str] = Ledger(HOUR)
+    for second in range(0, 3 * 3600, 10):
+        ledger.begin((str(second),), "run")
+        ledger.done((str(second),), second)
+        assert ledger.find((str(max(second - 3590, 0)),), second) is not None
+        assert len(ledger) <= 360 * 5 / 4 + 1
 
 
 def test_note_08_the_default_window_outlasts_the_ladder() -> None:
@@ -39,9 +60,52 @@ def test_note_08_the_default_window_outlasts_the_ladder() -> None:
 
     ledger: Ledger[str] = Ledger(SessionConfig().dedupe_window)
     ledger.begin(("a",), "run")
-    ledger.end(Ended(("a",), 0, DONE))
+    ledger.done(("a",), 0)
     each_try_times_out = 3.0 * (len(LADDER) + 1)
     assert ledger.find(("a",), sum(LADDER) + each_try_times_out) is not None
+
+
+def test_by_default_fifteen_events_a_second_are_remembered_for_eight_hours(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from feishu_trio import SessionConfig
+
+    def keys(number: int) -> tuple[str, ...]:
+        return f"event:{number:032}", f"message:{number:032}"
+
+    config = SessionConfig()
+    ledger: Ledger[str] = Ledger(config.dedupe_window, max_bytes=config.dedupe_bytes)
+    count = 15 * 8 * 3600
+    tracemalloc.start()
+    try:
+        for number in range(count + 20_000):
+            ledger.begin(keys(number), "run")
+            ledger.done(keys(number), number / 15)
+        memory, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    now = (count + 20_000) / 15
+    assert all(ledger.find(keys(number), now) for number in range(20_000, count, 997))
+    assert not ledger.find(keys(count + 20_000), now)
+    assert peak <= config.dedupe_bytes
+    assert memory == pytest.approx(ledger.bytes, rel=0.01)
+    assert memory / (count + 20_000) < 130, "bytes an event"
+    assert not caplog.records
+
+
+def test_two_ids_do_not_collide_for_whoever_knows_how_strings_are_hashed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ledgers: list[Ledger[str]] = [Ledger(HOUR), Ledger(HOUR)]
+    for ledger in ledgers:
+        ledger.done(("a",), 0)
+    one, other = (ledger._parts[0] for ledger in ledgers)
+    assert one.isdisjoint(other)
+    monkeypatch.setattr("feishu_trio.delivery.ledger._hash", _hash_by_blake2b)
+    ledger = Ledger(HOUR)
+    ledger.done(("a", "\ud800"), 0)
+    assert ledger.find(("\ud800",), 1) is not None
+    assert ledger.find(("\ud801",), 1) is None
 
 
 def test_a_failure_is_found_only_if_no_key_knows_better() -> None:
@@ -52,17 +116,19 @@ def test_a_failure_is_found_only_if_no_key_knows_better() -> None:
     assert ledger.find(("a", "m"), 1) is failed
     ledger.begin(("b", "m"), "second")
     assert ledger.find(("a", "m"), 1) == "second"
-    done = Ended(("b", "m"), 2, DONE)
-    ledger.end(done)
-    assert ledger.find(("a", "m"), 3) is done
+    ledger.done(("b", "m"), 2)
+    found = ledger.find(("a", "m"), 3)
+    assert isinstance(found, Ended)
+    assert found.outcome is DONE
 
 
 def test_a_window_of_zero_remembers_nothing() -> None:
     ledger: Ledger[str] = Ledger(0)
     ledger.begin(("a",), "run")
     assert ledger.find(("a",), 0) is None
-    ledger.end(Ended(("a",), 0, DONE))
-    assert ledger.find(("a",), 0) is None
+    for outcome in (None, DONE, RESULT):
+        end(ledger, ("a",), 0, outcome)
+        assert ledger.find(("a",), 0) is None
     assert (len(ledger), ledger.bytes) == (0, 0)
 
 
@@ -73,28 +139,65 @@ def test_what_does_not_run_after_all_is_forgotten() -> None:
     assert (ledger.find(("a",), 0), len(ledger), ledger.bytes) == (None, 0, 0)
 
 
-def test_beyond_its_bounds_the_oldest_go_and_one_warning_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    ledger: Ledger[str] = Ledger(HOUR, max_entries=10)
+def test_beyond_its_bound_the_oldest_go_and_one_warning_says_what_to_set(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ledger: Ledger[str] = Ledger(HOUR, max_bytes=1 << 20)
     with caplog.at_level(logging.WARNING):
-        for number in range(25):
+        for number in range(30_000):
             ledger.begin((str(number),), "run")
-            ledger.end(Ended((str(number),), number, DONE))
-    assert len(ledger) == 10
-    assert ledger.find(("14",), 25) is None
-    assert ledger.find(("15",), 25) is not None
-    assert [record.getMessage() for record in caplog.records] == [
-        f"the ledger is full (11 keys, {11 * (300 + 1) + 1} bytes): "
-        "events are remembered for 10 s only, not for the 3600 s of dedupe_window"
-    ]
+            ledger.done((str(number),), number / 100)
+            assert ledger.bytes <= 1 << 20
+    assert ledger.find(("0",), 300) is None
+    assert ledger.find(("20000",), 300) is not None
+    (record,) = caplog.records
+    words = re.fullmatch(
+        r"the ledger is full: events are remembered for (\d+) s only, not for the 3600 s of dedupe_window; "
+        r"as many as come now would need a dedupe_bytes of (\d+) \(it is 1048576\)",
+        record.getMessage(),
+    )
+    assert words is not None
+    assert 90 < int(words[1]) < 200
+
+    caplog.clear()
+    ledger = Ledger(HOUR, max_bytes=int(words[2]))
+    for number in range(int(HOUR) * 100):
+        ledger.done((str(number),), number / 100)
+    assert ledger.find(("0",), HOUR - 1) is not None
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("outcome", [DONE, RESULT], ids=["done", "result"])
+def test_what_is_to_come_again_is_kept_before_what_is_done(outcome: Outcome) -> None:
+    ledger: Ledger[str] = Ledger(HOUR, max_bytes=1 << 20)
+    failed = Ended(("a", "b"), 0, None, {"good": None})
+    ledger.begin(failed.keys, "run")
+    ledger.end(failed)
+    for number in range(40_000):
+        ledger.begin((str(number),), "run")
+        end(ledger, (str(number),), number / 100, outcome)
+    assert ledger.find(("0",), 400) is None
+    assert ledger.find(("b",), 400) is failed
+
+
+def test_what_is_to_come_again_is_bounded_too() -> None:
+    ledger: Ledger[str] = Ledger(HOUR, max_bytes=1 << 20)
+    ledger.done(("done",), 0)
+    for number in range(4000):
+        ledger.begin((str(number),), "run")
+        end(ledger, (str(number),), number / 100, None)
+        assert ledger.bytes <= 1 << 20
+    assert ledger.find(("0",), 40) is None
+    assert ledger.find(("3999",), 40) is not None
 
 
 def test_a_large_result_counts_by_its_size() -> None:
-    ledger: Ledger[str] = Ledger(HOUR, max_bytes=10_000)
+    ledger: Ledger[str] = Ledger(HOUR, max_bytes=20_000)
     for number in range(9):
         ledger.begin((str(number),), "run")
         ledger.end(Ended((str(number),), number, None, {"handler": b"x" * 3000}))
-    assert len(ledger) == 3
-    assert ledger.bytes <= 10_000
+    assert len(ledger) == 5
+    assert ledger.bytes <= 20_000
 
 
 _keys = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=3, unique=True).map(tuple)
@@ -107,31 +210,33 @@ _keys = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=3, unique=True)
     )
 )
 def test_bytes_and_entries_stay_true(story: list[tuple[tuple[str, ...], Outcome | None, int, bool]]) -> None:
-    ledger: Ledger[str] = Ledger(60, max_entries=4, max_bytes=1400)
+    ledger: Ledger[str] = Ledger(60, max_bytes=4000)
     now = 0.0
-    for keys, answer, seconds, runs in story:
+    for keys, outcome, seconds, runs in story:
         now += seconds
-        if ledger.find(keys, now) is None:
+        known = ledger.find(keys, now)
+        if known is None or (isinstance(known, Ended) and known.outcome is None):
             ledger.begin(keys, "run")
             if runs:
-                ledger.end(Ended(keys, now, answer, {"h": b"{}"} if answer is None else {}))
+                end(ledger, keys, now, outcome)
+                assert ledger.find(keys, now) is not None
             else:
                 ledger.forget(keys)
-        assert ledger.bytes <= 1400
-        assert len(ledger) <= 4
-    ledger.begin(("z",), "run")
-    ledger.end(Ended(("z",), now + 61, DONE))
-    assert (len(ledger), ledger.bytes) == (1, 301), "all else has expired"
+        assert ledger.bytes <= 4000
+        records = {id(each): each for each in ledger._known.values() if isinstance(each, Ended)}
+        assert sum(each.cost() for each in records.values()) == ledger._record_bytes
+    assert ledger.find(("z",), now + 76) is None
+    assert (len(ledger), ledger.bytes) == (0, 0), "all has expired"
 
 
 def test_failures_that_were_replaced_push_nothing_out() -> None:
-    ledger: Ledger[str] = Ledger(HOUR, max_bytes=2000)
+    ledger: Ledger[str] = Ledger(HOUR, max_bytes=4000)
     ledger.begin(("good",), "run")
-    ledger.end(Ended(("good",), 0, DONE))
+    ledger.done(("good",), 0)
     for _ in range(5000):
         ledger.begin(("bad", "its message"), "run")
         ledger.end(Ended(("bad", "its message"), 0, None, {"handler": None}))
     assert ledger.find(("good",), 1) is not None
     assert len(ledger) == 3
-    assert ledger.bytes <= 2000
-    assert len(ledger._ended) <= 3000
+    assert ledger.bytes <= 4000
+    assert len(ledger._failed) <= 3000

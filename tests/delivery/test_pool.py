@@ -8,11 +8,13 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from feishu_trio.delivery import Pool
+from feishu_trio.delivery.pool import WaitingBytes
 
 Play = Callable[[], Coroutine[Any, Any, None]]
 
@@ -22,6 +24,7 @@ class Work:
     play: Play
     key: Hashable = None
     weight: int = 1
+    size: int = 0
     scope: trio.CancelScope | None = None
 
 
@@ -295,4 +298,70 @@ async def test_a_hundred_thousand_keys_leave_nothing_behind(autojump_clock: Mock
         await pool.wait_idle()
         assert pool._lanes == {}
         assert len(nursery.child_tasks) <= 8
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_waited_first_has_room_first_even_if_another_asks_before_they_wake(
+    autojump_clock: MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        pool = make_pool(nursery, concurrency=1, capacity=1)
+        for _ in range(2):
+            pool.submit(Work(sleep_for(0.4)))
+            await trio.testing.wait_all_tasks_blocked()
+        order: list[int] = []
+
+        async def ask(number: int) -> None:
+            if await pool.wait_room():
+                order.append(number)
+                pool.submit(Work(sleep_for(0.01)))
+
+        class AsksAtOnce(trio.abc.Instrument):
+            """Asks between the moment when there is room and that in which who waits for it wakes."""
+
+            def after_task_step(self, task: trio.lowlevel.Task) -> None:
+                if pool.has_room and len(nursery.child_tasks) < 5:
+                    nursery.start_soon(ask, len(nursery.child_tasks))
+
+        nursery.start_soon(ask, 0)
+        nursery.start_soon(ask, 1)
+        await trio.testing.wait_all_tasks_blocked()
+        first = list(pool._held)
+        assert len(first) == 2
+        trio.lowlevel.add_instrument(AsksAtOnce())
+        await trio.sleep(2)
+        assert sorted(order[:2]) == [0, 1], "those who waited come before those who asked when there was room"
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_waits_is_bounded_in_bytes_over_all_pools_and_each_takes_one(
+    autojump_clock: MockClock,
+) -> None:
+    async def run(job: Work, threads: trio.CapacityLimiter) -> None:
+        await job.play()
+
+    waiting = WaitingBytes(100)
+    one, two = (Pool(name, run, concurrency=1, capacity=10, waiting_bytes=waiting) for name in ("1", "2"))
+    async with trio.open_nursery() as nursery:
+        for pool in (one, two):
+            pool.start(nursery)
+            pool.submit(Work(sleep_for(0.5), size=1000))
+        await trio.testing.wait_all_tasks_blocked()
+        assert waiting.used == 0, "what runs does not wait"
+        for _ in range(2):
+            assert not one.is_full
+            one.submit(Work(sleep_for(0.5), size=60))
+        assert waiting.used == 120
+        assert one.is_full
+        assert not two.is_full, "nothing waits in it"
+        two.submit(Work(sleep_for(0.1), size=60))
+        assert two.is_full
+        start = trio.current_time()
+        async with trio.open_nursery() as waiters:
+            for pool in (one, two):
+                waiters.start_soon(pool.wait_room)
+        assert trio.current_time() - start == 0.5
+        await one.wait_idle()
+        await two.wait_idle()
+        assert waiting.used == 0
         nursery.cancel_scope.cancel()

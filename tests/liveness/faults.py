@@ -14,6 +14,7 @@ import trio.testing
 
 from feishu_trio import DisconnectReason, Session
 from feishu_trio.testing import Gateway
+from feishu_trio.testing._line import Line
 
 DISCOVERY: Final = "/callback/ws/endpoint"
 RECEIVE: Final = "im.message.receive_v1"
@@ -67,6 +68,39 @@ async def no_websocket(scene: Scene) -> None:
 
 async def too_large(scene: Scene) -> None:
     await scene.gateway.garbage(b"x" * (scene.session.config.max_message_size + 1))
+
+
+def claims(length: int) -> Callable[[Scene], Awaitable[object]]:
+    """A frame's header claims so many bytes, and the server goes on within them."""
+
+    async def cause(scene: Scene) -> None:
+        async def push() -> None:
+            while True:
+                await scene.gateway.push(RECEIVE, ladder=())
+                await trio.sleep(10)
+
+        for connection in scene.gateway.connections:
+            connection.line.send(b"\x82\x7f" + length.to_bytes(8, "big"))
+        scene.nursery.start_soon(push)
+
+    return cause
+
+
+async def pings_of_a_proxy(scene: Scene) -> None:
+    async def ping(line: Line) -> None:
+        while True:
+            line.send(b"\x89\x00")
+            await trio.sleep(10)
+
+    scene.gateway.lose_pongs(10**9)
+    scene.nursery.start_soon(ping, scene.gateway.connections[-1].line)
+    scene.nursery.start_soon(find_pongs, scene)
+
+
+async def find_pongs(scene: Scene) -> None:
+    """Have the next connection answered again."""
+    await scene.gateway.connections[-1].wait_closed()
+    scene.gateway.lose_pongs(0)
 
 
 async def half_open(scene: Scene) -> None:
@@ -171,6 +205,8 @@ async def listen_again(scene: Scene, seconds: float) -> None:
 # Tries to connect wait for 1, 2, 4 … 120 s at most, and take 10 s at most.
 _TRY: Final = 10.0
 _HEARTBEAT: Final = 30.0 + 15.0 + 2 * 5.0
+# Bytes that make no whole message count for two heartbeats.
+_NO_MESSAGE: Final = 2 * 30.0 + _HEARTBEAT
 
 FAULTS: Final = (
     Fault("close frame, going away (1001)", closed(1001), Reason.CLOSED_BY_SERVER, 0, 1),
@@ -179,6 +215,11 @@ FAULTS: Final = (
     Fault("end of file without a close frame", end_of_file, Reason.END_OF_FILE, 0, 1),
     Fault("bytes that are no WebSocket", no_websocket, Reason.PROTOCOL_ERROR, 0, 1),
     Fault("message over `max_message_size`", too_large, Reason.PROTOCOL_ERROR, 0, 1),
+    Fault("frame that claims more than `max_message_size`", claims(1 << 63), Reason.PROTOCOL_ERROR, 0, 1),
+    Fault(
+        "frame that claims 10 MB, of which it has none", claims(10_000_000), Reason.NO_PONG, _NO_MESSAGE, 1
+    ),
+    Fault("pings of a proxy, and no pong of the server", pings_of_a_proxy, Reason.NO_PONG, _NO_MESSAGE, 1),
     Fault("half-open: up, and nothing comes", half_open, Reason.NO_PONG, _HEARTBEAT, 1),
     Fault("half-open, and it takes no more bytes", takes_no_bytes, Reason.WRITE_STALLED, 10 + 1, 1),
     Fault("five pongs lost in a row", pongs_lost(5), Reason.NO_PONG, _HEARTBEAT, 1),

@@ -54,7 +54,7 @@ async def test_it_is_noticed_and_mended_in_time(
         assert session.is_connected
         push = await feishu_gateway.push(RECEIVE, connection=feishu_gateway.connections[-1])
         with trio.fail_after(20):
-            assert (await push.answer()).code == 200
+            assert (await push.settled()).code == 200
         await trio.sleep(120)
         assert session.health(), "it did not stay as it was mended"
 

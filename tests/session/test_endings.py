@@ -405,7 +405,7 @@ async def test_a_handler_stuck_in_a_thread_does_not_hold_up_the_end(feishu_gatew
             await trio.to_thread.run_sync(entered.wait, 10)
             start = trio.current_time()
         assert trio.current_time() - start < 2
-        assert (await push.answer()).code == 500
+        assert (await push.settled()).code == 500
     finally:
         release.set()
 
@@ -638,7 +638,7 @@ async def test_note_06_sessions_side_by_side(autojump_clock: trio.testing.MockCl
             for gateway in (one, two):
                 for connection in gateway.connections:
                     push = await gateway.push("im.message.receive_v1", {}, connection=connection)
-                    assert (await push.answer()).code == 200
+                    assert (await push.settled()).code == 200
             nursery.cancel_scope.cancel()
     assert len(got) == 10
     assert all(app_id.startswith("cli_1") == name.startswith("one") for name, app_id in got)

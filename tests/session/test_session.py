@@ -186,7 +186,7 @@ async def test_note_15_a_drop_costs_a_second_at_the_most(
             await session.wait_state(SessionState.CONNECTED)
             assert trio.current_time() - start <= 1.01
             push = await feishu_gateway.push(RECEIVE, message(n))
-            assert (await push.answer()).code == 200
+            assert (await push.settled()).code == 200
         assert session.stats().reconnects == 5
         assert len(got) == 5
 
@@ -220,7 +220,7 @@ async def test_note_15_a_second_connection_leaves_no_gap(
         await feishu_gateway.connected.wait_value(1)
         assert session.is_connected
         push = await feishu_gateway.push(RECEIVE, message(1))
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
         assert session.state is SessionState.CONNECTED
         await all_up(feishu_gateway, 2)
 
@@ -242,7 +242,7 @@ async def test_an_answer_whose_connection_has_ended_goes_out_on_the_next(
         push = await feishu_gateway.push("card.action.trigger", {"token": "c-1"})
         await trio.sleep(0.5)
         await feishu_gateway.drop()
-        answer = await push.answer()
+        answer = await push.settled()
         assert (answer.code, answer.data) == (200, {"toast": {"content": "done"}})
         assert answer.connection is not push.deliveries[0].connection
         assert session.stats().reconnects == 1
@@ -265,7 +265,7 @@ async def test_an_answer_whose_connection_has_ended_goes_out_on_another(
         push = await feishu_gateway.push(RECEIVE, message(1), connection=first)
         await trio.sleep(1)
         await feishu_gateway.drop(connection=first)
-        answer = await push.answer()
+        answer = await push.settled()
         assert (answer.code, answer.connection) == (200, second)
 
 
@@ -300,7 +300,7 @@ async def test_what_a_frozen_connection_swallowed_is_answered_on_the_next(
         feishu_gateway.freeze()
         await feishu_gateway.wait_connected(2)
         await feishu_gateway.drop(connection=frozen)  # Feishu has given it up, too, and delivers elsewhere
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
         assert len(got) == 1
 
 
@@ -425,7 +425,7 @@ async def test_reconnect_puts_a_new_connection_in_the_place_of_the_old(
         assert old.close_code == 1000
         assert session.stats().reconnects == 1
         for push in pushes:
-            assert (await push.answer()).code == 200
+            assert (await push.settled()).code == 200
             assert len(push.deliveries) == 1  # none needed the ladder
     assert len(got) == 50
     events = [event for event in await seen(lifecycle) if isinstance(event, Connected | Disconnected)]
@@ -537,7 +537,7 @@ async def test_lifecycle_tells_what_happens_in_order(
             nursery.start_soon(collect)
             await trio.testing.wait_all_tasks_blocked()
             push = await feishu_gateway.push(RECEIVE, message(1))
-            await push.answer()
+            await push.settled()
             await feishu_gateway.drop(4321, "maintenance")
             await session.wait_state(SessionState.RECONNECTING)
             await session.wait_state(SessionState.CONNECTED)
@@ -599,7 +599,7 @@ async def test_stats_count(feishu_gateway: Gateway, autojump_clock: trio.testing
         await trio.sleep(0.5)
         assert (session.stats().in_flight, session.stats().answered) == (5, 0)
         for push in pushes:
-            await push.answer()
+            await push.settled()
         stats = session.stats()
         assert (stats.connections, stats.reconnects) == (1, 0)
         assert (stats.received, stats.handled, stats.failed, stats.answered) == (5, 4, 1, 5)
@@ -627,14 +627,14 @@ async def test_events_over_real_sockets(feishu_gateway: Gateway) -> None:
     async with open_real_session(feishu_gateway, router=router) as session:
         for n in range(50):
             push = await feishu_gateway.push(RECEIVE, message(n))
-            assert (await push.answer()).code == 200
+            assert (await push.settled()).code == 200
         (old,) = feishu_gateway.connections
         await session.reconnect()
         assert old.close_code == 1000
         await feishu_gateway.drop()
         await feishu_gateway.wait_connected()
         push = await feishu_gateway.push(RECEIVE, message(51))
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
     assert len(got) == 51
     assert not feishu_gateway.violations
 
@@ -685,4 +685,4 @@ async def test_an_answer_larger_than_a_socket_takes_at_once_arrives_whole(feishu
     async with open_real_session(feishu_gateway, router=router):
         for name in ("first", "other"):
             push = await feishu_gateway.push("card.action.trigger", {}, event_id=name)
-            assert (await push.answer()).data == {"text": name * 500_000}
+            assert (await push.settled()).data == {"text": name * 500_000}

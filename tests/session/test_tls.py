@@ -89,7 +89,7 @@ async def test_the_right_certificate_is_trusted(feishu_gateway: Gateway, authori
                 push = await feishu_gateway.push(
                     "im.message.receive_v1", {"message": {"message_id": f"om_{n}", "content": "x" * 5000}}
                 )
-                assert (await push.answer()).code == 200
+                assert (await push.settled()).code == 200
         await connection.wait_closed()
         assert connection.close_code == 1000
     assert not feishu_gateway.violations

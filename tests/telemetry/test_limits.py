@@ -39,6 +39,20 @@ def test_ten_lines_of_a_kind_a_minute_and_the_next_says_how_many_were_kept_back(
     assert len(lines) - len(bad) == 25, "what differs in `about` has a limit each"
 
 
+def test_in_the_end_what_was_kept_back_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    limit = LogLimit(Clock())
+    for number in range(25):
+        limit.log(logger, logging.ERROR, "bad frame %d", number)
+    limit.end()
+    limit.end()
+    last = caplog.records[-1]
+    assert len(caplog.records) == 11
+    assert (last.levelno, last.getMessage()) == (
+        logging.ERROR,
+        "15 more lines like 'bad frame %d' were kept back",
+    )
+
+
 def test_what_is_remembered_of_kinds_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     limit = LogLimit(Clock())
     for number in range(5000):

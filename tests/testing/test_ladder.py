@@ -23,7 +23,7 @@ async def test_no_answer_at_all(autojump_clock: MockClock) -> None:
         start = trio.current_time()
         push = await gateway.push("x")
         with pytest.raises(TimeoutError, match="no answer to 5 deliveries"):
-            await push.answer()
+            await push.settled()
         # each attempt fails after 3 s; then follow 15 s, 5 min, 1 h and 6 h
         assert times(push, start) == [0, 18, 321, 3924, 25527]
         assert trio.current_time() - start == 25530
@@ -42,7 +42,7 @@ async def test_500_until_the_end(autojump_clock: MockClock) -> None:
             frame = await client.receive(within=30_000)
             assert b'"e-1"' in frame.payload
             await client.answer(frame, FAILED)
-        answer = await push.answer()
+        answer = await push.settled()
         assert (answer.code, push.status, push.lost) == (500, 500, False)
         assert times(push, start) == [0, 15, 315, 3915, 25515]
         await trio.sleep(80_000)
@@ -54,7 +54,7 @@ async def test_200_ends_it(autojump_clock: MockClock) -> None:
         push = await gateway.push("x")
         await client.answer(await client.receive(within=30_000), FAILED)
         await client.answer(await client.receive(within=30_000))
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
         assert [answer.code for answer in push.answers] == [500, 200]
         await trio.sleep(1000)
         assert len(push.deliveries) == 2
@@ -66,7 +66,7 @@ async def test_a_late_200_settles_it(autojump_clock: MockClock) -> None:
         frame = await client.receive(within=30_000)
         await trio.sleep(10)
         await client.answer(frame)
-        answer = await push.answer()
+        answer = await push.settled()
         assert (answer.code, round(answer.latency)) == (200, 10)
         await trio.sleep(80_000)
         assert len(push.deliveries) == 1
@@ -111,12 +111,12 @@ async def test_callbacks_never_come_again(autojump_clock: MockClock, event_type:
     async with open_gateway() as gateway, connect(gateway) as client:
         failed = await gateway.push(event_type)
         await client.answer(await client.receive(within=30_000), FAILED)
-        assert (await failed.answer()).code == 500
+        assert (await failed.settled()).code == 500
 
         late = await gateway.push(event_type)
         frame = await client.receive(within=30_000)
         with pytest.raises(TimeoutError):
-            await late.answer()
+            await late.settled()
         await client.answer(frame)
         await late.wait_answers()
         assert (late.lost, late.status) == (True, None)
@@ -143,7 +143,7 @@ async def test_no_live_connection(autojump_clock: MockClock) -> None:
         assert not push.deliveries
         async with connect(gateway) as client:
             await client.answer(await client.receive(within=30_000))
-            assert (await push.answer()).code == 200
+            assert (await push.settled()).code == 200
             assert times(push, start) == [15]
 
 
@@ -155,7 +155,7 @@ async def test_a_redelivery_goes_to_any_live_connection(autojump_clock: MockCloc
             await gateway.drop()
         async with connect(gateway) as client:
             await client.answer(await client.receive(within=30_000))
-            assert (await push.answer()).connection is not first
+            assert (await push.settled()).connection is not first
 
 
 async def test_own_ladder_and_timeout(autojump_clock: MockClock) -> None:
@@ -182,7 +182,7 @@ async def test_a_forgotten_push_may_be_answered_again(autojump_clock: MockClock)
         push = await gateway.push("x")
         frame = await client.receive(within=30_000)
         await client.answer(frame)
-        await push.answer()
+        await push.settled()
         await trio.sleep(10)
         del push
         gc.collect()

@@ -79,26 +79,26 @@ async def test_whole_life(client: list[str]) -> None:
     async with open_gateway(client_config=CONFIG, ladder=(0.2,), seed=1) as gateway:
         async with running(client, gateway):
             with trio.fail_after(20):
-                whole = await (await gateway.push("im.message.receive_v1", MESSAGE)).answer()
+                whole = await (await gateway.push("im.message.receive_v1", MESSAGE)).settled()
                 assert (whole.code, whole.data) == (200, None)
 
                 split = await gateway.push(
                     "im.message.receive_v1", MESSAGE, parts=5, part_order=[3, 1, 0, 4, 2]
                 )
-                answer = await split.answer()
+                answer = await split.settled()
                 assert (answer.code, answer.headers["seq"], answer.headers["sum"]) == (200, "2", "5")
 
-                card = await (await gateway.push("card.action.trigger", CARD)).answer()
+                card = await (await gateway.push("card.action.trigger", CARD)).settled()
                 assert (card.code, card.data) == (200, {"toast": {"type": "info", "content": "button"}})
 
                 failing = await gateway.push("demo.fails_v1")
-                assert (await failing.answer()).code == 500
+                assert (await failing.settled()).code == 500
                 assert len(failing.deliveries) == 2
 
                 old = await gateway.push(
                     "im.message.receive_v1", MESSAGE, extra=b"\x4a\x02\x41\x42"
                 )  # LogIDNew
-                assert (await old.answer()).code == 200
+                assert (await old.settled()).code == 200
 
                 await gateway.wait_ping(3)
         assert gateway.violations == []
@@ -114,7 +114,7 @@ async def test_comes_back_after_drops(client: list[str]) -> None:
                 second = first
                 while second is first:
                     second = await gateway.wait_ping(len(gateway.pings) + 1)
-                answer = await (await gateway.push("im.message.receive_v1", MESSAGE)).answer()
+                answer = await (await gateway.push("im.message.receive_v1", MESSAGE)).settled()
                 assert answer.connection is second
         assert gateway.violations == []
 

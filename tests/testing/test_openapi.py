@@ -120,7 +120,7 @@ async def test_a_card_is_updated_after_the_answer_twice_within_half_an_hour(
 
         push = await gateway.push("card.action.trigger", {"token": "c-2"})
         await client.answer(await client.receive())
-        await push.answer()
+        await push.settled()
         await trio.sleep(1801)
         answer = await call(gateway, CARD, {"token": "c-2", "card": {}})
         assert "30 minutes" in answer["msg"]

@@ -32,7 +32,7 @@ async def test_an_event_and_its_answer() -> None:
         assert (frame.headers["sum"], frame.headers["seq"]) == ("1", "0")
 
         await client.answer(frame)
-        answer = await push.answer()
+        answer = await push.settled()
         assert (answer.code, answer.data, answer.biz_rt) == (200, None, 7)
         assert (push.done, push.status, push.lost, push.answers) == (True, 200, False, (answer,))
         assert answer.connection is gateway.connections[0]
@@ -45,7 +45,7 @@ async def test_the_result_of_a_callback_is_decoded() -> None:
     async with open_gateway() as gateway, connect(gateway) as client:
         push = await gateway.push("card.action.trigger", {"action": {}})
         await client.answer(await client.receive(), ok_with('{"toast":"好"}'.encode()))
-        assert (await push.answer()).data == {"toast": "好"}
+        assert (await push.settled()).data == {"toast": "好"}
 
 
 async def test_schema_1() -> None:
@@ -86,7 +86,7 @@ async def test_a_message_id_of_one_s_own(message_id: str | None) -> None:
         frame = await client.receive()
         assert frame.headers.get("message_id") == message_id
         await client.answer(frame)
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
         assert gateway.violations == []
 
 
@@ -102,7 +102,7 @@ async def test_a_split_message(order: list[int] | None) -> None:
                 assert whole == push.payload
                 await client.answer(frame)
                 break
-        assert (await push.answer()).code == 200
+        assert (await push.settled()).code == 200
         assert gateway.violations == []
 
 
@@ -169,7 +169,7 @@ async def test_an_answer_may_come_by_another_connection() -> None:
             frame = await one.receive()
             await gateway.drop(connection=first)
             await other.answer(frame)
-            assert (await push.answer()).connection is not first
+            assert (await push.settled()).connection is not first
             assert gateway.violations == []
 
 
@@ -222,4 +222,21 @@ async def test_a_websocket_ping_is_answered_and_long_messages_are_put_together()
         frame = await client.receive()
         result = json.dumps({"x": "y" * 300_000}).encode()
         await client.answer(frame, b'{"code":200,"data":"' + b64encode(result) + b'"}')
-        assert (await push.answer()).data == json.loads(result)
+        assert (await push.settled()).data == json.loads(result)
+
+
+async def test_the_first_answer_and_the_one_that_settles() -> None:
+    async with open_gateway(ladder=(0.05,)) as gateway, connect(gateway) as client:
+        push = await gateway.push("x")
+        frame = await client.receive()
+        await client.answer(frame, b'{"code":500}')
+        assert (await push.answer()).code == 500
+        assert not push.done
+        frame = await client.receive()
+        await client.answer(frame, b'{"code":200}')
+        assert (await push.settled()).code == 200
+        assert (await push.answer()).code == 500
+    async with open_gateway() as gateway:
+        lost = await gateway.push("x", ladder=())
+        with pytest.raises(TimeoutError):
+            await lost.answer()

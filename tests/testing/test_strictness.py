@@ -91,11 +91,11 @@ async def test_what_is_allowed() -> None:
         frame = await client.receive()
         # the official Python client leaves biz_rt out when handling failed; the Node client's is negative
         await client.ws.send_message(answer_of(frame, headers=frame.headers, payload=b'{"code":500}'))
-        assert (await failed.answer()).biz_rt is None
+        assert (await failed.settled()).biz_rt is None
         other = await gateway.push("x")
         frame = await client.receive()
         await client.ws.send_message(answer_of(frame, headers={**frame.headers, "biz_rt": "-1"}))
-        assert (await other.answer()).biz_rt == -1
+        assert (await other.settled()).biz_rt == -1
         assert gateway.violations == []
 
 
@@ -124,6 +124,6 @@ async def test_one_answer_spliced_over_both_is_fine_and_its_bytes_are_kept() -> 
         frame = await client.receive()
         sent = encode_answer(frame, OK, 0)
         await client.ws.send_message(sent)
-        answer = await push.answer()
+        answer = await push.settled()
         assert answer.frame.raw == sent
         assert b"\x7a\x02hi" in answer.frame.raw

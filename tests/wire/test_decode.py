@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -250,6 +251,7 @@ def test_what_encoders_write_is_read_without_betterproto() -> None:
     """betterproto takes longer to load than everything else together (and brings asyncio with it)."""
     program = """
 import sys
+import time
 from feishu_trio.wire import decode_frame, encode_answer, encode_frame, encode_ping, OK
 long = {"trace_id": "t" * 200, "x-new": "新", "type": "event"}
 frame = decode_frame(
@@ -262,3 +264,57 @@ decode_frame(encode_ping(33554678))
 sys.exit("betterproto" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def many(unit: bytes, size: int = 10 << 20) -> bytes:
+    return unit * (size // len(unit))
+
+
+UNKNOWN_FIELD = length_delimited(6, b"")
+EMPTY_HEADER = length_delimited(5, length_delimited(1, b"") + length_delimited(2, b""))
+KNOWN_HEADER = length_delimited(5, length_delimited(1, b"sum") + length_delimited(2, b"1"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        MINIMAL + many(UNKNOWN_FIELD),
+        MINIMAL + many(bytes([15 << 3, 1])),
+        MINIMAL + many(EMPTY_HEADER),
+        MINIMAL + many(KNOWN_HEADER),
+        MINIMAL + many(length_delimited(8, b"")),
+        MINIMAL + length_delimited(15, b"") + many(MINIMAL),
+        MINIMAL + length_delimited(5, many(UNKNOWN_FIELD)),
+        MINIMAL + bytes([9 << 3 | 3]) + many(bytes([15 << 3, 1])) + bytes([9 << 3 | 4]),
+        MINIMAL + 300 * length_delimited(5, many(UNKNOWN_FIELD, 30_000)),
+    ],
+    ids=[
+        "texts",
+        "numbers",
+        "headers",
+        "known",
+        "payloads",
+        "required",
+        "in a header",
+        "in a group",
+        "in headers",
+    ],
+)
+def test_a_frame_of_very_many_fields_is_refused_before_they_are_read(data: bytes) -> None:
+    before = time.process_time()
+    with pytest.raises(FrameError, match=r"more than 1000 fields.* are allowed"):
+        decode_frame(data)
+    with pytest.raises(FrameError, match=r"more than 1000 fields.* are allowed"):
+        decode_general(data)
+    assert time.process_time() - before < 0.3
+
+
+def test_both_decoders_allow_a_frame_as_many_fields() -> None:
+    allowed = MINIMAL + UNKNOWN_FIELD * 996
+    assert decode_frame(allowed) == decode_general(allowed)
+    headers = MINIMAL + KNOWN_HEADER * 332
+    assert decode_frame(headers) == decode_general(headers)
+    for data in (allowed + UNKNOWN_FIELD, headers + KNOWN_HEADER):
+        for decode in (decode_frame, decode_general):
+            with pytest.raises(FrameError):
+                decode(data)

@@ -4,11 +4,12 @@ from itertools import pairwise
 from typing import Literal
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from wsproto import ConnectionType
 from wsproto.connection import Connection
-from wsproto.events import BytesMessage, Message, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Message, TextMessage
 from wsproto.frame_protocol import FrameProtocol
 
 from feishu_trio.wire import MessageSplitter, encode_messages
@@ -25,12 +26,10 @@ class Part:
 
     @property
     def is_quick(self) -> bool:
-        return self.kind == "binary" and len(self.sizes) == 1 and self.sizes[0] <= MAX_SIZE
+        return self.kind == "binary" and len(self.sizes) == 1
 
 
-lengths = st.one_of(
-    st.integers(0, 300), st.sampled_from([125, 126, 127, 65_535, 65_536, MAX_SIZE, MAX_SIZE + 1])
-)
+lengths = st.one_of(st.integers(0, 300), st.sampled_from([125, 126, 127, 65_535, 65_536, MAX_SIZE]))
 whole = st.builds(Part, st.sampled_from(["binary", "binary", "text"]), st.tuples(lengths))
 control = st.builds(Part, st.sampled_from(["ping", "pong"]), st.tuples(st.integers(0, 125)))
 fragments = st.builds(
@@ -118,11 +117,24 @@ def test_a_masked_frame_is_left_to_the_full_implementation_for_good() -> None:
     assert splitter.feed(b"\x82\x01b") == ([], b"\x82\x01b")
 
 
-def test_a_long_frame_announced_and_not_sent_costs_nothing() -> None:
+@pytest.mark.parametrize("first", [0x82, 0x81, 0x01, 0x02, 0x00], ids=hex)
+@pytest.mark.parametrize("length", [MAX_SIZE + 1, 10_000_000, 1 << 60, 1 << 63, (1 << 64) - 1], ids=hex)
+def test_a_frame_that_claims_to_be_too_long_is_refused_by_its_header(first: int, length: int) -> None:
     splitter = MessageSplitter(MAX_SIZE)
-    header = b"\x82\x7f" + (1 << 60).to_bytes(8, "big")
-    assert splitter.feed(header) == ([], header)
-    assert splitter.feed(b"x" * 100) == ([], b"x" * 100)
+    header = b"\x82\x01a" + bytes([first, 127]) + length.to_bytes(8, "big")
+    messages, others = splitter.feed(header)
+    assert messages == [b"a"]
+    (closed,) = read_all(others)
+    assert isinstance(closed, CloseConnection)
+    assert closed.code == 1009
+    assert closed.reason == f"a frame of {length} bytes, where {MAX_SIZE} are allowed"
+    assert splitter.feed(b"x" * 100 + b"\x82\x01b") == ([], b""), "where a frame begins is not known any more"
+
+
+@pytest.mark.parametrize("first", [0x83, 0xC2, 0x89, 0x09])
+def test_what_breaks_the_rules_besides_is_left_to_the_full_implementation(first: int) -> None:
+    header = bytes([first, 127]) + (1 << 40).to_bytes(8, "big")
+    assert MessageSplitter(MAX_SIZE).feed(header) == ([], header)
 
 
 @given(

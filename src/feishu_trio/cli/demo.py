@@ -147,7 +147,7 @@ class _Scenario:
         await trio.sleep(_PACE)
         self.conversation.line(_MEIMEI.name, "clicks “批准 Approve” on a card")
         push = await self._push("card.action.trigger", _MEIMEI.click(decision="approve"))
-        answer = await push.answer()
+        answer = await push.settled()
         expected = {"toast": {"content": _TOAST.content, "type": _TOAST.type}}
         if answer.data != expected:
             raise Failed(f"the card was answered with {answer.data!r}, not {expected!r}")
@@ -202,7 +202,7 @@ class _Scenario:
         push = await self._push("im.message.receive_v1", user.message(text, message_id))
         self.conversation.line(user.name, text, "" if push.deliveries else "kept by the gateway")
         await self._check_reply(message_id, text)
-        self.conversation.line("bot", text, answer_note(await push.answer()))
+        self.conversation.line("bot", text, answer_note(await push.settled()))
 
     async def _push(self, event_type: str, body: object) -> Push:
         push = await self.gateway.push(event_type, body)

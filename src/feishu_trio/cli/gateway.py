@@ -192,4 +192,4 @@ class _Console:
 
 async def _settled(push: Push) -> None:
     with suppress(TimeoutError):  # it was lost, which `push.lost` shows
-        await push.answer()
+        await push.settled()

@@ -154,6 +154,9 @@ class SessionConfig:
     """Bytes of one message, whole, at most, 1 KiB to 1 GiB; a larger one ends the connection."""
     queue_capacity: int = field(default=1000, validator=number(int, 1, 1_000_000))
     """How many events wait for the default pool before it counts as full."""
+    queue_bytes: int = field(default=64 << 20, validator=number(int, 1024, 2**40, unit="bytes"))
+    """Bytes of payload that wait for a handler, over all pools, 1 KiB to 1 TiB; what does not fit is refused, so that
+    it comes again. A pool in which nothing waits takes one event all the same."""
     concurrency: int = field(default=64, validator=number(int, 1, 10_000))
     """How many handlers of the default pool run at a time. Raise it if they spend their time waiting."""
     pools: Mapping[str, PoolConfig] = field(
@@ -191,6 +194,13 @@ class SessionConfig:
     """Seconds for which a finished event is remembered, up to 30 days; 0 for not at all.
 
     The default is longer than the last redelivery takes to come, a little over 7 h.
+    """
+    dedupe_bytes: int = field(default=64 << 20, validator=number(int, 1 << 20, 1 << 40, unit="bytes"))
+    """Memory for what is remembered within `dedupe_window`, 1 MiB to 1 TiB.
+
+    The default carries 15 events a second over eight hours, each with two keys, as chat messages have: some 120
+    bytes an event. Answers with a result, and what failed in part, take 600 and more. Beyond it the oldest of
+    what is done is forgotten first, and runs again if it comes again; a warning says how much would be enough.
     """
     connections: int = field(
         default=1, validator=number(int, 1, 50, why="Feishu allows an app 50 connections")

@@ -8,7 +8,7 @@ from typing import ClassVar, Final, Protocol
 
 from .._quiet import QuietStruct
 from ..delivery import Origin, Outcome
-from ..wire import FAILED, OK, Frame, encode_answer, ok_with
+from ..wire import FAILED, OK, complete_answer, ok_with
 from .outbox import Outgoing
 
 __all__ = ["Answers", "Arrival", "TextArrival"]
@@ -30,7 +30,8 @@ class Arrival(QuietStruct, eq=False):
     """One frame that carries an event, or the last part of one."""
 
     answers: Answers
-    frame: Frame
+    rest: bytes
+    """The frame's bytes without the payload: what the answer begins with. The payload is not kept twice."""
     payload: bytes
     message_id: str
     trace_id: str
@@ -47,7 +48,7 @@ class Arrival(QuietStruct, eq=False):
         body = ok_with(result) if result is not None else OK if outcome.ok else FAILED
         answers = self.answers
         answers.owed -= 1
-        answers.post(Outgoing(encode_answer(self.frame, body, int(took * 1000)), written))
+        answers.post(Outgoing(complete_answer(self.rest, body, int(took * 1000)), written))
 
     def handler_succeeded(self, name: str, result: bytes | None) -> None:
         """Nothing comes of it before the outcome."""

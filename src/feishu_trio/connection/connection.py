@@ -12,8 +12,9 @@ from trio_websocket import WebSocketConnection
 from wsproto.frame_protocol import FrameProtocol
 
 from ..config import SessionConfig
+from ..config.secrets import masked
 from ..delivery import Engine
-from ..errors import first_error
+from ..errors import ConnectError, FeishuError, first_error
 from ..router import Router
 from ..telemetry import Telemetry
 from ..wire import encode_message, encode_messages
@@ -82,6 +83,7 @@ class Connection:
         self._reader: Reader | None = None
         self._scope = trio.CancelScope()
         self._frames = FrameProtocol(client=True, extensions=[])
+        self._users_error: Exception | None = None  # what a function of the user's raised
 
     def __repr__(self) -> str:
         return f"<Connection {self.endpoint.device_id or '?'} to {self.endpoint.host}>"
@@ -111,10 +113,19 @@ class Connection:
         Raises:
             ConnectError: It could not be established; worth another try.
             RefusedError: The server refused the app.
+
+        What a function of the user's raises comes out as it is. Anything else that nobody meant to raise is
+        told as a defect, and ends this connection as a broken stream would.
         """
         endpoint, config = self.endpoint, self._shared.config
-        stream = await open_stream(endpoint.host, endpoint.port, tls=endpoint.tls, config=config)
+        try:
+            stream = await open_stream(endpoint.host, endpoint.port, tls=endpoint.tls, config=config)
+        except Exception as error:
+            if isinstance(error, FeishuError) or config.dial is not None:
+                raise
+            raise self._defect(error) from error
         line = self._line = Line(stream, config.max_message_size)
+        failure: BaseException | None = None
         try:
             async with trio.open_nursery() as transport:
                 websocket = self._websocket = await shake_hands(transport, line, endpoint, config)
@@ -124,19 +135,19 @@ class Connection:
                 await self._live(self._reader)
                 transport.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            error = first_error(group)
-            if self._is_up and isinstance(error, NO_WEBSOCKET):
-                self.end(DisconnectReason.PROTOCOL_ERROR, shown(error))
-            else:
-                failure = handshake_error(endpoint, error) or error
-                if failure is None:
-                    raise
-                raise failure from failure.__cause__
+            first = first_error(group)
+            if first is None:
+                raise
+            failure = self._failure(first)
         finally:
             try:
                 await trio.aclose_forcefully(line)
+            except Exception as odd:  # it may be a stream of the user's
+                self._defect(odd)
             finally:
                 self._leave()
+        if failure is not None:
+            raise failure from failure.__cause__  # not in the `except`: what it came of may hold the whole URL
 
     def end(self, reason: DisconnectReason, detail: str = "", code: int | None = None) -> None:
         """End the connection at once; the first reason counts."""
@@ -161,6 +172,8 @@ class Connection:
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                     await self._line.writer.finish(self._frames.close(1000))
                     await self.closed.wait()
+        except Exception as error:
+            self._defect(error)
         finally:
             self.end(reason)
         await self.closed.wait()
@@ -243,10 +256,39 @@ class Connection:
                 nursery.start_soon(reader.run_others, name="feishu_trio reader of others")
 
     def _join(self) -> None:
-        self._texts.authenticate()  # what it sends goes first
+        try:
+            self._texts.authenticate()  # what it sends goes first
+        except Exception as error:
+            self._users_error = error
+            raise
         self.since = trio.current_time()
         self._shared.relay.joined(self)
         self._shared.telemetry.connected(self.id, self.endpoint.host, self.endpoint.service_id, self._attempt)
+
+    def _failure(self, error: BaseException) -> BaseException | None:
+        """What `run` raises for what came out of the connection's tasks; None if it is just the connection's end."""
+        if self._is_up and isinstance(error, NO_WEBSOCKET):
+            self.end(DisconnectReason.PROTOCOL_ERROR, shown(masked(error, *self.endpoint.secrets)))
+            return None
+        failure = handshake_error(self.endpoint, error) or error
+        if (
+            isinstance(failure, FeishuError)
+            or failure is self._users_error
+            or not isinstance(failure, Exception)
+        ):
+            return failure
+        failure = self._defect(failure)
+        if self._is_up:
+            self.end(DisconnectReason.PROTOCOL_ERROR, str(failure))
+            return None
+        return failure
+
+    def _defect(self, error: Exception) -> ConnectError:
+        """Tell of what nobody meant to raise, and return what it means: another connection may do better."""
+        self._shared.telemetry.connection_failed(self.endpoint.host, error)
+        return ConnectError(
+            f"the connection to {self.endpoint.host} failed by a defect: {type(error).__name__}"
+        )
 
     def _end(self, ended: Ended) -> None:
         self._retire(ended)
@@ -255,7 +297,7 @@ class Connection:
     def _retire(self, ended: Ended) -> None:
         """From here on others write what this connection has not written."""
         if self.ended is None:
-            self.ended = ended
+            self.ended = attrs.evolve(ended, detail=masked(ended.detail, *self.endpoint.secrets))
             if self._is_up:
                 self._shared.relay.left(self)
 

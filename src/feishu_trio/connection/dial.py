@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import ssl
-
 import trio
 
 from ..config import SessionConfig
 from ..errors import ConnectError
 from .proxies import open_through_proxy, proxy_for
 from .tcp import TCPStream
+from .tls import default_ssl_context, secured
 
-__all__ = ["default_ssl_context", "open_stream"]
-
-
-@functools.cache
-def default_ssl_context() -> ssl.SSLContext:
-    """The context that httpx would use: certificates are checked. One for all sessions, for it is large."""
-    import httpx
-
-    return httpx.create_ssl_context()
+__all__ = ["open_stream"]
 
 
 async def open_stream(host: str, port: int, *, tls: bool, config: SessionConfig) -> trio.abc.Stream:
@@ -43,17 +33,4 @@ async def open_stream(host: str, port: int, *, tls: bool, config: SessionConfig)
         stream = TCPStream(stream)
     if not tls:
         return stream
-    secured = trio.SSLStream(
-        stream,
-        config.ssl_context or default_ssl_context(),
-        server_hostname=host,
-        https_compatible=True,
-    )
-    try:
-        await secured.do_handshake()
-    except BaseException as error:
-        await trio.aclose_forcefully(stream)
-        if isinstance(error, trio.BrokenResourceError):
-            raise ConnectError(f"TLS with {host}:{port} failed: {error.__cause__ or error}") from error
-        raise
-    return secured
+    return await secured(stream, host, port, config.ssl_context or default_ssl_context())

@@ -8,7 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
+from ..api import TooLarge, read_whole
 from ..config import SessionConfig
+from ..config.secrets import masked, secrets_of
 from ..errors import AuthenticationError, ConnectError, ConnectionLimitError, FeishuError, ForbiddenError
 from .client_config import ClientConfig
 
@@ -19,6 +21,9 @@ __all__ = ["Endpoint", "discover", "refusal", "shown"]
 
 _PATH: Final = "/callback/ws/endpoint"
 _SHOWN: Final = 200
+_SIZE: Final = 1 << 20  # bytes of its answer, at most
+# Fields of the URL that may be shown.
+_NO_SECRETS: Final = frozenset({"device_id", "service_id", "aid", "fpid"})
 # What is asked once a connection needs no socket of its own for as long as that lives.
 _HEADERS: Final = {"locale": "zh", "Connection": "close"}
 
@@ -53,6 +58,8 @@ class Endpoint:
     service_id: int
     """An int32 that goes into every ping."""
     client_config: ClientConfig
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+    """What a server was told, and what is not to be shown if it repeats it."""
 
 
 async def discover(http: httpx.AsyncClient, config: SessionConfig) -> Endpoint:
@@ -67,33 +74,48 @@ async def discover(http: httpx.AsyncClient, config: SessionConfig) -> Endpoint:
     import httpx  # here, so that importing this package stays light
 
     body: dict[str, str | None] = {"AppID": config.app_id, "AppSecret": config.app_secret}
+    secrets = secrets_of(config)
     if config.client_assertion is not None:
-        assertion = config.client_assertion
-        body |= {"AppSecret": "", "ClientAssertion": assertion() if callable(assertion) else assertion}
+        given = config.client_assertion
+        assertion = given() if callable(given) else given
+        body |= {"AppSecret": "", "ClientAssertion": assertion}
+        secrets += (assertion,)
     try:
-        response = await http.post(config.domain + _PATH, json=body, headers=_HEADERS)
+        response = await read_whole(
+            http, "POST", config.domain + _PATH, limit=_SIZE, headers=_HEADERS, json=body
+        )
     except httpx.HTTPError as error:
-        raise ConnectError(f"{config.domain} could not be reached: {_reason(error)}") from error
+        reason = masked(_reason(error), *secrets)
+        raise ConnectError(f"{config.domain} could not be reached: {reason}") from error
+    except TooLarge as error:
+        raise ConnectError(f"the answer of {config.domain} is not read: {error}") from None
     if response.status_code != 200:
         raise ConnectError(f"{config.domain} answered with HTTP status {response.status_code}")
-    try:
-        answer = json.loads(response.content)
-        code = answer["code"]
-        if isinstance(code, bool) or not isinstance(code, int):
-            raise TypeError("code is no number")
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise ConnectError(
-            f"{config.domain}{_PATH} did not answer as Feishu does; is the domain right?"
-        ) from None
-    if code != _OK:
-        raise refusal(code, answer.get("msg"), handshake=False)
+    answer = _answer(response.content)
+    if answer is None:
+        raise ConnectError(f"{config.domain}{_PATH} did not answer as Feishu does; is the domain right?")
+    if answer["code"] != _OK:
+        raise refusal(answer["code"], masked(answer.get("msg") or "", *secrets), handshake=False)
     data = answer.get("data")
-    url = data.get("URL") if isinstance(data, dict) else None
-    return _endpoint(url, data.get("ClientConfig") if isinstance(data, dict) else None, config)
+    if not isinstance(data, dict):
+        data = {}
+    return _endpoint(data.get("URL"), data.get("ClientConfig"), config, secrets)
+
+
+def _answer(content: bytes) -> dict[str, Any] | None:
+    """The JSON object that an answer is, with a code in it; None if it is something else.
+
+    No error comes out of here, for it would hold all of the text, and with it the URL.
+    """
+    try:
+        answer = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) and type(answer.get("code")) is int else None
 
 
 def refusal(code: int, message: object, *, handshake: bool, auth_code: int | None = None) -> FeishuError:
-    """The error for a code of discovery, or of a refused handshake's headers."""
+    """The error for a code of discovery, or of a refused handshake's headers. `message` is masked already."""
     limit = _CONNECTION_LIMIT in (code, auth_code)
     reason = f" ({shown(message)})" if message else ""
     hint = _WHAT_TO_DO.get(_CONNECTION_LIMIT if limit else code)
@@ -108,8 +130,9 @@ def refusal(code: int, message: object, *, handshake: bool, auth_code: int | Non
     return AuthenticationError(text, code=code)
 
 
-def _endpoint(url: object, client_config: Any, config: SessionConfig) -> Endpoint:
+def _endpoint(url: object, client_config: Any, config: SessionConfig, secrets: tuple[str, ...]) -> Endpoint:
     # The URL holds secrets, so errors say what is wrong with it, and never what it is.
+    wrong, host = "", ""
     try:
         if not isinstance(url, str):
             raise ValueError("it is missing")
@@ -122,24 +145,34 @@ def _endpoint(url: object, client_config: Any, config: SessionConfig) -> Endpoin
             raise ValueError(f"its scheme is {parts.scheme[:20]!r}, not 'wss'")
         if parts.scheme == "ws" and not config.domain.startswith("http://"):
             raise ValueError("its scheme is 'ws', and only 'wss' is safe; 'ws' is for a domain with http://")
-        if not parts.hostname:
+        host = parts.hostname or ""
+        if not host:
             raise ValueError("it has no host")
-        if any(not 0 < len(label) < 64 for label in parts.hostname.removesuffix(".").split(".")):
+        if any(not 0 < len(label) < 64 for label in host.removesuffix(".").split(".")):
             raise ValueError("its host is no name")
         tls = parts.scheme == "wss"
         port = parts.port if parts.port is not None else 443 if tls else 80
     except ValueError as error:
-        reason = str(error) if "port" not in str(error).lower() else "its port is no port"
-        raise ConnectError(f"the endpoint URL that {config.domain} gave cannot be used: {reason}") from None
+        wrong = masked(error, *secrets) if "port" not in str(error).lower() else "its port is no port"
+    if wrong:  # not raised above, where that error would stay with it
+        raise ConnectError(f"the endpoint URL that {config.domain} gave cannot be used: {wrong}")
     fields = parse_qs(query)
+    hidden = [
+        value
+        for name, values in fields.items()
+        if name not in _NO_SECRETS
+        for value in values
+        if len(value) > 3
+    ]
     return Endpoint(
-        host=parts.hostname,
+        host=parts.hostname or "",
         port=port,
         tls=tls,
         resource=(parts.path or "/") + (f"?{query}" if query else ""),
         device_id=shown(fields.get("device_id", [""])[0]),
         service_id=_int32(fields.get("service_id", ["0"])[0]),
         client_config=ClientConfig.parse(client_config),
+        secrets=(*secrets, *hidden),
     )
 
 

@@ -11,6 +11,7 @@ from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_
 from wsproto.utilities import ProtocolError
 
 from ..config import SessionConfig
+from ..config.secrets import masked
 from ..errors import ConnectError, FeishuError
 from .discovery import Endpoint, refusal, shown
 from .headers import handshake_headers
@@ -49,9 +50,11 @@ async def shake_hands(
             receive_buffer_size=config.receive_buffer_size,
         )
     line.end.on_fault = None
-    opening, line.reader.opening = line.reader.opening, None
     if scope.cancelled_caught and line.end.fault is not None:
-        raise _ended(endpoint, line.end.fault, opening or b"")
+        raise _ended(endpoint, line.end.fault, line.reader.refusal)
+    if not line.reader.has_agreed:
+        # Two who read would both read the socket.
+        raise ConnectError(f"{endpoint.host} does not speak WebSocket: where frames begin is not known")
     return websocket
 
 
@@ -60,7 +63,9 @@ def handshake_error(endpoint: Endpoint, error: BaseException | None) -> FeishuEr
     if isinstance(error, ConnectionRejected):
         return _refused(endpoint, error.status_code, error.headers)
     if isinstance(error, NO_WEBSOCKET):
-        return ConnectError(f"{endpoint.host} does not speak WebSocket: {shown(error)}")
+        return ConnectError(
+            f"{endpoint.host} does not speak WebSocket: {shown(masked(error, *endpoint.secrets))}"
+        )
     return None
 
 
@@ -72,21 +77,15 @@ def _refused(endpoint: Endpoint, status_code: int, headers: Iterable[tuple[bytes
             f"{endpoint.host} answered the WebSocket handshake with HTTP status {status_code}"
         )
     message = given.get(b"handshake-msg", b"").decode("utf-8", "replace")
+    message = masked(message, *endpoint.secrets)
     return refusal(status, message, handshake=True, auth_code=_number(given.get(b"handshake-autherrcode")))
 
 
-def _ended(endpoint: Endpoint, fault: tuple[str, str], opening: bytes) -> FeishuError:
+def _ended(endpoint: Endpoint, fault: tuple[str, str], refusal: h11.Response | None) -> FeishuError:
     """The stream ended. A response whose body ends with it, or never, is a refusal all the same."""
-    http = h11.Connection(h11.CLIENT)
-    http.send(h11.Request(method="GET", target="/", headers=[("Host", endpoint.host)]))
-    http.receive_data(opening)
-    try:
-        response = http.next_event()
-    except h11.RemoteProtocolError:
-        response = None
-    if isinstance(response, h11.Response):
-        return _refused(endpoint, response.status_code, response.headers)
-    reason, detail = fault
+    if refusal is not None:
+        return _refused(endpoint, refusal.status_code, refusal.headers)
+    reason, detail = fault[0], masked(fault[1], *endpoint.secrets)
     return ConnectError(
         f"{endpoint.host} ended the WebSocket handshake: {reason}" + (f": {detail}" if detail else "")
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from ..config import SessionConfig
-from ..errors import ConfigError
-from .dial import default_ssl_context
 from .headers import request_headers
+from .proxies import check_environment, proxy_for
+from .tls import default_ssl_context
 
 if TYPE_CHECKING:
     import httpx
@@ -19,27 +20,28 @@ def http_client(config: SessionConfig) -> httpx.AsyncClient:
     """The client, to be closed by the caller.
 
     Raises:
-        ConfigError: A proxy, of the settings or the environment, cannot be used, or takes an extra.
+        ConfigError: A proxy of the environment cannot be used.
     """
-    import ssl  # here, so that importing this package stays light
+    import httpx  # here, so that importing this package stays light
 
-    import httpx
+    return httpx.AsyncClient(
+        headers=request_headers(config),
+        transport=config.http_transport or _transport(config),
+        timeout=config.connect_timeout,
+    )
 
+
+def _transport(config: SessionConfig) -> httpx.AsyncBaseTransport:
+    import ssl
+
+    from .http_transport import Transport
+
+    if config.proxy is None:
+        check_environment()
+    parts = urlsplit(config.domain)
+    tls = parts.scheme == "https"
+    proxy = proxy_for(parts.hostname or "", parts.port or (443 if tls else 80), tls=tls, config=config)
     # To load the certificate authorities takes a while; without them, nobody is trusted.
-    plain = config.domain.startswith("http://") and not (config.proxy or "").startswith("https://")
-    usual = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else default_ssl_context()
-    try:
-        return httpx.AsyncClient(
-            headers=request_headers(config),
-            transport=config.http_transport,
-            proxy=config.proxy,
-            verify=config.ssl_context or usual,
-            timeout=config.connect_timeout,
-        )
-    except (ValueError, httpx.InvalidURL):  # whose texts may hold a password
-        where = "proxy" if config.proxy is not None else "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY"
-        raise ConfigError(
-            f"{where}: it cannot be used; a proxy is an http://, https:// or socks5:// URL with a host"
-        ) from None
-    except ImportError:
-        raise ConfigError("a SOCKS proxy takes an extra: pip install 'feishu-trio[socks]'") from None
+    needed = tls or (proxy or "").startswith("https:")
+    usual = default_ssl_context() if needed else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return Transport(proxy, tls=tls, ssl_context=config.ssl_context or usual)

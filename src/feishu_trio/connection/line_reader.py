@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final, Literal
 
+import h11
 import trio
 
 from ..wire import MessageSplitter
@@ -12,10 +12,8 @@ from .ending import DisconnectReason, StreamEnd
 
 __all__ = ["LineReader"]
 
-# Bytes left for `receive_some` from which on nothing more should be received; and of a response that are kept.
+# Bytes left for `receive_some` from which on nothing more should be received.
 _CLOGGED: Final = 65536
-# A response that agrees to speak WebSocket.
-_AGREED: Final = re.compile(rb"HTTP/1\.[01] 101[ \r]")
 
 
 class LineReader:
@@ -24,14 +22,16 @@ class LineReader:
     """
 
     def __init__(self, stream: trio.abc.Stream, end: StreamEnd, max_message_size: int) -> None:
-        self.opening: bytes | None = b""
-        """How what was received begins, while somebody may want to know; None from then on."""
+        self.has_agreed = False
+        """Whether the server agreed to speak WebSocket: from there on what comes is frames."""
+        self.refusal: h11.Response | None = None
+        """What it answered instead, if it did not."""
         self.is_clogged = False
         """Whether `receive_some` must keep up before more should be received."""
         self._stream = stream
         self._end = end
         self._splitter = MessageSplitter(max_message_size)
-        self._is_split = False
+        self._handshake = _Handshake()
         self._early = b""  # what came in one piece with the handshake's response
         self._others = bytearray()  # what trio-websocket has not read yet
         self._others_changed = trio.lowlevel.ParkingLot()
@@ -68,7 +68,7 @@ class LineReader:
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive what is not for `receive_messages`: the handshake, and then what that has left."""
-        if not self._is_split:
+        if not self.has_agreed:
             return await self._receive_handshake(max_bytes)
         while not self._others:
             if self._last is not None:
@@ -83,20 +83,68 @@ class LineReader:
         return others
 
     async def _receive_handshake(self, max_bytes: int | None) -> bytes | bytearray:
-        try:
-            data = await self._stream.receive_some(max_bytes)
-        except trio.BrokenResourceError as error:
-            self._end.note_broken(error)
-            raise
-        if not data:
-            self._end.note(DisconnectReason.END_OF_FILE, "")
-        if self.opening is not None and len(self.opening) < _CLOGGED:
-            before = len(self.opening)
-            self.opening += data
-            head = self.opening.find(b"\r\n\r\n")
-            if head >= 0 and _AGREED.match(self.opening):
-                # Frames begin here, and their bounds must be known from the first byte on.
-                self._is_split = True
-                self._early = self.opening[head + 4 :]
-                data = self.opening[before : head + 4]
-        return data
+        """Receive the head of the response, whole, or what comes instead of one.
+
+        That is left to trio-websocket to judge, but where frames begin must be known here, from the first byte on.
+        """
+        while True:
+            try:
+                data = await self._stream.receive_some(max_bytes)
+            except trio.BrokenResourceError as error:
+                self._end.note_broken(error)
+                raise
+            if not data:
+                self._end.note(DisconnectReason.END_OF_FILE, "")
+                return data
+            head = self._handshake.feed(bytes(data))
+            self.refusal = self._handshake.refusal
+            if self._handshake.frames is not None:
+                self.has_agreed = True
+                self._early = self._handshake.frames
+            if head:
+                return head
+
+
+class _Handshake:
+    """Finds the end of the handshake with h11, by which trio-websocket finds it as well. No I/O."""
+
+    def __init__(self) -> None:
+        self.refusal: h11.Response | None = None
+        self.frames: bytes | None = None
+        """What came behind a response that agrees, once that is there."""
+        self._head = b""  # the bytes since the last interim response
+        self._is_through = False
+        # An upgrade must have been asked for, or none is agreed to.
+        self._http = h11.Connection(h11.CLIENT)
+        asked = [("Host", ""), ("Upgrade", "websocket"), ("Connection", "Upgrade")]
+        self._http.send(h11.Request(method="GET", target="/", headers=asked))
+
+    def feed(self, data: bytes) -> bytes:
+        """What trio-websocket is to get, now that this was received: no part of a head, and no interim response.
+
+        It takes 100 and 103 for refusals.
+        """
+        if self._is_through:
+            return data
+        self._head += data
+        self._http.receive_data(data)
+        while not self._is_through:
+            try:
+                event = self._http.next_event()
+            except h11.RemoteProtocolError:
+                self._is_through = True  # which trio-websocket will find out as well
+                break
+            if event is h11.NEED_DATA:
+                return b""
+            rest = self._http.trailing_data[0]
+            if isinstance(event, h11.InformationalResponse) and event.status_code != 101:
+                self._head = rest
+                continue
+            self._is_through = True
+            if isinstance(event, h11.Response):
+                self.refusal = event
+            else:
+                self.frames = rest
+                self._head = self._head[: len(self._head) - len(rest)]
+        head, self._head = self._head, b""
+        return head

@@ -1,27 +1,44 @@
 """The way through a proxy: which one, and a byte stream to the host behind it.
 
-HTTP proxies are spoken to with httpcore's own client (CONNECT), SOCKS5 with socksio, as httpx does.
+HTTP proxies are asked with CONNECT, in h11's words; SOCKS5 (RFC 1928, RFC 1929) is a few bytes, written here.
+What a proxy answers is read as exactly as it is written, whatever the segments it comes in.
 """
 
 from __future__ import annotations
 
+import ssl
 from base64 import b64encode
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from ipaddress import ip_address
+from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import h11
 import trio
 
 from ..config import SessionConfig
 from ..errors import ConfigError, ConnectError
+from .tls import default_ssl_context, secured
 
-if TYPE_CHECKING:
-    import ssl
+__all__ = ["check_environment", "open_through_proxy", "proxy_for", "speaks_http"]
 
-    import httpcore
+_PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
-__all__ = ["open_through_proxy", "proxy_for"]
+_SOCKS_REFUSALS: Final = {
+    1: "general failure",
+    2: "not allowed by its rules",
+    3: "network unreachable",
+    4: "host unreachable",
+    5: "connection refused",
+    6: "time to live expired",
+    7: "command not supported",
+    8: "address type not supported",
+}
+_CHECK_PASSWORD: Final = "check the user and password in its URL"
+
+
+class _Refused(Exception):
+    """The proxy gave no way; the text says why, in words of our own."""
 
 
 def proxy_for(host: str, port: int, *, tls: bool, config: SessionConfig) -> str | None:
@@ -34,147 +51,154 @@ def proxy_for(host: str, port: int, *, tls: bool, config: SessionConfig) -> str 
     url = proxies.get("https" if tls else "http") or proxies.get("all")
     if not url or proxy_bypass(f"{host}:{port}"):
         return None
-    return url if "://" in url else f"http://{url}"
+    return _with_scheme(url)
+
+
+def check_environment() -> None:
+    """See that the environment names no proxy that cannot be used.
+
+    Raises:
+        ConfigError: It does. The text never holds the URL, which may have a password in it.
+    """
+    proxies = getproxies()
+    if all(_is_usable(_with_scheme(proxies[kind])) for kind in ("http", "https", "all") if proxies.get(kind)):
+        return
+    raise ConfigError(
+        "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY: it cannot be used; "
+        "a proxy is an http://, https:// or socks5:// URL with a host"
+    )
+
+
+def speaks_http(proxy: str) -> bool:
+    """Whether a proxy can be asked for a page by its whole URL."""
+    return urlsplit(proxy).scheme in ("http", "https")
 
 
 async def open_through_proxy(
     proxy: str, host: str, port: int, *, ssl_context: ssl.SSLContext | None
 ) -> trio.abc.Stream:
-    """Open a stream to a host behind a proxy. The caller sets the deadline.
+    """Open a stream to a host behind a proxy; on cancellation nothing is left open. The caller sets the deadline.
 
     `ssl_context` is for a proxy whose own URL is `https`; None for httpx's usual one.
 
     Raises:
-        ConnectError: The proxy cannot be reached, or refuses. The text never holds its credentials.
-        ConfigError: A SOCKS proxy, and the extra for it is not installed.
+        ConnectError: The proxy cannot be reached, refuses, or makes no sense. The text never holds its credentials.
     """
-    import httpcore
-
+    if not _is_usable(proxy):  # the environment may have changed
+        raise ConnectError(f"no way to {host}:{port}: the proxy's URL cannot be used")
     parts = urlsplit(proxy)
     try:
-        if parts.scheme.startswith("socks"):
-            return await _through_socks(parts, host, port)
-        return await _through_http(parts, host, port, ssl_context)
-    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
-        reason = str(error) or type(error).__name__
-        raise ConnectError(f"the proxy {_address(parts)} gave no way to {host}:{port}: {reason}") from error
+        return await _open(parts, host, port, ssl_context)
+    except (_Refused, ConnectError, OSError, trio.BrokenResourceError) as error:
+        reason = str(error.__cause__ or error) or type(error).__name__
+    address = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+    raise ConnectError(f"the proxy {address} gave no way to {host}:{port}: {reason}")
 
 
-async def _through_http(
+async def _open(
     proxy: SplitResult, host: str, port: int, ssl_context: ssl.SSLContext | None
 ) -> trio.abc.Stream:
-    import httpcore
-
-    target = _host_port(host, port)
-    headers = [(b"Host", target), (b"Accept", b"*/*")]
-    if proxy.username is not None:
-        credentials = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-        headers.append((b"Proxy-Authorization", b"Basic " + b64encode(credentials.encode())))
-    scheme, at = proxy.scheme.encode(), (proxy.hostname or "").encode()
-    at_port = proxy.port or (443 if proxy.scheme == "https" else 80)
-    connection = httpcore.AsyncHTTPConnection(
-        httpcore.Origin(scheme, at, at_port),
-        ssl_context=ssl_context,
-    )
+    at, at_port = proxy.hostname or "", proxy.port or _PORTS[proxy.scheme]
+    stream: trio.abc.Stream = await trio.open_tcp_stream(at, at_port)
     try:
-        url = httpcore.URL(scheme=scheme, host=at, port=at_port, target=target)
-        response = await connection.handle_async_request(httpcore.Request(b"CONNECT", url, headers=headers))
-        if not 200 <= response.status <= 299:
-            hint = ": check the user and password in its URL" if response.status == 407 else ""
-            raise ConnectError(
-                f"the proxy {_address(proxy)} refused the way to {host}:{port} "
-                f"with HTTP status {response.status}{hint}"
-            )
-        return _Tunnel(response.extensions["network_stream"])
-    except BaseException:
-        with trio.CancelScope(deadline=trio.current_time() + 1, shield=True), suppress(httpcore.NetworkError):
-            await connection.aclose()
-        raise
-
-
-async def _through_socks(proxy: SplitResult, host: str, port: int) -> trio.abc.Stream:
-    try:
-        from socksio import socks5
-        from socksio.exceptions import SOCKSError
-    except ImportError:
-        raise ConfigError(
-            f"the proxy {_address(proxy)} speaks SOCKS, which takes an extra: pip install 'feishu-trio[socks]'"
-        ) from None
-    stream = await trio.open_tcp_stream(proxy.hostname or "", proxy.port or 1080)
-    try:
-        protocol = socks5.SOCKS5Connection()
-
-        async def exchange(request: object) -> object:
-            protocol.send(request)
-            await stream.send_all(protocol.data_to_send())
-            answer = await stream.receive_some(4096)
-            if not answer:
-                raise SOCKSError("it hung up")
-            return protocol.receive_data(bytes(answer))
-
-        if proxy.username is None:
-            method = socks5.SOCKS5AuthMethod.NO_AUTH_REQUIRED
+        if proxy.scheme == "https":
+            stream = await secured(stream, at, at_port, ssl_context or default_ssl_context())
+        if proxy.scheme.startswith("socks"):
+            await _ask_socks(stream, proxy, host, port)
         else:
-            method = socks5.SOCKS5AuthMethod.USERNAME_PASSWORD
-        chosen = await exchange(socks5.SOCKS5AuthMethodsRequest([method]))
-        if not isinstance(chosen, socks5.SOCKS5AuthReply) or chosen.method != method:
-            raise SOCKSError("it wants another kind of authentication")
-        if proxy.username is not None:
-            user, password = unquote(proxy.username), unquote(proxy.password or "")
-            reply = await exchange(socks5.SOCKS5UsernamePasswordRequest(user.encode(), password.encode()))
-            if not isinstance(reply, socks5.SOCKS5UsernamePasswordReply) or not reply.success:
-                raise SOCKSError("check the user and password in its URL")
-        # The proxy looks the name up, for it may know hosts that we do not.
-        request = socks5.SOCKS5CommandRequest.from_address(
-            socks5.SOCKS5Command.CONNECT, (host.encode(), port)
-        )
-        reply = await exchange(request)
-        if not isinstance(reply, socks5.SOCKS5Reply) or reply.reply_code != socks5.SOCKS5ReplyCode.SUCCEEDED:
-            code = getattr(reply, "reply_code", None)
-            raise SOCKSError(getattr(code, "name", "an odd answer").replace("_", " ").lower())
-    except BaseException as error:
+            await _ask_http(stream, proxy, host, port)
+    except BaseException:
         await trio.aclose_forcefully(stream)
-        if isinstance(error, SOCKSError | trio.BrokenResourceError):
-            raise ConnectError(
-                f"the proxy {_address(proxy)} gave no way to {host}:{port}: {error}"
-            ) from error
         raise
     return stream
 
 
-class _Tunnel(trio.abc.Stream):
-    """httpcore's stream as one of trio's."""
-
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        self._stream = stream
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        import httpcore
-
+async def _ask_http(stream: trio.abc.Stream, proxy: SplitResult, host: str, port: int) -> None:
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    headers = [("Host", target), ("Accept", "*/*")]
+    if proxy.username is not None:
+        headers.append(("Proxy-Authorization", "Basic " + b64encode(b":".join(_credentials(proxy))).decode()))
+    http = h11.Connection(h11.CLIENT)
+    asked = http.send(h11.Request(method="CONNECT", target=target, headers=headers)) or b""
+    await stream.send_all(asked + (http.send(h11.EndOfMessage()) or b""))
+    event: h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED] = h11.NEED_DATA
+    while not isinstance(event, h11.Response):
         try:
-            await self._stream.write(bytes(data))
-        except httpcore.NetworkError as error:
-            raise trio.BrokenResourceError(str(error)) from error.__cause__
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        import httpcore
-
-        try:
-            return await self._stream.read(max_bytes or 65536)
-        except httpcore.NetworkError as error:
-            raise trio.BrokenResourceError(str(error)) from error.__cause__
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
+            event = http.next_event()
+        except h11.RemoteProtocolError:
+            raise _Refused("what it answers is no HTTP, or no whole response") from None
+        if event is h11.NEED_DATA:
+            http.receive_data(bytes(await stream.receive_some(4096)))
+    if not 200 <= event.status_code <= 299:
+        hint = f": {_CHECK_PASSWORD}" if event.status_code == 407 else ""
+        raise _Refused(f"it refused with HTTP status {event.status_code}{hint}")
+    if http.trailing_data[0]:
+        raise _Refused("it sent bytes of its own after its response")
 
 
-def _host_port(host: str, port: int) -> bytes:
-    return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode()
+async def _ask_socks(stream: trio.abc.Stream, proxy: SplitResult, host: str, port: int) -> None:
+    async def receive(size: int) -> bytes:
+        # Never more than this: what follows the last reply is the host's.
+        data = b""
+        while len(data) < size:
+            more = await stream.receive_some(size - len(data))
+            if not more:
+                raise _Refused("it hung up")
+            data += more
+        return data
+
+    method = 0 if proxy.username is None else 2  # none, or user and password
+    await stream.send_all(bytes([5, 1, method]))
+    version, chosen = await receive(2)
+    if version != 5:
+        raise _Refused("it does not speak SOCKS5")
+    if chosen != method:
+        raise _Refused("it wants another kind of authentication: " + _CHECK_PASSWORD)
+    if proxy.username is not None:
+        user, password = _credentials(proxy)
+        await stream.send_all(b"\x01" + _sized(user, "its user") + _sized(password, "its password"))
+        _, status = await receive(2)
+        if status != 0:
+            raise _Refused(_CHECK_PASSWORD)
+    await stream.send_all(b"\x05\x01\x00" + _socks_address(host) + port.to_bytes(2, "big"))
+    version, code, _, kind = await receive(4)
+    if version != 5:
+        raise _Refused("it does not speak SOCKS5")
+    if code != 0:
+        raise _Refused(_SOCKS_REFUSALS.get(code, f"unknown code {code}"))
+    # The address it uses itself, which is of no interest, and the port.
+    sizes = {1: 4, 4: 16}
+    if kind not in (1, 3, 4):
+        raise _Refused(f"its reply has an address of an unknown type {kind}")
+    await receive((sizes.get(kind) or (await receive(1))[0]) + 2)
 
 
-def _address(proxy: SplitResult) -> str:
-    """The proxy's URL without its user and password."""
-    return f"{proxy.scheme}://{proxy.hostname}" + (f":{proxy.port}" if proxy.port else "")
+def _socks_address(host: str) -> bytes:
+    """The host, as a name where it is one: the proxy looks it up, for it may know hosts that we do not."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return b"\x03" + _sized(host.encode(), "the host's name")
+    return (b"\x01" if address.version == 4 else b"\x04") + address.packed
+
+
+def _sized(text: bytes, what: str) -> bytes:
+    if len(text) > 255:
+        raise _Refused(f"{what} is longer than the 255 bytes that SOCKS5 allows")
+    return bytes([len(text)]) + text
+
+
+def _credentials(proxy: SplitResult) -> tuple[bytes, bytes]:
+    return unquote(proxy.username or "").encode(), unquote(proxy.password or "").encode()
+
+
+def _with_scheme(url: str) -> str:
+    return url if "://" in url else f"http://{url}"
+
+
+def _is_usable(proxy: str) -> bool:
+    try:
+        parts = urlsplit(proxy)
+        return parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -26,6 +27,8 @@ __all__ = ["LAST_READ", "Reader"]
 LAST_READ: Final = 1.0
 """Seconds for which what was sent before the end may still be read, when writing fails, or the other reader is through."""
 
+# Seconds for which what is read may have waited while nothing was read. It is taken to be read up in the same time.
+_FURTHEST_BEHIND: Final = 2.0
 # Answers waiting before reading stops to let them out.
 _BACKLOG: Final = 4096
 
@@ -64,6 +67,7 @@ class Reader:
         self._ack_deadline = ack_deadline
         self._buffer_size = buffer_size
         self._end = end
+        self._caught_up_at = -math.inf  # when what is read has not waited in the socket any more, presumably
         self._receiver = Receiver(max_assembled=max_message_size * 4)
 
     async def run(self) -> None:
@@ -72,16 +76,20 @@ class Reader:
         clock = trio.lowlevel.current_clock().current_time
         while (messages := await read.receive_messages(self._buffer_size)) is not None:
             if not watchdog.has_heard:
-                watchdog.heard()
+                watchdog.heard(whole=bool(messages))
             now, received_at = clock(), time.time()
+            # What came while nobody read has waited in the socket, and those who wait for an answer with it.
+            behind = self._caught_up_at - now
+            deadline = now + self._ack_deadline - (behind if behind > 0 else 0)
             for message in messages:
-                waiting = self._receive(message, now, received_at)
+                waiting = self._receive(message, now, received_at, deadline)
                 if waiting is not None:
                     await self._hold(waiting)
             if len(self._outbox) > _BACKLOG:
                 await self._hold(self._outbox.wait_at_most(_BACKLOG))
             if read.is_clogged:
-                await self._hold(read.wait_unclogged())
+                with self._texts.in_a_hurry():
+                    await self._hold(read.wait_unclogged())
         await trio.sleep(LAST_READ)  # `run_others` knows better how it ended, if it gets to it
         self._end(Ended(*(self._line.end.fault or (DisconnectReason.END_OF_FILE, ""))))
 
@@ -93,14 +101,18 @@ class Reader:
             except ConnectionClosed as closed:
                 self._end(self._ending(closed))
                 return
+            self._watchdog.heard()
             if isinstance(message, bytes):
-                waiting = self._receive(message, trio.current_time(), time.time())
+                now = trio.current_time()
+                waiting = self._receive(message, now, time.time(), now + self._ack_deadline)
                 if waiting is not None:
                     await waiting
             elif self.takes_events:
                 await self._texts.receive(message)
 
-    def _receive(self, message: bytes, now: float, received_at: float) -> Awaitable[object] | None:
+    def _receive(
+        self, message: bytes, now: float, received_at: float, deadline: float
+    ) -> Awaitable[object] | None:
         """Take one binary message. What is returned must be awaited before the next: a pool is full."""
         match self._receiver.receive(message, now):
             case Frame(headers=headers) as frame:
@@ -108,13 +120,13 @@ class Reader:
                     answers = self._answers
                     delivery = Arrival(
                         answers,
-                        frame,
+                        frame.rest,
                         frame.payload,
                         headers.get("message_id", ""),
                         headers.get("trace_id", ""),
                         received_at,
                         now,
-                        now + self._ack_deadline,
+                        deadline,
                     )
                     answers.owed += 1
                     try:
@@ -134,11 +146,15 @@ class Reader:
 
     async def _hold(self, waiting: Awaitable[object]) -> None:
         """Read nothing until this is over. Silence in that time is our own, not the server's."""
+        start = trio.current_time()
         self._watchdog.pause()
         try:
             await waiting
         finally:
             self._watchdog.resume()
+            now = trio.current_time()
+            behind = max(self._caught_up_at - start, 0) + now - start
+            self._caught_up_at = now + min(behind, _FURTHEST_BEHIND)
 
     def _ending(self, closed: ConnectionClosed) -> Ended:
         reason = closed.reason

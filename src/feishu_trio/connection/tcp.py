@@ -80,7 +80,7 @@ class TCPStream(trio.abc.Stream):
         await trio.lowlevel.wait_writable(self._socket)
 
     async def aclose(self) -> None:
-        """Close the socket; whoever waits for it is told."""
+        """Close the socket; whoever waits for it finds it closed."""
         if self._socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()

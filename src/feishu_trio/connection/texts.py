@@ -1,6 +1,6 @@
 """JSON text messages: the other form in which gateways and proxies in front of Feishu speak.
 
-They are told apart by `type`: `ping`, `pong`, `heartbeat`, `event`, `auth`, and whatever users register
+They differ by `type`: `ping`, `pong`, `heartbeat`, `event`, `auth`, and whatever users register
 handlers for with `Router.on_message`. Source: the .NET client Mud.Feishu.WebSocket, which speaks them, too.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 import trio
@@ -58,6 +60,18 @@ class TextMessages:
         self._engine = engine
         self._telemetry = telemetry
         self._token: str | None = None
+        self._is_hurried = False
+        self._waiting = trio.CancelScope()  # around the wait for room in the handlers' pool
+
+    @contextmanager
+    def in_a_hurry(self) -> Iterator[None]:
+        """Within this block no message waits for a handler: what has no room is dropped. Events wait behind it."""
+        self._is_hurried = True
+        self._waiting.cancel()
+        try:
+            yield
+        finally:
+            self._is_hurried = False
 
     def authenticate(self) -> None:
         """Send the app access token over the connection, which has just come up, if one was given."""
@@ -70,7 +84,7 @@ class TextMessages:
     async def receive(self, text: str | bytes) -> None:
         """Take one message. While a pool is full this waits, for a second at the most.
 
-        One that makes no sense is told, counted and dropped.
+        One that makes no sense is counted, logged and dropped.
 
         Raises:
             AuthenticationError: The server did not accept the app access token.
@@ -113,7 +127,10 @@ class TextMessages:
             try:
                 self._engine.call_nowait(route, message)
             except trio.WouldBlock:
-                await self._engine.call(route, message)
+                with trio.CancelScope() as self._waiting:
+                    if self._is_hurried:
+                        self._waiting.cancel()
+                    await self._engine.call(route, message)
 
     def _routes(self, name: str) -> list[Route]:
         handlers = self._router.message_handlers(name)
@@ -139,7 +156,7 @@ class TextMessages:
                 f"the app access token was not accepted: code {code!r:.20} ({self._reason(message)!r})",
                 code=code,
             )
-        elif code:
+        elif self._token is None:
             self._drop("an auth message that answers none")
         else:
             self._telemetry.authenticated(self._speaker.id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from typing import Final
@@ -18,10 +17,11 @@ from .pace import Pace, sleep_awake
 
 __all__ = ["Watchdog"]
 
-logger = logging.getLogger("feishu_trio.connection")
 
 # When a pong is missing, it is asked for again so many times, quickly, before the connection is given up.
 _PROBES: Final = 2
+# So many heartbeats in a row may bring bytes only, and no whole message.
+_BARE: Final = 2
 # While a pong is waited for, the ping is repeated after so many seconds: with 3 % of the pongs lost, three
 # in a row are lost every two weeks, five in a row never.
 _ASK_AGAIN: Final = 5.0
@@ -30,7 +30,10 @@ _ASK_AGAIN: Final = 5.0
 class Watchdog:
     """Pings at the interval; without a sign of life in time it probes, and then calls `give_up` with the reason.
 
-    Whatever is received is a sign of life. Time in which nobody reads does not count: silence is our own then.
+    Any whole message is a sign of life of the server. Other bytes (of a message that is not all there, of WebSocket
+    control frames) may come from the line alone, or from a proxy: they count for two heartbeats in a row, so that
+    a large message has the time to come, and then no more. Time in which nobody reads does not count: silence is
+    our own then.
     """
 
     def __init__(
@@ -56,7 +59,9 @@ class Watchdog:
         self._give_up = give_up
         self._heard = trio.lowlevel.ParkingLot()
         self.has_heard = False
-        """Whether anything was received since the last ping; if so, `heard` need not be called."""
+        """Whether a whole message was received since the last ping; if so, `heard` need not be called."""
+        self._has_bytes = False  # the same of any bytes
+        self._bare = -1  # heartbeats in a row that brought no whole message; the first is yet to come
         self._pinged_at = -math.inf
         self._ponged_at: float | None = None
         self._asked_at: float | None = None  # when the first ping went out that awaits a pong
@@ -68,17 +73,21 @@ class Watchdog:
         """Ping until cancelled, or until the connection had to be given up."""
         while True:
             self._asked_at = None
+            self._bare = 0 if self.has_heard else self._bare + 1
             if await self._answers(self._pong_timeout, probe=False):
                 self._pace.answered()
             else:
                 await self._probe()
             while await self._rest():
-                logger.info("the machine seems to have slept: connection %s is probed", self._id)
+                self._telemetry.machine_slept(self._id)
                 await self._probe()
 
-    def heard(self) -> None:
-        """Something was received."""
-        self.has_heard = True
+    def heard(self, *, whole: bool = True) -> None:
+        """Something was received: a `whole` message, or bytes that make none."""
+        if whole:
+            self.has_heard = True
+        else:
+            self._has_bytes = True
         self._heard.unpark_all()
 
     def pong_received(self, payload: bytes) -> None:
@@ -138,14 +147,14 @@ class Watchdog:
         self._pinged_at = trio.current_time()
         if self._asked_at is None:
             self._asked_at = self._pinged_at
-        self.has_heard = False
+        self.has_heard = self._has_bytes = False
         self._outbox.put(self._ping)
         self._telemetry.ping_sent(self._id, probe=probe)
 
     async def _hears_within(self, patience: float) -> bool:
-        """Whether anything came since the last ping. The time that nobody read does not count."""
+        """Whether a sign of life came since the last ping. The time that nobody read does not count."""
         start = trio.current_time() - self._time_paused()
-        while not self.has_heard:
+        while not (self.has_heard or (self._has_bytes and self._bare < _BARE)):
             left = start + patience - (trio.current_time() - self._time_paused())
             if left <= 0:
                 return False

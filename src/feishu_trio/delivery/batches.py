@@ -9,17 +9,25 @@ import trio
 from ..router import Route
 from .job import Job
 from .pool import Pool
-from .run import Run, State
+from .run import Run
 
 __all__ = ["Batches"]
 
 
 class Batches:
-    """The batches that are being gathered, one for a route and pool."""
+    """The batches that are being gathered: one for a route and pool, and for whether outcomes wait for it.
 
-    def __init__(self) -> None:
-        self._batches: dict[tuple[Route, Pool[Job]], _Batch] = {}
+    `on_submit` is called with the job that a batch has become.
+    """
+
+    def __init__(self, on_submit: Callable[[Job], object]) -> None:
+        self._on_submit = on_submit
+        self._batches: dict[tuple[Route, Pool[Job], bool], _Batch] = {}
         self._nursery: trio.Nursery | None = None
+
+    def __bool__(self) -> bool:
+        """Whether any is being gathered."""
+        return bool(self._batches)
 
     def start(self, nursery: trio.Nursery) -> None:
         """Let batches wait in `nursery`."""
@@ -27,12 +35,12 @@ class Batches:
 
     def add(self, job: Job) -> None:
         """Gather a job; the last that fits sends its batch off."""
-        key = job.route, job.pool
+        key = job.route, job.pool, job.is_awaited
         batch = self._batches.get(key)
         if batch is None:
             assert self._nursery is not None, "the batches have not been started"
             batch = self._batches[key] = _Batch(
-                job, self._nursery, on_flush=lambda: self._batches.pop(key, None)
+                job, self._nursery, lambda: self._batches.pop(key, None), self._on_submit
             )
         batch.add(job)
 
@@ -45,36 +53,52 @@ class Batches:
 class _Batch:
     """The events gathered for one call; sent to the pool when there are enough, or the first is old enough."""
 
-    def __init__(self, first: Job, nursery: trio.Nursery, *, on_flush: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        first: Job,
+        nursery: trio.Nursery,
+        on_flush: Callable[[], object],
+        on_submit: Callable[[Job], object],
+    ) -> None:
         route = first.route
         assert route.batch is not None
         self.pool = first.pool
         self._route = route
         self._is_awaited = first.is_awaited
         self._on_flush = on_flush
+        self._on_submit = on_submit
         self._max_size = route.batch.max_size
         self._runs: list[Run] = []
+        self._bytes = 0
         self._timer = trio.CancelScope()
         nursery.start_soon(self._flush_after, route.batch.max_wait, name=f"batch of {route.name}")
 
     def add(self, job: Job) -> None:
         assert job.run is not None
         self._runs.append(job.run)
-        self.pool.reserve()
+        self._bytes += job.size
+        self.pool.reserve(job.size)
         if len(self._runs) >= self._max_size:
             self.flush()
 
     def flush(self) -> None:
-        """Send the batch off as it is. Whoever made it is told first, and adds no more."""
+        """Send the batch off as it is; nothing is added to it from here on."""
         self._on_flush()
         self._timer.cancel()
-        size = len(self._runs)
-        first, *others = [run for run in self._runs if run.state is not State.WITHDRAWN] or self._runs[:1]
-        events = [run.event for run in (first, *others)]
-        self.pool.submit(
-            Job(self._route, self.pool, None, events, first, self._is_awaited, tuple(others), size),
-            reserved=True,
+        first, *others = self._runs
+        job = Job(
+            self._route,
+            self.pool,
+            None,
+            [run.event for run in self._runs],
+            first,
+            self._is_awaited,
+            tuple(others),
+            len(self._runs),
+            self._bytes,
         )
+        self._on_submit(job)
+        self.pool.submit(job, reserved=True)
 
     async def _flush_after(self, seconds: float) -> None:
         with self._timer:

@@ -7,7 +7,9 @@ It knows no connections and no inboxes: they are its sources.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import copy_context
 from typing import Any, Final
 
 import trio
@@ -18,6 +20,7 @@ from ..events import Event, decode_event, encode_result
 from ..router import Route, Router
 from ..telemetry import Telemetry
 from .batches import Batches
+from .context import resume
 from .handlers import call, fault_of
 from .identity import identify
 from .job import Job
@@ -26,7 +29,7 @@ from .ledger import Ledger
 from .plan import Planner
 from .pool import PATIENCE
 from .pools import MESSAGE_POOL, Pools
-from .run import CALLBACKS, ENDED, RUNNING, WITHDRAWN, Run
+from .run import CALLBACKS, ENDED, HELD, RUNNING, WITHDRAWN, Run
 from .settlement import Settlement
 from .source import ARRIVED, CLAIMED, Delivery, Outcome, Source
 
@@ -43,9 +46,10 @@ class Engine:
         pools: The pools by name, `DEFAULT_POOL`, `CALLBACK_POOL` and `MESSAGE_POOL` among them.
         ack: When events are answered, where their routes do not say.
         ledger: Which events are known.
-        telemetry: Where what happens is told.
+        telemetry: Where facts go.
         late: Called with a callback and a handler's result for it that came after the fallback,
             once that has been written.
+        queue_bytes: Bytes of payload that may wait, over all pools (see `WaitingBytes`).
     """
 
     def __init__(
@@ -57,15 +61,19 @@ class Engine:
         ledger: Ledger[Run],
         telemetry: Telemetry,
         late: Callable[[Event[Any], object], Awaitable[None]],
+        queue_bytes: float = math.inf,
     ) -> None:
         self.in_flight = 0
         """Events with a handler that runs or waits."""
-        self.pools = Pools(pools, self._work, telemetry)
+        self.pools = Pools(pools, self._work, telemetry, queue_bytes)
         self._telemetry = telemetry
+        self._context = copy_context()  # a copy of it is what each handler runs in
         self._now: Callable[[], float] = trio.lowlevel.current_clock().current_time
         self._settlement = Settlement(ledger, telemetry, self._now)
         self._planner = Planner(router, self.pools, ack)
-        self._batches = Batches()
+        self._batches = Batches(self._note_batch)
+        self._workers = trio.CancelScope()
+        self._held = 0  # deliveries that wait for room
         self._late = LateResults(late, telemetry)
         self._claimed: dict[Run, list[Job]] = {}  # the jobs of those that may be withdrawn
 
@@ -81,8 +89,7 @@ class Engine:
             BaseException: What a handler raised that is no `Exception`, such as `SystemExit`.
         """
         async with trio.open_nursery() as nursery:
-            self.pools.start(nursery)
-            self._batches.start(nursery)
+            await nursery.start(self._run_workers)
             nursery.start_soon(
                 self._settlement.deadlines.watch,
                 self._expire,
@@ -92,6 +99,14 @@ class Engine:
             for source in sources:
                 nursery.start_soon(source.run, name=f"feishu_trio {type(source).__name__}")
             task_status.started()
+
+    async def _run_workers(self, *, task_status: trio.TaskStatus[None]) -> None:
+        with self._workers:
+            async with trio.open_nursery() as nursery:
+                self.pools.start(nursery)
+                self._batches.start(nursery)
+                task_status.started()
+                await trio.sleep_forever()
 
     async def end(self, sources: Sequence[Source], timeout: float) -> None:
         """The orderly end: stop the sources, drain for `timeout` seconds at the most, settle, close the sources."""
@@ -106,16 +121,21 @@ class Engine:
 
     async def drain(self) -> None:
         """Wait until everything that was taken in has run. Batches do not wait to be full."""
-        self._batches.flush()
-        await self.pools.wait_idle()
+        while True:
+            self._batches.flush()
+            await self.pools.wait_idle()
+            if not self._held and not self._batches and self.pools.are_idle:
+                return
+            await trio.lowlevel.checkpoint()
 
     def abandon(self) -> None:
-        """Settle what is still running or waiting so that it comes again."""
+        """Settle what still runs or waits so that it comes again; cancel its handlers, and start no more."""
         now = self._now()
         for run in [*self._settlement.deadlines, *self._claimed]:
             outcome = run.abandon()
             if outcome is not None:
                 self._settlement.settle(run, outcome, now)
+        self._workers.cancel()
 
     @property
     def queue_depth(self) -> int:
@@ -155,20 +175,19 @@ class Engine:
         return run
 
     def withdraw(self, run: Run) -> None:
-        """The source does not own this run any more: its handlers are cancelled, and nobody is told how it ends.
+        """The source does not own this run any more: its handlers are cancelled, and nobody learns how it ends.
 
-        For runs of claimed deliveries. A handler in a thread cannot be cancelled, and goes on.
+        For runs of claimed deliveries. A handler in a thread cannot be cancelled, and goes on, as does that of a
+        batch with events that are still owned.
         """
         jobs = self._claimed.pop(run, None)
         if jobs is None:
             return  # it has ended
         run.withdraw()
-        self._settlement.deadlines.discard(run)
         self.in_flight -= 1
         for job in jobs:
-            scope, job.scope = job.scope, None
-            if scope is not None:
-                scope.cancel()
+            if all(each.state is WITHDRAWN for each in job.runs):
+                job.cancel()
 
     def call_nowait(self, route: Route, message: object) -> None:
         """Have a handler run for a JSON text message, in the pool for these.
@@ -184,13 +203,18 @@ class Engine:
     async def call(self, route: Route, message: object) -> None:
         """The same, waiting for room while the pool gets on; if it is stuck, the handler does not get the message.
 
-        That is longer than `accept` waits, for a text message does not come again.
+        That is longer than `accept` waits, for a text message does not come again. Nor does it get it if this is
+        cancelled.
         """
         pool = self.pools.named[MESSAGE_POOL]
-        if await pool.wait_room_while_moving():
+        has_room = False
+        try:
+            has_room = await pool.wait_room_while_moving()
+        finally:
+            if not has_room:
+                self._telemetry.text_refused(route.name, route.patterns[0])
+        if has_room:
             pool.submit(Job(route, pool, None, message, None, is_awaited=False))
-        else:
-            self._telemetry.text_refused(route.name, route.patterns[0])
 
     def _admit(self, delivery: Delivery) -> Run | None:
         """The run of a delivery whose event is to run; None for what needs none, and is settled or joined."""
@@ -238,24 +262,31 @@ class Engine:
     def _register(self, run: Run) -> None:
         self._telemetry.event_received(run.event, known=run.event.redelivered)
         self._settlement.ledger.begin(run.keys, run)
-        self._settlement.deadlines.add(run)
+        if run.deadline < math.inf:
+            self._settlement.deadlines.add(run)
 
     async def _hold(self, run: Run) -> None:
         """Wait until there is room, and begin; or refuse the event, so that it comes again."""
         jobs = self._planner.plan(run)
         full = next((job.pool for job in jobs if job.pool.is_full), None)
+        self._held += 1
         try:
             if full is None:
                 await trio.lowlevel.checkpoint()
             while full is not None:
                 # Those that wait for more of a batch shall not keep others out.
                 self._batches.flush(full)
+                version = self._planner.version
                 if not await full.wait_room(run.since + PATIENCE):
                     break
-                jobs = self._planner.plan(run)  # handlers may have come and gone
+                if version != self._planner.version:  # handlers have come and gone
+                    jobs = self._planner.plan(run)
                 full = next((job.pool for job in jobs if not job.pool.has_room), None)
         finally:
-            if full is None:
+            self._held -= 1
+            if run.state is not HELD:
+                pass  # it was abandoned, and settled
+            elif full is None:
                 self._begin(run, jobs)
             else:
                 self._refuse(run, full.name)
@@ -267,6 +298,7 @@ class Engine:
         self._settlement.forget(run, now)
         if outcome is not None:
             self._settlement.settle(run, outcome, now)
+        self._late.forget(run)
 
     def _begin(self, run: Run, jobs: list[Job]) -> None:
         awaited = 0
@@ -278,7 +310,7 @@ class Engine:
                 on_receipt += (job.route.name,)
         if run.broken:
             for name, error in run.broken.items():
-                self._telemetry.handler_failed(name, (run.event,), error, answered=False)
+                self._telemetry.handler_failed(name, (run.event,), error, is_callback=run.is_callback)
         outcome = run.begin(awaited, on_receipt)
         if not awaited:
             self._begun_without_wait(run, outcome)
@@ -286,7 +318,7 @@ class Engine:
             return
         self.in_flight += 1
         if run.origin is CLAIMED:
-            self._claimed[run] = jobs
+            self._claimed[run] = jobs.copy()  # batches are added to it
         for job in jobs:
             if job.route.batch is None:
                 job.pool.submit(job)
@@ -302,22 +334,36 @@ class Engine:
         if run.is_unrouted:
             self._telemetry.event_unrouted(run.event.type)
         if run.state is ENDED:
+            self._late.forget(run)
             self._telemetry.event_ended(run.has_failed, run.has_retried)
+
+    def _note_batch(self, job: Job) -> None:
+        """A batch has been submitted: whoever withdraws one of its runs finds it."""
+        for run in job.runs:
+            if run in self._claimed:
+                self._claimed[run].append(job)
 
     # Work
 
     async def _work(self, job: Job, threads: trio.CapacityLimiter) -> None:
         """Run one job to its end; only cancellation, and what is no `Exception`, leaves here."""
         route, run = job.route, job.run
-        if run is not None and run.state is WITHDRAWN and not job.others:
-            return
+        if run is not None and (run.state is WITHDRAWN or job.others):
+            if not job.drop_withdrawn():
+                return
+            run = job.run
         started = self._now()
         json = failure = None
         try:
-            if route.is_direct:
-                result = await route.handler(job.argument)  # type: ignore[misc]  # a direct one is awaitable
+            argument = job.argument
+            coroutine: Any = route.handler(argument) if route.is_direct else call(route, argument, threads)
+            context = self._context.copy()
+            try:
+                trap = context.run(coroutine.send, None)
+            except StopIteration as done:
+                result = done.value
             else:
-                result = await call(route, job.argument, threads)
+                result = await resume(context, coroutine, trap)
             if result is not None and run is not None:
                 json = self._encode(result, job)
         except BaseException as error:
@@ -343,7 +389,11 @@ class Engine:
                 await self._late.bring(each, written, name, result)
             return
         self._telemetry.handler_failed(
-            name, [each.event for each in job.runs], failure, answered=not job.is_awaited
+            name,
+            [each.event for each in job.runs],
+            failure,
+            is_answered=not job.is_awaited,
+            is_callback=run.is_callback,
         )
         for each in job.runs:
             self._handler_ended(each, job, None, failure, ended)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -29,21 +30,29 @@ _decode_body = msgspec.json.Decoder(_Body).decode
 def identify(event: Event[Any]) -> tuple[tuple[str, ...], str | None]:
     """The keys that the ledger has for an event, each once, and the chat if it is about a message.
 
-    The keys are its id and, for a message that was received, the message's too (interface, section 4). An event
-    that came without either has none. Messages of one chat are handled in order; other events have no order.
+    The keys are its id and, for a message that was received, the message's too (interface, section 4), each with
+    its kind before it, so that no id of one kind is a key of the other. An event that came without either has
+    none. Messages of one chat are handled in order; other events have no order.
     """
-    keys: tuple[str, ...] = (event.id,) if event.id else ()
+    event_id = event.id
+    if "\ufffd" in event_id or "?" in event_id:
+        # These stand for what could not be read, and many ids read so. The payload is the same each time.
+        event_id += f":{hashlib.blake2b(event.payload, digest_size=16).hexdigest()}"
+    keys: tuple[str, ...] = (f"event:{event_id}",) if event_id else ()
     if not event.type.startswith("im.message."):
         return keys, None
     try:
         body = _decode_body(event.body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return keys, None  # a body of another shape: the handler will be told when it asks for it
+        return keys, None  # a body of another shape: the handler finds out when it asks for it
     message = body.message
     if message is None:
         return keys, body.chat_id
-    if message.message_id and event.type == "im.message.receive_v1":
-        key = f"message:{message.message_id}"
-        if key != event.id:
-            keys += (key,)
+    message_id = message.message_id
+    if (
+        message_id
+        and event.type == "im.message.receive_v1"
+        and not ("\ufffd" in message_id or "?" in message_id)
+    ):
+        keys += (f"message:{message_id}",)
     return keys, message.chat_id or body.chat_id

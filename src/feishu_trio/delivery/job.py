@@ -10,7 +10,7 @@ import trio
 from .._quiet import QuietStruct
 from ..router import Route
 from .pool import Pool
-from .run import Run
+from .run import WITHDRAWN, Run
 
 __all__ = ["Job"]
 
@@ -33,8 +33,27 @@ class Job(QuietStruct, eq=False):
     """The further runs of a batch."""
     weight: int = 1
     """How many events it is for."""
+    size: int = 0
+    """The bytes of payload that wait with it."""
     scope: trio.CancelScope | None = None
     """Its worker's, while it runs."""
+
+    def cancel(self) -> None:
+        """Cancel it, if it runs. Whether its worker's scope is still there tells the worker that it was used."""
+        scope, self.scope = self.scope, None
+        if scope is not None:
+            scope.cancel()
+
+    def drop_withdrawn(self) -> bool:
+        """Leave out the runs that were withdrawn while it waited; whether there are others."""
+        runs = [run for run in self.runs if run.state is not WITHDRAWN]
+        if not runs:
+            return False
+        if len(runs) <= len(self.others):
+            self.run, *others = runs
+            self.others = tuple(others)
+            self.argument = [run.event for run in runs]
+        return True
 
     @property
     def runs(self) -> tuple[Run, ...]:

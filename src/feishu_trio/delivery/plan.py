@@ -26,12 +26,18 @@ class Planner:
         self._ack = ack
         self._waits = is_awaited(ack)
 
+    @property
+    def version(self) -> tuple[int, int]:
+        """Changes whenever a plan might."""
+        return self._router.version, self._pools.version
+
     def plan(self, run: Run) -> list[Job]:
         """Plan a run: the jobs that it takes. Handlers that succeeded before are left out."""
         event = run.event
         is_callback, is_claimed = run.is_callback, run.origin is CLAIMED
         jobs: list[Job] = []
         broken: dict[str, Exception] = {}
+        size = len(event.payload)
         routes = self._routes(event.type, is_claimed=is_claimed)
         taken = routes
         for route in routes:
@@ -53,7 +59,7 @@ class Planner:
                 broken[route.name] = error
                 continue
             awaited = is_callback or (self._waits if route.ack is None else is_awaited(route.ack))
-            jobs.append(Job(route, pool, lane, event, run, awaited))
+            jobs.append(Job(route, pool, lane, event, run, awaited, (), 1, size))
         run.plan(taken, broken, is_unrouted=not routes)
         return jobs
 
@@ -75,4 +81,4 @@ async def _give_back(event: Event[Any]) -> None:
     raise Retry(reason="whoever pulled such events does not do so at the moment")
 
 
-_NOBODY = Route(handler=_give_back, name="nobody", patterns=("*",))
+_NOBODY = Route(handler=_give_back, name="nobody", patterns=("*",), ack=Ack.ON_SUCCESS)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import trio
 
-__all__ = ["PATIENCE", "Pool"]
+__all__ = ["PATIENCE", "Pool", "WaitingBytes"]
 
 
 class Queueable(Protocol):
@@ -28,6 +28,10 @@ class Queueable(Protocol):
     def weight(self) -> int:
         """The number of events it stands for."""
 
+    @property
+    def size(self) -> int:
+        """The bytes of payload that wait with it."""
+
     scope: trio.CancelScope | None
     """Its worker's while it runs; who takes it from here and cancels it ends this job, and no other."""
 
@@ -40,6 +44,27 @@ PATIENCE: Final = 1.0
 _REGAINED: Final = 0.1
 # So many jobs that never wait may run one after the other before others get the processor.
 _JOBS_PER_TURN: Final = 32
+
+
+class WaitingBytes:
+    """The bytes of payload that wait in several pools, all together, and how many may.
+
+    A pool is full, too, when as many wait in all of them; but a pool in which nothing waits takes one more, so
+    that the events of one do not keep those of another from being handled. So there can be one event more for
+    each pool.
+    """
+
+    def __init__(self, limit: float = math.inf) -> None:
+        self.limit = limit
+        self.used = 0
+        self.pools: list[Pool[Any]] = []
+
+    def give_back(self, size: int) -> None:
+        """So many of too many wait no more; who waits for room in any of the pools looks again."""
+        self.used -= size
+        if self.used < self.limit:
+            for pool in self.pools:
+                pool.look_for_room()
 
 
 class Pool(Generic[J]):
@@ -56,6 +81,7 @@ class Pool(Generic[J]):
         *,
         concurrency: int,
         capacity: int,
+        waiting_bytes: WaitingBytes | None = None,
     ) -> None:
         self.name = name
         self.concurrency = concurrency
@@ -67,6 +93,8 @@ class Pool(Generic[J]):
         # A limiter of its own, so that no other pool, nor another library, can exhaust it.
         self._threads = trio.CapacityLimiter(concurrency)
         self._run = run
+        self._bytes = WaitingBytes() if waiting_bytes is None else waiting_bytes
+        self._bytes.pools.append(self)
         # Bounded by `has_room`, which callers see to, and which counts what waits in lanes and batches, too.
         self._ready, self._jobs = trio.open_memory_channel[J](math.inf)
         self._queued = 0  # jobs in the channel
@@ -79,7 +107,7 @@ class Pool(Generic[J]):
         self._spent_at = 0.0  # when some of it was last spent
         self._begun = 0
         self._stuck_at = -1  # how many had begun when it was last found stuck
-        self._held = 0  # callers in wait_room
+        self._held: deque[object] = deque()  # callers in wait_room, who have room in this order
         self._waking = False  # a worker has been woken, or started, and has not looked for a job yet
         # Workers without a job. The last to fall asleep wakes first: it is the one whose memory is still warm.
         self._sleeping: list[trio.lowlevel.Task] = []
@@ -92,12 +120,12 @@ class Pool(Generic[J]):
     @property
     def has_room(self) -> bool:
         """Whether there is room for a job."""
-        return self.waiting < self.capacity
+        return self.waiting < self.capacity and (not self.waiting or self._bytes.used < self._bytes.limit)
 
     @property
     def is_full(self) -> bool:
         """Whether a newcomer must wait: there is no room, or others have been waiting for it."""
-        return self.waiting >= self.capacity or self._held > 0
+        return bool(self._held) or not self.has_room
 
     @property
     def is_idle(self) -> bool:
@@ -112,9 +140,10 @@ class Pool(Generic[J]):
         """Raise what a key raises that cannot be looked up."""
         _ = key in self._lanes
 
-    def reserve(self) -> None:
-        """Count one event as waiting here, before it is submitted as a part of a batch."""
+    def reserve(self, size: int = 0) -> None:
+        """Count one event of `size` bytes as waiting here, before it is submitted as a part of a batch."""
         self.waiting += 1
+        self._bytes.used += size
 
     def submit(self, job: J, *, reserved: bool = False) -> None:
         """Queue a job; if `reserved`, `reserve` has counted its events before.
@@ -123,6 +152,7 @@ class Pool(Generic[J]):
         """
         if not reserved:
             self.waiting += job.weight
+            self._bytes.used += job.size
         key = job.key
         if key is not None:
             if key in self._lanes:
@@ -134,6 +164,11 @@ class Pool(Generic[J]):
             self._lanes[key] = None
         self._enqueue(job)
 
+    def look_for_room(self) -> None:
+        """There may be room now, for those who wait for it."""
+        if self._room:
+            self._room.unpark_all()
+
     def close(self) -> None:
         """Have the workers end once there is nothing left to do."""
         self._closed = True
@@ -143,23 +178,27 @@ class Pool(Generic[J]):
     async def wait_room(self, until: float = math.inf) -> bool:
         """Wait until there is room for a job, `PATIENCE` at the most; False if there is none.
 
-        The room is the caller's until its next checkpoint.
+        Who waits first has room first. The room is the caller's until its next checkpoint.
         """
         start = trio.current_time()
         if not self._held:
             self._patience = min(PATIENCE, self._patience + _REGAINED * (start - self._spent_at))
             self._spent_at = start
-        self._held += 1
+        turn = object()
+        self._held.append(turn)
+        has_room = False
         try:
             with trio.move_on_at(min(until, start + self._patience)):
-                while not self.has_room:
+                while self._held[0] is not turn or not self.has_room:
                     await self._room.park()
+            has_room = self._held[0] is turn and self.has_room
         finally:
-            self._held -= 1
+            self._held.remove(turn)
+            self._room.unpark_all()  # whose turn is next, and whether there is room left for it
             now = trio.current_time()
             self._patience = max(0.0, self._patience - (now - self._spent_at))
             self._spent_at = now
-        return self.has_room
+        return has_room
 
     async def wait_room_while_moving(self) -> bool:
         """Wait for room as long as a job begins every `PATIENCE` seconds; False if the pool is stuck.
@@ -226,10 +265,15 @@ class Pool(Generic[J]):
                     if self._queued and not self._waking:
                         self._wake()
                     self.waiting -= job.weight
+                    waiting_bytes = self._bytes
+                    if waiting_bytes.used < waiting_bytes.limit:
+                        waiting_bytes.used -= job.size
+                    else:
+                        waiting_bytes.give_back(job.size)
                     self.running += 1
                     self._begun += 1
                     if self._room and self.has_room:
-                        self._room.unpark(count=job.weight)
+                        self._room.unpark_all()
                     job.scope = scope
                     try:
                         await self._run(job, self._threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +11,7 @@ import trio
 from ..config import PoolConfig
 from ..router import Route, free_name
 from ..telemetry import Telemetry
-from .pool import Pool
+from .pool import Pool, WaitingBytes
 
 if TYPE_CHECKING:
     from .job import Job
@@ -35,13 +36,23 @@ class Pools:
         pools: Mapping[str, PoolConfig],
         work: Callable[[Job, trio.CapacityLimiter], Awaitable[None]],
         telemetry: Telemetry,
+        queue_bytes: float = math.inf,
     ) -> None:
+        self._bytes = WaitingBytes(queue_bytes)
         self.named: dict[str, Pool[Job]] = {
-            name: Pool(name, work, concurrency=pool.concurrency, capacity=pool.capacity)
+            name: Pool(
+                name,
+                work,
+                concurrency=pool.concurrency,
+                capacity=pool.capacity,
+                waiting_bytes=self._bytes,
+            )
             for name, pool in pools.items()
         }
         self.attached: dict[Route, Pool[Job]] = {}
         """Routes of this engine alone, each with a pool of its own."""
+        self.version = 0
+        """How often one of these has come or gone."""
         self._default = self.named[DEFAULT_POOL]
         self._callbacks = self.named[CALLBACK_POOL]
         self._work = work
@@ -83,15 +94,20 @@ class Pools:
         """
         assert self._nursery is not None, "the pools have not been started"
         route = route.renamed(free_name(route.name, {other.name for other in self.attached}))
-        pool = self.attached[route] = Pool(route.name, self._work, concurrency=concurrency, capacity=capacity)
+        pool = self.attached[route] = Pool(
+            route.name, self._work, concurrency=concurrency, capacity=capacity, waiting_bytes=self._bytes
+        )
         pool.start(self._nursery)
+        self.version += 1
 
     def detach(self, route: Route) -> None:
         """Take out a route that `attach` added; what runs for it goes on."""
+        self.version += 1
         self._closing = [pool for pool in self._closing if not pool.is_idle]
         for attached in [other for other in self.attached if other.handler == route.handler]:
             pool = self.attached.pop(attached)
             pool.close()
+            self._bytes.pools.remove(pool)
             self._closing.append(pool)
             if len(self._former) < _FORMER:
                 self._former[attached.patterns] = attached
@@ -99,6 +115,11 @@ class Pools:
     def was_attached(self, event_type: str) -> bool:
         """Whether there was a route for this type once that was detached."""
         return any(route.matches(event_type) for route in self._former.values())
+
+    @property
+    def are_idle(self) -> bool:
+        """Whether nothing runs and nothing waits in any of them."""
+        return all(pool.is_idle for pool in self)
 
     async def wait_idle(self) -> None:
         """Wait until nothing runs and nothing waits in any of them."""

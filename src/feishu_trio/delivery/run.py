@@ -190,11 +190,13 @@ class Run(QuietStruct, eq=False):
     def refuse(self) -> Outcome | None:
         """There is no room for its handlers."""
         self.state = ENDED
-        return self.abandon()
+        return self._conclude(self._failure())
 
     def abandon(self) -> Outcome | None:
-        """Whatever still runs will be cancelled: it is to come again for that."""
-        return self._conclude(self._failure())
+        """Whatever runs is cancelled, and what has not begun does not: it is to come again for that."""
+        outcome = self._conclude(self._failure())
+        self.state = WITHDRAWN
+        return outcome
 
     def withdraw(self) -> None:
         """Its source does not own it any more."""
@@ -237,7 +239,7 @@ class Run(QuietStruct, eq=False):
             fallback = self._fallback()
             return Outcome(fallback is not None, fallback, self.succeeded, self.failed)
         wishes = [wished_retry(error) for error in self.failed.values()]
-        after = [wish.after for wish in wishes if wish is not None and wish.after is not None]
+        after = [wish.after for wish in wishes if wish and isinstance(wish.after, int | float)]
         return Outcome(
             False,
             None,

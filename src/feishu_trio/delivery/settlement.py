@@ -9,7 +9,7 @@ from ..telemetry import Telemetry
 from .deadlines import Deadlines
 from .ledger import Ended, Ledger
 from .run import Run
-from .source import DONE, Delivery, Outcome
+from .source import Delivery, Outcome
 
 __all__ = ["Settlement"]
 
@@ -36,7 +36,7 @@ class Settlement:
     def settle(
         self, run: Run, outcome: Outcome, now: float, written: Callable[[], None] | None = None
     ) -> None:
-        """Settle every delivery that waits for this run. `written` is told once the answer is."""
+        """Settle every delivery that waits for this run. `written` is called once the answer is."""
         self.deadlines.discard(run)
         for delivery in run.deliveries:
             self.settle_delivery(run.event, delivery, outcome, now, written)
@@ -61,7 +61,7 @@ class Settlement:
         if run.failed:
             self.ledger.end(Ended(run.keys, now, None, run.succeeded))
         elif outcome is None or outcome.result is None:
-            self.ledger.end(Ended(run.keys, now, DONE))
+            self.ledger.done(run.keys, now)
         else:
             self.ledger.end(Ended(run.keys, now, Outcome(True, outcome.result)))
 

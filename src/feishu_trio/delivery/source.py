@@ -18,7 +18,7 @@ class Origin(enum.Enum):
     """On which side of an inbox a delivery stands: this decides which routes it runs."""
 
     ARRIVED = "arrived"
-    """It comes from Feishu. It has dedupe keys and a deadline; routes that are not durable run for it."""
+    """It comes from Feishu. It has dedupe keys and a deadline. All routes run for it, durable ones by being stored."""
     CLAIMED = "claimed"
     """It comes from an inbox, which has seen to dedupe and order: only durable routes run for it."""
 
@@ -34,7 +34,8 @@ class Outcome(QuietStruct, eq=False):
     result: bytes | None = None
     """The JSON of the answer to a callback; None for nothing."""
     succeeded: Mapping[str, bytes | None] = _NONE
-    """The handlers that shall not run again, by name, with their results' JSON."""
+    """The handlers that shall not run again, by name, with their results' JSON; empty for an arrived delivery that
+    is done and has no result."""
     failed: Mapping[str, Exception] = _NONE
     """The handlers that failed, and what they raised."""
     again: bool = False
@@ -88,7 +89,9 @@ class Delivery(Protocol):
         """Handlers that succeeded at an earlier delivery, as the source knows; they do not run again."""
 
     def handler_succeeded(self, name: str, result: bytes | None) -> None:
-        """A handler has succeeded, while others may still run."""
+        """A handler has succeeded, while others may still run. Called for claimed deliveries: what an arrived one
+        needs of it, the ledger remembers.
+        """
 
     def settle(self, outcome: Outcome, took: float, written: Callable[[], None] | None = None) -> None:
         """This became of it, `took` seconds after it was brought here.

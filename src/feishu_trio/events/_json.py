@@ -28,8 +28,8 @@ def unfit(what: str, error: Exception, place: str) -> EventDecodeError:
 
 
 def read_patiently(payload: bytes) -> Any:
-    """What msgspec refuses, with U+FFFD for bytes that are no UTF-8; a ValueError if it is no JSON at all."""
-    return json.loads(payload.decode("utf-8-sig", "replace"))
+    """What msgspec refuses, with U+FFFD for bytes that are no UTF-8, and null for NaN and infinities; a ValueError if it is no JSON at all."""
+    return json.loads(payload.decode("utf-8-sig", "replace"), parse_constant=lambda _: None)
 
 
 def write_patiently(value: object) -> bytes:

@@ -1,6 +1,6 @@
 """What a session counts, and the snapshot of it that users get.
 
-A new counter is a field of `SessionStats`, and the line in `telemetry.Telemetry` that counts it.
+A new counter is a field of `Counts`, and the line in `telemetry.Telemetry` that counts it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import attrs
 
@@ -70,8 +70,40 @@ class PoolStats:
     """Arrival of an event to the start of a handler."""
 
 
-@attrs.frozen
-class SessionStats:
+@attrs.define(kw_only=True)
+class Counts:
+    """What is counted since the session opened. Each is an attribute here, and nothing else is needed for one."""
+
+    reconnects: int = 0
+    """Connections made again after one was lost, or by hand."""
+    received: int = 0
+    """Events that arrived, repeated ones included."""
+    handled: int = 0
+    """Events all of whose handlers succeeded."""
+    failed: int = 0
+    """Events of which a handler failed; one that fails twice counts twice."""
+    retried: int = 0
+    """Events that a handler wanted again (`Retry`), or a stream gave back, and of which none failed."""
+    duplicates: int = 0
+    """Deliveries of events that were known already."""
+    refused: int = 0
+    """Events refused with 500 because a pool was full."""
+    answered: int = 0
+    """Deliveries that were answered."""
+    late: int = 0
+    """Events that were not answered by `ack_deadline`."""
+    unhandled: int = 0
+    """Events that no handler took."""
+    bad_frames: int = 0
+    """Messages dropped or refused because they were no frames, or their payload was no event."""
+    ignored: int = 0
+    """Frames of a kind that nothing here is made for."""
+    dropped_messages: int = 0
+    """JSON text messages that a handler did not get because the pool `messages` was full."""
+
+
+@attrs.frozen(kw_only=True)
+class SessionStats(Counts):
     """A snapshot of a session's counters.
 
     All but `connections`, `in_flight` and `queue_depth`, which are of now, count since the session opened.
@@ -79,32 +111,6 @@ class SessionStats:
 
     connections: int
     """Live connections."""
-    reconnects: int
-    """Connections made again after one was lost, or by hand."""
-    received: int
-    """Events that arrived, repeated ones included."""
-    handled: int
-    """Events all of whose handlers succeeded."""
-    failed: int
-    """Events of which a handler failed; one that fails twice counts twice."""
-    retried: int
-    """Events that a handler wanted again (`Retry`), or a stream gave back, and of which none failed."""
-    duplicates: int
-    """Deliveries of events that were known already."""
-    refused: int
-    """Events refused with 500 because a pool was full."""
-    answered: int
-    """Deliveries that were answered."""
-    late: int
-    """Events that were not answered by `ack_deadline`."""
-    unhandled: int
-    """Events that no handler took."""
-    bad_frames: int
-    """Messages dropped or refused because they were no frames, or their payload was no event."""
-    ignored: int
-    """Frames of a kind that nothing here is made for."""
-    dropped_messages: int
-    """JSON text messages that a handler did not get because the pool `messages` was full."""
     in_flight: int
     """Events that are running or waiting."""
     queue_depth: int
@@ -201,31 +207,11 @@ class _Labelled(dict[K, V]):
         return counter
 
 
-_NOW: Final = ("connections", "in_flight", "queue_depth")
-_SCALARS: Final = tuple(field.name for field in attrs.fields(SessionStats) if str(field.type) == "int")
-
-
-class Counters:
-    """What is counted. Plain attributes, named as in `SessionStats`: counting must cost next to nothing."""
-
-    reconnects: int
-    received: int
-    handled: int
-    failed: int
-    retried: int
-    duplicates: int
-    refused: int
-    answered: int
-    late: int
-    unhandled: int
-    bad_frames: int
-    ignored: int
-    dropped_messages: int
+class Counters(Counts):
+    """What is counted. Plain attributes: counting must cost next to nothing."""
 
     def __init__(self) -> None:
-        for name in _SCALARS:
-            if name not in _NOW:
-                setattr(self, name, 0)
+        super().__init__()
         self.latency = Duration()
         self.queue_wait = Duration()
         self.handler_time = Duration()
@@ -237,7 +223,7 @@ class Counters:
 
     def snapshot(self, *, connections: int, in_flight: int, queue_depth: int) -> SessionStats:
         """The counters as they are now."""
-        counted: dict[str, Any] = {name: getattr(self, name) for name in _SCALARS if name not in _NOW}
+        counted = {field.name: getattr(self, field.name) for field in attrs.fields(Counts)}
         return SessionStats(
             connections=connections,
             in_flight=in_flight,

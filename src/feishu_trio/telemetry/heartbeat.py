@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -30,7 +31,8 @@ class Beat:
 class HeartbeatStats:
     """The heartbeats of a session, over all its connections. Times are in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, warn: Callable[..., object] = logger.warning) -> None:
+        self._warn = warn
         self.total = 0
         """Heartbeats answered."""
         self._recent: deque[Beat] = deque(maxlen=_RECENT)
@@ -84,7 +86,7 @@ class HeartbeatStats:
         self._recent.append(Beat(datetime.now(UTC), rtt))
         uneven = len(self._offsets) >= _DEVIATION_OVER and (self.jitter or 0.0) > _DEVIATION_LIMIT
         if uneven and not self._has_warned:
-            logger.warning(
+            self._warn(
                 "heartbeats are uneven: over the last %d they deviate by %.1f s from their mean of %.1f s",
                 _DEVIATION_OVER,
                 self.jitter,

@@ -20,13 +20,17 @@ _CHARACTERS: Final = 100
 
 
 class _Kind(QuietStruct, eq=False):
+    logger: logging.Logger
+    level: int
+    message: str
     since: float
     lines: int = 0
     kept_back: int = 0
 
 
 class LogLimit:
-    """Logs at most ten lines of a kind a minute. The next line of that kind says how many were kept back.
+    """Logs at most ten lines of a kind a minute. The next line of that kind says how many were kept back, or else
+    `end`.
 
     A kind is a logger with a message's format; `about` tells apart what has a limit each, a handler's name, say.
     """
@@ -46,7 +50,7 @@ class LogLimit:
         exc_info: BaseException | None = None,
     ) -> None:
         """Log a line, unless there were ten of its kind within the last minute."""
-        kind = self._kind(logger.name, message, about)
+        kind = self._kind(logger, level, message, about)
         if kind.lines == _LINES:
             kind.kept_back += 1
             return
@@ -64,16 +68,28 @@ class LogLimit:
         self._seen.add(what)
         return True
 
-    def _kind(self, *key: Hashable) -> _Kind:
+    def end(self) -> None:
+        """Say what was kept back and has not been said: there will be no next line."""
+        for kind in self._kinds.values():
+            self._say_kept_back(kind)
+
+    def _kind(self, logger: logging.Logger, level: int, message: str, about: Hashable) -> _Kind:
         now = self._clock()
+        key = logger.name, message, about
         kind = self._kinds.get(key)
         if kind is None:
             if len(self._kinds) >= _KINDS:
-                del self._kinds[next(iter(self._kinds))]
-            kind = self._kinds[key] = _Kind(now)
+                self._say_kept_back(self._kinds.pop(next(iter(self._kinds))))
+            kind = self._kinds[key] = _Kind(logger, level, message, now)
         elif now - kind.since >= _PERIOD:
             kind.since, kind.lines = now, 0
         return kind
+
+    @staticmethod
+    def _say_kept_back(kind: _Kind) -> None:
+        if kind.kept_back:
+            kind.logger.log(kind.level, "%d more lines like %r were kept back", kind.kept_back, kind.message)
+            kind.kept_back = 0
 
 
 def one_line(text: str) -> str:

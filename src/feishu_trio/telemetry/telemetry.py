@@ -1,4 +1,4 @@
-"""The one place where facts are told: a method a fact, which counts it, logs it and publishes it.
+"""The one place for facts: a method a fact, which counts it, logs it and publishes it.
 
 Who finds something out calls one method here. What a peer can cause is logged within limits (`limits.LogLimit`),
 and lifecycle events are made only while somebody follows them.
@@ -6,6 +6,7 @@ and lifecycle events are made only while somebody follows them.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -39,6 +40,7 @@ __all__ = ["Telemetry"]
 _delivery = logging.getLogger("feishu_trio.delivery")
 _connection = logging.getLogger("feishu_trio.connection")
 _messages = logging.getLogger("feishu_trio.messages")
+_heartbeat = logging.getLogger("feishu_trio.heartbeat")
 _session = logging.getLogger("feishu_trio.session")
 
 _CHARACTERS: Final = 100
@@ -51,9 +53,14 @@ class Telemetry:
 
     def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
         self.counters = Counters()
-        self.heartbeat = HeartbeatStats()
         self.lifecycle = Lifecycle()
         self._limit = LogLimit(clock)
+        self.heartbeat = HeartbeatStats(functools.partial(self._limit.log, _heartbeat, WARNING))
+
+    def end(self) -> None:
+        """Nothing more happens: lifecycle streams end, and what was kept back of the log is counted there."""
+        self.lifecycle.end()
+        self._limit.end()
 
     # Events
 
@@ -142,15 +149,24 @@ class Telemetry:
         counters.by_handler[name, event_type].time.observe(took)
 
     def handler_failed(
-        self, name: str, events: Sequence[Event[Any]], error: Exception, *, answered: bool
+        self,
+        name: str,
+        events: Sequence[Event[Any]],
+        error: Exception,
+        *,
+        is_answered: bool = False,
+        is_callback: bool = False,
     ) -> None:
-        """A handler raised, or its filter or key function. `answered` if the events have been answered already."""
+        """A handler raised, or its filter or key function.
+
+        `is_answered` if the events have been answered already; `is_callback` if they never come again.
+        """
         first = events[0]
         counter = self.counters.by_handler[name, first.type]
-        wish = wished_retry(error)
+        wish = None if is_callback else wished_retry(error)
         if wish is not None:
             counter.retried += 1
-            if answered:
+            if is_answered:
                 self._limit.log(
                     _delivery,
                     WARNING,
@@ -165,7 +181,7 @@ class Telemetry:
                     INFO,
                     "event %s (%s) is to come again: %s",
                     *_names(first),
-                    one_line(wish.reason) or f"handler {name} asks for it",
+                    one_line(str(wish)) or f"handler {name} asks for it",
                     about=name,
                 )
             return
@@ -271,6 +287,18 @@ class Telemetry:
                 )
             )
 
+    def connection_failed(self, host: str, error: Exception) -> None:
+        """A connection ended by what nobody meant to raise: a defect, here or in what this package stands on."""
+        self._limit.log(
+            _connection,
+            ERROR,
+            "the connection to %s failed by a defect: %s",
+            host,
+            described(error),
+            exc_info=error,
+        )
+        self._publish_error("connection", error)
+
     def reconnect_scheduled(self, attempt: int, delay: float, error: Exception) -> None:
         """The next try to connect comes in `delay` seconds."""
         self._limit.log(_connection, WARNING, "%s; the next try is in %.1f s", error, delay)
@@ -285,6 +313,12 @@ class Telemetry:
         """One connection of several is not tried again; the session goes on with the others."""
         _session.error("the session goes on with %d connections at the most: %s", left, error)
         self._publish_error("connection", error)
+
+    def machine_slept(self, connection_id: str) -> None:
+        """The wall clock ran ahead of the monotonic one."""
+        self._limit.log(
+            _connection, INFO, "the machine seems to have slept: connection %s is probed", connection_id
+        )
 
     def ping_sent(self, connection_id: str, *, probe: bool) -> None:
         """A ping went out."""
@@ -359,7 +393,7 @@ class Telemetry:
 
     def authenticated(self, connection_id: str) -> None:
         """The server accepted the app access token."""
-        _messages.info("connection %s: the app access token was accepted", connection_id)
+        self._limit.log(_messages, INFO, "connection %s: the app access token was accepted", connection_id)
         if self.lifecycle.is_followed:
             self.lifecycle.publish(Authenticated(connection_id=connection_id))
 
@@ -418,4 +452,5 @@ def described(error: Exception) -> str:
         text = str(error)
     except Exception:  # a user's own error, whose text is as broken as the handler
         text = ""
+    text = " ".join(text.split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -152,6 +152,14 @@ class Push:
         return self.done and self.settled_by is None
 
     async def answer(self) -> Answer:
+        """Wait for the first answer, whatever it says; `settled` waits for the last.
+
+        Raises `TimeoutError` when it is lost without one. Cancelling this leaves the push as it is.
+        """
+        await self._until(lambda: bool(self.answers) or self.done)
+        return self.answers[0] if self.answers else await self.settled()
+
+    async def settled(self) -> Answer:
         """Wait for the answer that settles it: for an event answered 500 that may last the whole ladder.
 
         Raises `TimeoutError` when it is lost. Cancelling this leaves the push as it is.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ._assembler import Assembler
 from ._decode import decode_frame
-from ._encode import FAILED, OK, encode_answer, encode_frame, encode_ping, ok_with
+from ._encode import FAILED, OK, complete_answer, encode_answer, encode_frame, encode_ping, ok_with
 from ._frame import CONTROL, DATA, Frame
 from ._messages import MessageSplitter, encode_message, encode_messages
 from ._receiver import BadFrame, Ignored, JsonMessage, Pong, Received, Receiver
@@ -27,6 +27,7 @@ __all__ = [
     "Pong",
     "Received",
     "Receiver",
+    "complete_answer",
     "decode_frame",
     "encode_answer",
     "encode_frame",

@@ -27,6 +27,9 @@ _KNOWN_KEYS: Final = {
 # Texts that no client reads (6, 7, 9), and fields that the schema does not have yet.
 _SKIPPED: Final = frozenset(number << 3 | LENGTH for number in (6, 7, 9, 10, 11, 12, 13, 14, 15))
 
+# Fields beside these four from which on a frame is none of the common shape. It has fewer than `MAX_FIELDS` in all.
+_MANY: Final = 300
+
 
 class _UnusualError(Exception):
     """Not the common shape, but perhaps a frame."""
@@ -37,8 +40,8 @@ def decode_frame(data: bytes) -> Frame:
 
     Fields that the schema (`proto/pbbp2.proto`) does not have are skipped; of a field that comes twice the
     last value counts; in headers, bytes that are not UTF-8 become U+FFFD. `Frame.raw` keeps the bytes.
-    Raises `FrameError`, and nothing else, for anything that is no frame: what is wrong, and at which byte.
-    Fields 1 to 4, and key and value of each header, are required (the schema is proto2).
+    Raises `FrameError`, and nothing else, for anything that is no frame, or one of more fields than `MAX_FIELDS`:
+    what is wrong, and at which byte. Fields 1 to 4, and key and value of each header, are required (the schema is proto2).
     """
     # From left to right, nothing twice; `i` is where the next field starts. A length that points beyond the
     # end is not checked where it stands: it leads to an index that is not there, or past `size` in the end.
@@ -54,7 +57,9 @@ def decode_frame(data: bytes) -> Frame:
     rest = data
     size = len(data)
     try:
-        while i < size:
+        for _ in range(_MANY):
+            if i >= size:
+                break
             tag = data[i]
             if tag == HEADERS:
                 length = data[i + 1]

@@ -68,7 +68,12 @@ def encode_answer(frame: Frame, payload: bytes, biz_rt: int | None = None) -> by
     all headers and all unknown fields are kept. `biz_rt`, the milliseconds that the business code needed, is
     added as a header unless None.
     """
-    return frame.rest + (_short_ending if len(payload) <= len(OK) else _ending)(payload, biz_rt)
+    return complete_answer(frame.rest, payload, biz_rt)
+
+
+def complete_answer(rest: bytes, payload: bytes, biz_rt: int | None = None) -> bytes:
+    """The same, from `Frame.rest` alone, so that whoever answers need not keep the frame and with it the payload."""
+    return rest + (_short_ending if len(payload) <= len(OK) else _ending)(payload, biz_rt)
 
 
 def _ending(payload: bytes, biz_rt: int | None) -> bytes:

@@ -12,15 +12,33 @@ from ._varint import read_length, read_tag, read_varint
 MAX_DEPTH: Final = 100
 """Messages and groups inside one another, as in Google's readers."""
 
+MAX_FIELDS: Final = 1000
+"""Fields of a frame, with those of its headers and groups: Feishu's have some 30. A field may be two bytes short,
+and reading millions of them would keep all else waiting.
+"""
 
-def walk(data: bytes, at: int, end: int, depth: int) -> Iterator[tuple[int, int, int, int]]:
+
+def allowance() -> Iterator[int]:
+    """What the walks through one frame share: each field takes one."""
+    return iter(range(MAX_FIELDS))
+
+
+def walk(
+    data: bytes, at: int, end: int, depth: int, allowed: Iterator[int]
+) -> Iterator[tuple[int, int, int, int]]:
     """The fields of the message in `data[at:end]`: tag, its start, the start of the value, the end.
 
-    Groups, which are `depth` deep at most, are skipped. Raises `FrameError` for what is no protobuf.
+    Groups, which are `depth` deep at most, are skipped; each field takes one from `allowed`. Raises `FrameError`
+    for what is no protobuf, and where nothing is left of `allowed`.
     """
     groups: list[int] = []  # the numbers of those that are open
     while at < end:
         start = at
+        if next(allowed, None) is None:
+            raise FrameError(
+                f"no frame: more than {MAX_FIELDS} fields, in headers and groups too, at byte {start}; "
+                f"{MAX_FIELDS} are allowed"
+            )
         try:
             tag, value = read_tag(data, start)
             number, wire_type = tag >> 3, tag & 7

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from .._quiet import QuietStruct
-from ._fields import MAX_DEPTH, walk
+from ._fields import MAX_DEPTH, allowance, walk
 from ._tags import LOG_ID, SEQ_ID, SERVICE
 from ._varint import read_varint
 
@@ -60,7 +60,7 @@ class Frame(QuietStruct, gc=False):  # no cycle can go through it
 
     def _number(self, tag: int) -> int:
         number = 0
-        for found, _, value, _ in walk(self.raw, 0, len(self.raw), MAX_DEPTH):
+        for found, _, value, _ in walk(self.raw, 0, len(self.raw), MAX_DEPTH, allowance()):
             if found == tag:
                 number, _ = read_varint(self.raw, value)  # the last one counts
         return number

@@ -8,9 +8,11 @@ frame's own, and any wire type as the right one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ..errors import FrameError
 from ._encode import encode_field
-from ._fields import MAX_DEPTH, walk
+from ._fields import MAX_DEPTH, allowance, walk
 from ._frame import Frame
 from ._tags import HEADERS, KEY, LOG_ID, METHOD, PAYLOAD, SEQ_ID, SERVICE, VALUE
 from ._varint import read_varint, varint
@@ -43,12 +45,13 @@ def _strip(data: bytes) -> tuple[bytes, bytes]:
     known = bytearray()
     rest = bytearray()
     copied = 0  # to `rest`, up to this byte
-    for tag, start, value, end in walk(data, 0, len(data), MAX_DEPTH):
+    allowed = allowance()
+    for tag, start, value, end in walk(data, 0, len(data), MAX_DEPTH, allowed):
         if tag in (SEQ_ID, LOG_ID, SERVICE, METHOD):
             number, _ = read_varint(data, value)
             known += varint(tag) + varint(number)
         elif tag == HEADERS:
-            known += encode_field(tag, _strip_header(data, value, end))
+            known += encode_field(tag, _strip_header(data, value, end, allowed))
         elif tag == PAYLOAD:
             known += encode_field(tag, data[value:end])
             rest += data[copied:start]
@@ -57,9 +60,9 @@ def _strip(data: bytes) -> tuple[bytes, bytes]:
     return bytes(known), bytes(rest)
 
 
-def _strip_header(data: bytes, at: int, end: int) -> bytes:
+def _strip_header(data: bytes, at: int, end: int, allowed: Iterator[int]) -> bytes:
     known = bytearray()
-    for tag, _, value, value_end in walk(data, at, end, MAX_DEPTH - 1):
+    for tag, _, value, value_end in walk(data, at, end, MAX_DEPTH - 1, allowed):
         if tag in (KEY, VALUE):
             # proto2 does not ask strings to be UTF-8, and an event must not be lost for a header.
             text = data[value:value_end].decode(errors="replace")

@@ -14,7 +14,10 @@ __all__ = ["MessageSplitter", "encode_message", "encode_messages"]
 
 _FIN_BINARY: Final = 0x82
 _FIN_TEXT: Final = 0x81
+_FIN_CLOSE: Final = 0x88
 _FIN: Final = 0x80
+_DATA: Final = (0, 1, 2)  # a continuation, text, binary: without FIN, and without reserved bits
+_TOO_BIG: Final = (1009).to_bytes(2, "big")
 _MASKED: Final = 0x80
 _SHORT: Final = 126  # a length from here on stands in further bytes: two of them, or
 _LONG: Final = 127  # eight
@@ -23,7 +26,8 @@ _LONG: Final = 127  # eight
 class MessageSplitter:
     """Separates whole binary messages from a server's other bytes.
 
-    A message longer than `max_size` bytes is left to the full implementation, which knows how to refuse it.
+    A frame that claims more than `max_size` bytes is refused by its header, for what follows may be anything but
+    its payload: in its place the full implementation gets a close frame that says so, and nothing after it.
     """
 
     def __init__(self, max_size: int) -> None:
@@ -33,9 +37,12 @@ class MessageSplitter:
         self._pass = 0  # bytes still to come of a frame that is for the full implementation
         self._in_fragments = False
         self._gave_up = False
+        self._is_closed = False  # a frame was refused
 
     def feed(self, data: bytes | bytearray) -> tuple[list[bytes], bytes]:
         """The messages that are complete now, in order, and the bytes for the full implementation."""
+        if self._is_closed:
+            return [], b""
         if self._gave_up:
             return [], bytes(data)
         if self._rest:
@@ -69,8 +76,13 @@ class MessageSplitter:
             if length < 0:
                 self._keep(data, at, start)
                 break
+            if length > self._max_size and first & 0x7F in _DATA:
+                self._is_closed = True
+                reason = b"a frame of %d bytes, where %d are allowed" % (length, self._max_size)
+                others += b"%c%c%b%b" % (_FIN_CLOSE, 2 + len(reason), _TOO_BIG, reason)
+                break
             end = start + length
-            if first == _FIN_BINARY and not self._in_fragments and least <= length <= self._max_size:
+            if first == _FIN_BINARY and not self._in_fragments and least <= length:
                 if end > size:
                     self._keep(data, at, end)
                     break

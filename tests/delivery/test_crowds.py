@@ -1,0 +1,88 @@
+"""Many large events, and text messages in crowds: what waits is bounded, and nobody else is held up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from feishu_trio import Event, Router
+
+from .scene import CARD, MESSAGE, USER, open_scene
+
+MB = 1 << 20
+
+
+async def test_large_events_are_refused_beyond_queue_bytes_and_come_again(autojump_clock: MockClock) -> None:
+    router, handled = Router(), []
+
+    @router.on(USER)
+    async def slow(event: Event[Any]) -> None:
+        await trio.sleep(100)
+        handled.append(event.id)
+
+    async with open_scene(router, concurrency=1, queue_bytes=4 * MB, ack_deadline=3) as scene:
+        pushes = [await scene.gateway.push(USER, {"text": "x" * MB}, ladder=()) for _ in range(20)]
+        await trio.sleep(3)
+        stats = scene.session.stats()
+        assert stats.queue_depth <= 5
+        assert stats.refused >= 14
+        assert stats.refused + stats.in_flight == 20
+        assert sum(push.status == 500 for push in pushes) == stats.refused
+
+
+async def test_text_messages_in_crowds_hold_up_neither_events_nor_heartbeats(
+    autojump_clock: MockClock,
+) -> None:
+    router, texts = Router(), []
+
+    @router.on(MESSAGE)
+    async def handle(event: Event[Any]) -> None:
+        pass
+
+    @router.on_message("crowd")
+    async def slow(message: dict[str, Any]) -> None:
+        await trio.sleep(0.4)
+        texts.append(message["n"])
+
+    async with open_scene(router, concurrency=2, queue_capacity=10, heartbeat_interval=1) as scene:
+        for number in range(2000):
+            await scene.gateway.text({"type": "crowd", "n": number, "padding": "x" * 100})
+        start = trio.current_time()
+        pushes = []
+        for number in range(40):
+            pushes.append(await scene.say(number, f"oc_{number}"))
+            await trio.sleep(1)
+        assert [(await push.settled()).code for push in pushes] == [200] * 40
+        assert max([(await push.settled()).latency for push in pushes]) < 2.5
+        assert trio.current_time() - start < 60
+        stats = scene.session.stats()
+        assert len(scene.gateway.pings) >= 35
+        assert stats.dropped_messages > 0
+    assert texts
+
+
+async def test_callbacks_are_answered_in_time_however_long_nobody_read(autojump_clock: MockClock) -> None:
+    """A full pool holds the reader for up to a second; who waits for an answer has waited for that, too."""
+    router = Router()
+
+    @router.on(MESSAGE)
+    async def stuck(event: Event[Any]) -> None:
+        await trio.sleep_forever()
+
+    @router.on(CARD, fallback={"toast": {"content": "busy"}})
+    async def slow(event: Event[Any]) -> None:
+        await trio.sleep(60)
+
+    async with open_scene(router, concurrency=1, queue_capacity=1, shutdown_timeout=0) as scene:
+        clicks = []
+        for number in range(30):
+            for other in range(5):
+                await scene.say(number * 5 + other, f"oc_{other}", ladder=())
+            await trio.sleep(0.07 * (number % 7))
+            clicks.append(await scene.gateway.push(CARD, {}))
+            await trio.sleep(0.3)
+        await wait_all_tasks_blocked()
+        latencies = [(await click.settled()).latency for click in clicks]
+    assert max(latencies) < 3
