@@ -299,3 +299,28 @@ async def test_300_events_are_answered_with_all_that_was_in_them(
             assert answer.frame.raw.count(unknown) == 1
             assert push.payload not in answer.frame.raw
     assert not feishu_gateway.violations
+
+
+@pytest.mark.parametrize(
+    "evil", ["a\nERROR forged", "\x1b[2Jcleared", "x" * 1000], ids=["line", "escape", "long"]
+)
+async def test_no_line_of_a_log_is_written_by_a_peer(
+    feishu_gateway: Gateway,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+    router: Router,
+    evil: str,
+) -> None:
+    caplog.set_level(logging.DEBUG, "feishu_trio")
+    part = {"type": "event", "message_id": evil, "sum": "3", "seq": "0", "trace_id": evil}
+    async with open_session(feishu_gateway, router=router) as session:
+        await feishu_gateway.push("x", payload=b"no JSON", trace_id=evil, ladder=())
+        for headers in (part, part | {"sum": "2"}, part | {"type": evil}):
+            frame = encode_frame(method=DATA, headers=headers, payload=b"no JSON")
+            await feishu_gateway.garbage(frame)
+        await feishu_gateway.text({"type": evil})
+        await trio.testing.wait_all_tasks_blocked()
+        await still_works(feishu_gateway, session)
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("feishu_trio")]
+    assert len(lines) > 4
+    assert all(line.isprintable() and len(line) < 700 for line in lines)

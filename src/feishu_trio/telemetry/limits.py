@@ -92,6 +92,6 @@ class LogLimit:
             kind.kept_back = 0
 
 
-def one_line(text: str) -> str:
-    """As much of a text off the wire as a log should hold, on one line and without control characters."""
-    return text if len(text) <= _CHARACTERS and text.isprintable() else repr(text[:_CHARACTERS])
+def one_line(text: str, most: int = _CHARACTERS) -> str:
+    """At most so many characters of a text off the wire, on one line and without control characters."""
+    return text if len(text) <= most and text.isprintable() else repr(text[:most])

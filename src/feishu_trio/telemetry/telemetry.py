@@ -44,6 +44,7 @@ _heartbeat = logging.getLogger("feishu_trio.heartbeat")
 _session = logging.getLogger("feishu_trio.session")
 
 _CHARACTERS: Final = 100
+_ERROR_CHARACTERS: Final = 400
 
 INFO, WARNING, ERROR = logging.INFO, logging.WARNING, logging.ERROR
 
@@ -134,7 +135,7 @@ class Telemetry:
             WARNING,
             "a payload that is no event was refused (trace %s): %s",
             one_line(trace_id),
-            error,
+            one_line(str(error), _ERROR_CHARACTERS),
         )
         self._publish_error("payload", error)
 
@@ -432,9 +433,13 @@ class Telemetry:
     def _dropped(self, logger: logging.Logger, connection_id: str, what: str, error: Exception) -> None:
         self.counters.bad_frames += 1
         self._limit.log(
-            logger, WARNING, f"connection %s: bad {what} dropped (%d so far): %s",
-            connection_id, self.counters.bad_frames, error,
-        )  # fmt: skip
+            logger,
+            WARNING,
+            f"connection %s: bad {what} dropped (%d so far): %s",
+            connection_id,
+            self.counters.bad_frames,
+            one_line(str(error), _ERROR_CHARACTERS),
+        )
         self._publish_error(what, error)
 
     def _publish_error(self, where: str, error: BaseException) -> None:
