@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import subprocess
+import sys
 import tracemalloc
 
 import pytest
@@ -9,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feishu_trio.delivery import DONE, Ended, Ledger, Outcome
-from feishu_trio.delivery.ledger import _hash_by_blake2b
 
 HOUR = 3600.0
 RESULT = Outcome(True, b'{"toast":{}}')
@@ -93,19 +95,32 @@ def test_by_default_fifteen_events_a_second_are_remembered_for_eight_hours(
     assert not caplog.records
 
 
-def test_two_ids_do_not_collide_for_whoever_knows_how_strings_are_hashed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.parametrize("seed", ["0", "random"])
+def test_two_ids_do_not_collide_for_whoever_knows_how_strings_are_hashed(seed: str) -> None:
+    code = (
+        "from feishu_trio.delivery import Ledger; ledger = Ledger(3600); ledger.done(('a',), 0); "
+        "print(*ledger._parts[0])"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": seed}
+    one, other = (
+        subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    )
+    assert one.strip().isdigit()
+    assert one != other
+
+
+def test_without_a_secret_hash_of_strings_there_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feishu_trio.delivery.ledger._HASH_IS_SECRET", False)
     ledgers: list[Ledger[str]] = [Ledger(HOUR), Ledger(HOUR)]
     for ledger in ledgers:
-        ledger.done(("a",), 0)
+        ledger.done(("a", "\ud800"), 0)
+        assert ledger.find(("\ud800",), 1) is not None
+        assert ledger.find(("\ud801",), 1) is None
     one, other = (ledger._parts[0] for ledger in ledgers)
     assert one.isdisjoint(other)
-    monkeypatch.setattr("feishu_trio.delivery.ledger._hash", _hash_by_blake2b)
-    ledger = Ledger(HOUR)
-    ledger.done(("a", "\ud800"), 0)
-    assert ledger.find(("\ud800",), 1) is not None
-    assert ledger.find(("\ud801",), 1) is None
 
 
 def test_a_failure_is_found_only_if_no_key_knows_better() -> None:

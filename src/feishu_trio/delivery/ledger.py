@@ -7,13 +7,14 @@ oldest before the rest: what failed in part is still to come again, and would ru
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import math
 import os
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, Generic, TypeVar
 
@@ -31,24 +32,25 @@ R = TypeVar("R")
 _KEY_BYTES: Final = 300
 
 # Of an event that is done and has no result, 60 bits of a hash of each key are kept: as an int they take 32
-# bytes (64 bits take 48). With a million of them, one of 5 * 10**11 new events is mistaken for a known one. The
-# hash is the strings' own, SipHash, of the key behind a random text: it takes a tenth of the time of
-# blake2b, and nobody can look for two ids that collide, not even where PYTHONHASHSEED is known.
+# bytes (64 bits take 48). With a million of them, one of 5 * 10**11 new events is mistaken for a known one.
 _FINGERPRINT: Final = (1 << 60) - 1
 _FINGERPRINT_BYTES: Final = 32
 _SLOT_BYTES: Final = 16  # of a set's table
 _SPARE: Final = 4  # fingerprints for which there is room in a part that is as good as filled
 
-
-def _hash_by_blake2b(text: str) -> int:
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big")
-
-
-# A Python of 32 bits, or built with another hash.
-_hash = (
-    hash if sys.hash_info.width >= 64 and sys.hash_info.algorithm.startswith("siphash") else _hash_by_blake2b
+# Nobody may be able to look for two ids that collide. The strings' own hash is SipHash with a random key, and has been
+# computed for the table of what runs; unless that key was set, or this Python is of 32 bits or has another hash.
+_SIPHASH: Final = sys.hash_info.width >= 64 and sys.hash_info.algorithm.startswith("siphash")
+_HASH_IS_SECRET: Final = (
+    _SIPHASH
+    and bool(sys.flags.hash_randomization)
+    and os.environ.get("PYTHONHASHSEED", "random") in ("", "random")
 )
+
+
+def _secret_hash(text: str, key: bytes) -> int:
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()
+    return int.from_bytes(digest, "big")
 
 
 class Ended(QuietStruct, gc=False, eq=False):
@@ -98,7 +100,9 @@ class Ledger(Generic[R]):
 
         # The fingerprints, in parts of the window, the oldest first: a part expires as a whole. Each look-up looks
         # into every part, so there are few. The last one is filled until its table would have to grow.
-        self._salt = os.urandom(16).hex()
+        self._hash: Callable[[str], int] = (
+            hash if _HASH_IS_SECRET else functools.partial(_secret_hash, key=os.urandom(16))
+        )
         self._parts: list[set[int]] = []
         self._parts_end: list[float] = []  # when the last of each part was done
         self._parts_bytes = 0  # of all but the last
@@ -124,14 +128,14 @@ class Ledger(Generic[R]):
             self._evict(now)
         failed = None
         fingerprints = []
-        salt = self._salt
+        hash_of = self._hash
         for key in keys:
             known = self._known.get(key)
             if known is not None:
                 if not isinstance(known, Ended) or known.outcome is not None:
                     return known
                 failed = known
-            fingerprints.append(_hash(salt + key) & _FINGERPRINT)
+            fingerprints.append(hash_of(key) & _FINGERPRINT)
         for part in self._parts:
             if not part.isdisjoint(fingerprints):
                 return _IS_DONE
@@ -151,10 +155,10 @@ class Ledger(Generic[R]):
         if self.window > 0 and keys:
             if now >= self._part_until or len(self._parts[-1]) > self._part_size:
                 self._open_part(now)
-            part, known, salt = self._parts[-1], self._known, self._salt
+            part, known, hash_of = self._parts[-1], self._known, self._hash
             for key in keys:
                 known.pop(key, None)
-                part.add(_hash(salt + key) & _FINGERPRINT)
+                part.add(hash_of(key) & _FINGERPRINT)
             self._parts_end[-1] = now
 
     def end(self, ended: Ended) -> None:

@@ -221,6 +221,15 @@ class Counters(Counts):
         )
         self.by_pool: _Labelled[str, PoolCounter] = _Labelled(PoolCounter, _OTHERS)
 
+    def fold(self) -> None:
+        """Sort what histograms have gathered into their buckets."""
+        for by_type in self.by_type.values():
+            by_type.latency.fold()
+        for by_handler in self.by_handler.values():
+            by_handler.time.fold()
+        for by_pool in self.by_pool.values():
+            by_pool.wait.fold()
+
     def snapshot(self, *, connections: int, in_flight: int, queue_depth: int) -> SessionStats:
         """The counters as they are now."""
         counted = {field.name: getattr(self, field.name) for field in attrs.fields(Counts)}

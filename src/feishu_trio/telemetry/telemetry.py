@@ -43,6 +43,8 @@ _messages = logging.getLogger("feishu_trio.messages")
 _heartbeat = logging.getLogger("feishu_trio.heartbeat")
 _session = logging.getLogger("feishu_trio.session")
 
+# Deliveries after which histograms are brought up to date, less one: what they have gathered takes little memory.
+_FOLD_EVERY: Final = 0x3FF
 _CHARACTERS: Final = 100
 _ERROR_CHARACTERS: Final = 400
 
@@ -69,6 +71,8 @@ class Telemetry:
         """A delivery was taken in; `known` if its event had been delivered before."""
         counters = self.counters
         counters.received += 1
+        if not counters.received & _FOLD_EVERY:
+            counters.fold()
         counters.by_type[event.type].received += 1
         if known:
             counters.duplicates += 1
