@@ -86,3 +86,37 @@ async def test_callbacks_are_answered_in_time_however_long_nobody_read(autojump_
         await wait_all_tasks_blocked()
         latencies = [(await click.settled()).latency for click in clicks]
     assert max(latencies) < 3
+
+
+async def test_json_in_binary_frames_holds_no_event_up(autojump_clock: MockClock) -> None:
+    router, handled = Router(), []
+
+    @router.on(MESSAGE)
+    async def handle(event: Event[Any]) -> None:
+        handled.append(trio.current_time())
+
+    @router.on_message("crowd")
+    async def slow(message: dict[str, Any]) -> None:
+        await trio.sleep(0.9)
+
+    async with open_scene(router, concurrency=1, queue_capacity=1) as scene:
+        for _ in range(60):
+            await scene.gateway.garbage(b'{"type":"crowd"}')
+        start = trio.current_time()
+        await (await scene.say(1)).settled()
+        assert handled[0] - start < 1
+        assert scene.session.stats().dropped_messages > 50
+
+
+async def test_text_messages_that_wait_are_bounded_in_bytes(autojump_clock: MockClock) -> None:
+    router = Router()
+
+    @router.on_message("large")
+    async def slow(message: dict[str, Any]) -> None:
+        await trio.sleep_forever()
+
+    async with open_scene(router, concurrency=1, queue_bytes=100_000, shutdown_timeout=0) as scene:
+        for _ in range(100):
+            await scene.gateway.text({"type": "large", "padding": "x" * 10_000})
+        await trio.sleep(1)
+        assert scene.session.stats().queue_depth <= 11

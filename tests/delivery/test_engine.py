@@ -469,3 +469,50 @@ async def test_what_has_no_deadline_makes_deadlines_no_slower(autojump_clock: Mo
         for number in range(500):
             engine.accept_nowait(stored(str(number)))
         assert list(engine._settlement.deadlines) == []
+
+
+async def test_draining_does_not_wait_for_a_batch_that_what_was_held_begins(
+    autojump_clock: MockClock,
+) -> None:
+    router, ended = Router(), []
+
+    @router.on("busy")
+    async def busy(event: Event[Any]) -> None:
+        await trio.sleep(0.4)
+
+    @router.on_batch(USER, max_size=10, max_wait=3600)
+    async def gather(events: list[Event[Any]]) -> None:
+        ended.append(len(events))
+
+    async with open_engine(router, ack=Ack.ON_SUCCESS, capacity=1) as engine, trio.open_nursery() as nursery:
+        arrived = partial(stored, origin=Origin.ARRIVED)
+        for number in range(3):
+            engine.accept_nowait(arrived(str(number), "busy"))
+            await wait_all_tasks_blocked()
+        nursery.start_soon(engine.accept, arrived("held"))
+        await wait_all_tasks_blocked()
+        await engine.drain()
+        assert trio.current_time() < 2
+    assert ended == [1]
+
+
+async def test_what_comes_once_the_engine_has_ended_is_to_come_again(autojump_clock: MockClock) -> None:
+    router, started = Router(), []
+
+    @router.on(USER, ack=Ack.ON_RECEIPT)
+    async def handle(event: Event[Any]) -> None:
+        started.append(event.id)
+        with trio.CancelScope(shield=True):
+            await trio.sleep(1)
+
+    async with open_engine(router, ack=Ack.ON_SUCCESS) as engine:
+        for number in range(4):
+            engine.accept_nowait(stored(str(number), origin=Origin.ARRIVED))
+        await wait_all_tasks_blocked()
+        await engine.end([], timeout=0)
+        late = [stored("late", origin=Origin.ARRIVED), stored("later", origin=Origin.ARRIVED)]
+        assert engine.accept_nowait(late[0]) is None
+        assert await engine.accept(late[1]) is None
+        await trio.sleep(5)
+        assert [each.outcome is not None and each.outcome.again for each in late] == [True, True]
+    assert sorted(started) == ["0", "1"]

@@ -20,6 +20,11 @@ class Own(Retry):
         pass  # as careless subclasses do
 
 
+class Silent(Retry):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
 class Odd(Retry):
     after = "soon"  # type: ignore[assignment]
     reason = ValueError("no string")  # type: ignore[assignment]
@@ -36,6 +41,7 @@ class Odd(Retry):
         Retry(reason=ConnectionError("away")),  # type: ignore[arg-type]
         Retry(reason=None),  # type: ignore[arg-type]
         Own(),
+        Silent(),
         Odd(),
         ExceptionGroup("", [Retry(1), Odd()]),
     ],

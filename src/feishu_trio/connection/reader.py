@@ -137,7 +137,7 @@ class Reader:
                 self._watchdog.pong_received(payload)
             case JsonMessage(text):
                 if self.takes_events:
-                    return self._texts.receive(text)
+                    return self._texts.receive(text, may_wait=False)
             case BadFrame(error):
                 self._telemetry.frame_dropped(self._id, error)
             case Ignored(kind):

@@ -81,8 +81,9 @@ class TextMessages:
             data = {"app_access_token": self._token}
             self._send({"type": "auth", "timestamp": int(time.time()), "data": data})
 
-    async def receive(self, text: str | bytes) -> None:
-        """Take one message. While a pool is full this waits, for a second at the most.
+    async def receive(self, text: str | bytes, *, may_wait: bool = True) -> None:
+        """Take one message. While a pool is full, an event waits for room for a second at the most, a message for a
+        handler as long as the pool gets on; but not if `may_wait` is False: events would wait behind it.
 
         One that makes no sense is counted, logged and dropped.
 
@@ -109,7 +110,7 @@ class TextMessages:
                 self._receive_auth(message)
         if payload is not None:
             await self._receive_event(payload)
-        await self._call_handlers(names, message)
+        await self._call_handlers(names, message, len(text), may_wait=may_wait)
 
     async def _receive_event(self, payload: bytes) -> None:
         now = trio.current_time()
@@ -119,18 +120,20 @@ class TextMessages:
         except trio.WouldBlock:
             await self._engine.accept(delivery)
 
-    async def _call_handlers(self, names: tuple[str, ...], message: dict[str, Any]) -> None:
+    async def _call_handlers(
+        self, names: tuple[str, ...], message: dict[str, Any], size: int, *, may_wait: bool
+    ) -> None:
         routes = [route for name in names for route in self._routes(name)]
         if not routes and names[0] not in MESSAGE_TYPES:
             self._telemetry.text_unhandled(names[0])
         for route in routes:
             try:
-                self._engine.call_nowait(route, message)
+                self._engine.call_nowait(route, message, size)
             except trio.WouldBlock:
                 with trio.CancelScope() as self._waiting:
-                    if self._is_hurried:
+                    if self._is_hurried or not may_wait:
                         self._waiting.cancel()
-                    await self._engine.call(route, message)
+                    await self._engine.call(route, message, size)
 
     def _routes(self, name: str) -> list[Route]:
         handlers = self._router.message_handlers(name)

@@ -35,7 +35,8 @@ from .source import ARRIVED, CLAIMED, Delivery, Outcome, Source
 
 __all__ = ["Engine"]
 
-_UNREADABLE: Final = Outcome(False, again=True)
+# Of what cannot be read, or comes once the engine has ended.
+_TO_COME_AGAIN: Final = Outcome(False, again=True)
 
 
 class Engine:
@@ -74,6 +75,8 @@ class Engine:
         self._batches = Batches(self._note_batch)
         self._workers = trio.CancelScope()
         self._held = 0  # deliveries that wait for room
+        self._is_draining = False
+        self._has_ended = False
         self._late = LateResults(late, telemetry)
         self._claimed: dict[Run, list[Job]] = {}  # the jobs of those that may be withdrawn
 
@@ -121,6 +124,7 @@ class Engine:
 
     async def drain(self) -> None:
         """Wait until everything that was taken in has run. Batches do not wait to be full."""
+        self._is_draining = True
         while True:
             self._batches.flush()
             await self.pools.wait_idle()
@@ -130,6 +134,7 @@ class Engine:
 
     def abandon(self) -> None:
         """Settle what still runs or waits so that it comes again; cancel its handlers, and start no more."""
+        self._has_ended = True
         now = self._now()
         for run in [*self._settlement.deadlines, *self._claimed]:
             outcome = run.abandon()
@@ -189,8 +194,8 @@ class Engine:
             if all(each.state is WITHDRAWN for each in job.runs):
                 job.cancel()
 
-    def call_nowait(self, route: Route, message: object) -> None:
-        """Have a handler run for a JSON text message, in the pool for these.
+    def call_nowait(self, route: Route, message: object, size: int = 0) -> None:
+        """Have a handler run for a JSON text message of `size` bytes, in the pool for these.
 
         Raises:
             trio.WouldBlock: That pool is full; `call` waits for room.
@@ -198,9 +203,9 @@ class Engine:
         pool = self.pools.named[MESSAGE_POOL]
         if pool.is_full:
             raise trio.WouldBlock
-        pool.submit(Job(route, pool, None, message, None, is_awaited=False))
+        self._submit_call(route, message, size)
 
-    async def call(self, route: Route, message: object) -> None:
+    async def call(self, route: Route, message: object, size: int = 0) -> None:
         """The same, waiting for room while the pool gets on; if it is stuck, the handler does not get the message.
 
         That is longer than `accept` waits, for a text message does not come again. Nor does it get it if this is
@@ -214,10 +219,18 @@ class Engine:
             if not has_room:
                 self._telemetry.text_refused(route.name, route.patterns[0])
         if has_room:
-            pool.submit(Job(route, pool, None, message, None, is_awaited=False))
+            self._submit_call(route, message, size)
+
+    def _submit_call(self, route: Route, message: object, size: int) -> None:
+        if not self._has_ended:
+            pool = self.pools.named[MESSAGE_POOL]
+            pool.submit(Job(route, pool, None, message, None, is_awaited=False, size=size))
 
     def _admit(self, delivery: Delivery) -> Run | None:
         """The run of a delivery whose event is to run; None for what needs none, and is settled or joined."""
+        if self._has_ended:
+            delivery.settle(_TO_COME_AGAIN, self._now() - delivery.since)
+            return None
         try:
             event = decode_event(
                 delivery.payload,
@@ -227,7 +240,7 @@ class Engine:
             )
         except EventDecodeError as error:
             self._telemetry.payload_refused(error, delivery.trace_id)
-            delivery.settle(_UNREADABLE, self._now() - delivery.since)
+            delivery.settle(_TO_COME_AGAIN, self._now() - delivery.since)
             return None
         origin = delivery.origin
         keys, chat = identify(event) if origin is ARRIVED else ((), None)
@@ -324,6 +337,8 @@ class Engine:
                 job.pool.submit(job)
             else:
                 self._batches.add(job)
+                if self._is_draining:
+                    self._batches.flush()
 
     def _begun_without_wait(self, run: Run, outcome: Outcome | None) -> None:
         """There is no handler that the outcome waits for."""
@@ -348,6 +363,8 @@ class Engine:
     async def _work(self, job: Job, threads: trio.CapacityLimiter) -> None:
         """Run one job to its end; only cancellation, and what is no `Exception`, leaves here."""
         route, run = job.route, job.run
+        if self._has_ended:
+            return
         if run is not None and (run.state is WITHDRAWN or job.others):
             if not job.drop_withdrawn():
                 return

@@ -39,7 +39,7 @@ def fault_of(error: BaseException) -> Exception | None:
     rest = error.split(trio.Cancelled)[1] if isinstance(error, BaseExceptionGroup) else error
     if isinstance(rest, Exception):
         return rest
-    if isinstance(rest, GeneratorExit) or type(rest).__module__ == "asyncio.exceptions":
+    if rest is not None and _is_foreign(rest):
         fault = RuntimeError(f"it raised {type(rest).__name__}")
         fault.__cause__ = error
         return fault
@@ -47,6 +47,13 @@ def fault_of(error: BaseException) -> Exception | None:
     if cancelled and trio.current_effective_deadline() > -math.inf:
         return RuntimeError("it raised trio.Cancelled although nobody had cancelled it")
     return None
+
+
+def _is_foreign(error: BaseException) -> bool:
+    """Whether an error, or all there is in a group of them, comes of a loop that the handler runs itself."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(isinstance(each, Exception) or _is_foreign(each) for each in error.exceptions)
+    return isinstance(error, GeneratorExit) or type(error).__module__ == "asyncio.exceptions"
 
 
 async def _within(seconds: float, route: Route, argument: Any, threads: trio.CapacityLimiter) -> object:

@@ -75,11 +75,12 @@ class LogLimit:
 
     def _kind(self, logger: logging.Logger, level: int, message: str, about: Hashable) -> _Kind:
         now = self._clock()
-        key = logger.name, message, about
+        key: Hashable = (logger.name, message, about)
         kind = self._kinds.get(key)
+        if kind is None and len(self._kinds) >= _KINDS:
+            key = logger.name  # all others of a logger are of one kind
+            kind = self._kinds.get(key)
         if kind is None:
-            if len(self._kinds) >= _KINDS:
-                self._say_kept_back(self._kinds.pop(next(iter(self._kinds))))
             kind = self._kinds[key] = _Kind(logger, level, message, now)
         elif now - kind.since >= _PERIOD:
             kind.since, kind.lines = now, 0

@@ -186,7 +186,7 @@ class Telemetry:
                     INFO,
                     "event %s (%s) is to come again: %s",
                     *_names(first),
-                    one_line(str(wish)) or f"handler {name} asks for it",
+                    one_line(_text(wish)) or f"handler {name} asks for it",
                     about=name,
                 )
             return
@@ -457,9 +457,12 @@ def _names(event: Event[Any]) -> tuple[str, str]:
 
 def described(error: Exception) -> str:
     """An exception's class and text, on one line."""
-    try:
-        text = str(error)
-    except Exception:  # a user's own error, whose text is as broken as the handler
-        text = ""
-    text = " ".join(text.split())
+    text = " ".join(_text(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _text(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # a user's own error, whose text is as broken as the handler
+        return ""
