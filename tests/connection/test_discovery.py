@@ -198,7 +198,7 @@ async def test_a_secret_that_the_server_repeats_is_masked(code: int, before: int
             gateway.refuse_discovery(code, "x" * before + f" {secret} is wrong")
             with pytest.raises(FeishuError) as info:
                 await ask(gateway, **settings)
-            assert "hush" not in "".join(chain(info.value)).replace("hush'}", "")
+            assert "hush" not in "".join(chain(info.value))
             assert secret[:5] not in str(info.value)
 
 
