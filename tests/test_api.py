@@ -509,3 +509,16 @@ def test_note_18_importing_does_not_load_httpx() -> None:
     code = "import sys, feishu_trio.api; print('httpx' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert run.stdout.strip() == "False"
+
+
+async def test_note_14_a_request_that_failed_is_kept_without_its_secrets() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("no way", request=request)
+
+    with pytest.raises(ApiError) as caught:
+        await odd_api(answer).request("GET", "/x", json={"secret": SECRET})
+    cause = caught.value.__cause__
+    assert isinstance(cause, httpx.RequestError)
+    assert cause.request.url.path
+    assert SECRET.encode() not in cause.request.content
+    assert SECRET not in str(cause.request.headers.raw)

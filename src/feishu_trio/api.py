@@ -6,8 +6,7 @@ Sources: the public documentation of `auth/v3/tenant_access_token/internal`, `im
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from json import dumps
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -55,30 +54,29 @@ async def read_whole(
     import httpx
 
     asked = dict(headers) | {"Accept-Encoding": "identity"}
-    async with http.stream(method, url, headers=asked, follow_redirects=False, **options) as response:
-        packed = response.headers.get("Content-Encoding", "").strip().lower()
-        if packed not in ("", "identity"):
-            raise TooLarge("it is compressed, which was not asked for")
-        body = bytearray()
-        parts = response.aiter_bytes()
-        async for part in parts:
-            body += part
-            if len(body) > limit:
-                await _abandon(response, parts)
-                raise TooLarge(f"it has more than {limit} bytes")
+    body, size = bytearray(), 0
+    try:
+        with trio.CancelScope() as reading:
+            async with http.stream(method, url, headers=asked, follow_redirects=False, **options) as response:
+                packed = response.headers.get("Content-Encoding", "").strip().lower()
+                if packed not in ("", "identity"):
+                    raise TooLarge("it is compressed, which was not asked for")
+                async for part in response.aiter_bytes():
+                    size += len(part)
+                    if size <= limit:
+                        body += part
+                    else:
+                        reading.cancel()  # not by leaving the loop, which would leave its generators half read
+    except httpx.RequestError as error:
+        error.request = httpx.Request(method, url)  # without the secrets in its headers and its body
+        raise
+    if size > limit:
+        raise TooLarge(f"it has more than {limit} bytes")
     kept = [(name, value) for name, value in response.headers.multi_items() if name not in _OF_THE_BODY]
     return httpx.Response(response.status_code, headers=kept, content=bytes(body))
 
 
-async def _abandon(response: httpx.Response, parts: AsyncIterator[bytes]) -> None:
-    """Close a response that is half read, and end the generators within: they end when they read on, and fail."""
-    await response.aclose()
-    with suppress(Exception):
-        for _ in range(100):  # what was received already comes first
-            await anext(parts)
-
-
-# What is said of a body on its way, and holds no longer.
+# Headers that describe a body on its way, and not the one that was read.
 _OF_THE_BODY = ("content-encoding", "transfer-encoding", "content-length")
 
 

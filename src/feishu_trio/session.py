@@ -18,7 +18,7 @@ from .api import Api
 from .config import FEISHU_DOMAIN, Ack, PoolConfig, SessionConfig, wrong
 from .config.rules import kind_only
 from .connection import Connections, http_client
-from .delivery import CALLBACK_POOL, DEFAULT_POOL, MESSAGE_POOL, Engine, Ledger, Source
+from .delivery import CALLBACK_POOL, DEFAULT_POOL, MESSAGE_POOL, Engine, Ledger
 from .errors import ConfigError, first_error
 from .events import Event, encode_result
 from .pull import EventStream
@@ -94,7 +94,6 @@ class Session:
         self._connections = Connections(
             config, router, self._engine, self._telemetry, http, self._on_connections
         )
-        self._sources: tuple[Source, ...] = (self._connections,)
         self._scope = trio.CancelScope()
         self._failure: BaseException | None = None
         self._waiting: set[trio.CancelScope] = set()
@@ -194,7 +193,7 @@ class Session:
         count("capacity", capacity)
         stream = EventStream(self._router.patterns_of(pattern))
         # One that is worked on, and those that wait; its pool hands each on at once.
-        self._engine.pools.attach(stream.route, concurrency=capacity + 1, capacity=1)
+        self._engine.pools.attach(stream.route, concurrency=2, capacity=capacity)
         self._streams.add(stream)
         if self.state in _ENDING:
             stream.end()
@@ -254,7 +253,7 @@ class Session:
         for stream in self._streams:
             stream.end()
         try:
-            await self._engine.end(self._sources, self._config.shutdown_timeout)
+            await self._engine.end(self._config.shutdown_timeout)
         finally:
             self._scope.cancel()
         await self.wait_closed()
@@ -279,7 +278,7 @@ class Session:
         """All that works in the background, until the session is closed or a fatal error ends it."""
         try:
             with self._scope:
-                await self._engine.run(self._sources)
+                await self._engine.run([self._connections])
         except BaseExceptionGroup as group:
             self._failure = first_error(group)
             raise
@@ -361,7 +360,7 @@ async def open_feishu_session(
                 nursery.start_soon(session._serve, name="feishu_trio session")
                 try:
                     await session.wait_state(SessionState.CONNECTED)
-                    session._connections.let_events_in()
+                    session._engine.let_events_in()
                     yield session
                     await session.aclose()
                 except BaseException as raised:

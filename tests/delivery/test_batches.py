@@ -207,3 +207,23 @@ async def test_a_batch_of_callbacks_and_events_that_are_answered_on_receipt(
             await trio.sleep(10)
         assert scene.session.is_connected
         assert scene.session.stats().handled == 6
+
+
+async def test_a_result_that_is_no_json_fails_the_callbacks_of_a_batch_alone(
+    autojump_clock: MockClock,
+) -> None:
+    router, runs = Router(), 0
+
+    @router.on_batch([CARD, USER], max_size=2, max_wait=1, name="gather")
+    async def gather(events: list[Event[Any]]) -> object:
+        nonlocal runs
+        runs += 1
+        return object()
+
+    async with open_scene(router) as scene:
+        pushes = {each: await scene.gateway.push(each) for each in (USER, CARD)}
+        assert (await pushes[USER].settled()).code == 200
+        assert (await pushes[CARD].settled()).code == 500
+        stats = scene.session.stats()
+    assert runs == 1
+    assert (stats.handled, stats.failed) == (1, 1)

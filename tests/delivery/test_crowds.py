@@ -120,3 +120,21 @@ async def test_text_messages_that_wait_are_bounded_in_bytes(autojump_clock: Mock
             await scene.gateway.text({"type": "large", "padding": "x" * 10_000})
         await trio.sleep(1)
         assert scene.session.stats().queue_depth <= 11
+
+
+async def test_events_that_wait_for_a_loop_are_bounded_in_bytes(autojump_clock: MockClock) -> None:
+    async with open_scene(None, queue_bytes=4 * MB) as scene, scene.session.events(capacity=200) as events:
+        pushes = [await scene.gateway.push(USER, {"text": "x" * MB}, ladder=()) for _ in range(20)]
+        await trio.sleep(3)
+        stats = scene.session.stats()
+        assert stats.refused >= 12
+        kept = 20 - stats.refused
+        taken = 0
+        async for _ in events:
+            taken += 1
+            if taken == kept:
+                break
+        await trio.sleep(1)
+        assert (
+            sum(push.status == 200 for push in pushes) == kept - 1
+        )  # the last is answered as the block is left

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 
 import attrs
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from feishu_trio.delivery import Run
@@ -105,3 +107,54 @@ async def test_a_blocked_loop_is_noticed_and_what_it_delayed_is_overdue_then(
         await wait_all_tasks_blocked()
     assert scene.lags == [7]
     assert scene.overdue == [(2.4, 2), (10, 3)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 9), st.none() | st.integers(0, 8)), max_size=30))
+def test_in_whatever_order_they_come_and_end(story: list[tuple[int, int, int | None]]) -> None:
+    """Each is overdue at its deadline, unless it has its outcome before that."""
+    expected = []
+
+    async def play() -> None:
+        async with watched() as scene, trio.open_nursery() as nursery:
+
+            async def settle(run: Run, at: float) -> None:
+                await trio.sleep_until(at)
+                scene.deadlines.discard(run)
+
+            for pause, patience, outcome_after in story:
+                await trio.sleep(pause)
+                now = trio.current_time()
+                (run,) = scene.add(now + patience)
+                if outcome_after is not None:
+                    nursery.start_soon(settle, run, now + outcome_after + 0.5)
+                if outcome_after is None or outcome_after + 0.5 > patience:
+                    expected.append((now + patience, now + patience))
+            await trio.sleep(20)
+        assert sorted(scene.overdue) == sorted(expected)
+        left = sum(outcome is None for _, _, outcome in story)
+        assert len(list(scene.deadlines)) == left
+
+    trio.run(play, clock=MockClock(autojump_threshold=0))
+
+
+async def test_many_that_come_early_cost_no_more_than_others() -> None:
+    """What is sooner than thousands that wait is put in its place without looking at all of them."""
+    deadlines, compared = Deadlines(), 0
+
+    class Counted(float):
+        def __lt__(self, other: float) -> bool:
+            nonlocal compared
+            compared += 1
+            return super().__lt__(other)
+
+        def __ge__(self, other: float) -> bool:
+            nonlocal compared
+            compared += 1
+            return super().__ge__(other)
+
+    for number in range(5000):
+        deadlines.add(make_run(deadline=Counted(1000 + number)))
+    compared = 0
+    for number in range(1000):
+        deadlines.add(make_run(deadline=Counted(500 - number / 10)))
+    assert compared < 1000 * 20

@@ -78,7 +78,7 @@ async def no_late_result(event: Event[Any], result: object) -> None:
 
 @asynccontextmanager
 async def open_engine(
-    router: Router, *sources: Source, ack: Ack = Ack.ON_STORED, capacity: int = 10
+    router: Router, *sources: Source, ack: Ack = Ack.ON_STORED, capacity: int = 10, ready: bool = True
 ) -> AsyncGenerator[Engine, None]:
     pool = PoolConfig(concurrency=2, capacity=capacity)
     engine = Engine(
@@ -91,6 +91,8 @@ async def open_engine(
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(engine.run, sources))
+        if ready:
+            engine.let_events_in()
         yield engine
         nursery.cancel_scope.cancel()
 
@@ -351,7 +353,7 @@ async def test_the_end_stops_all_sources_then_drains_settles_and_closes_them(
         for each in (quick, slow):
             engine.accept_nowait(each)
         await wait_all_tasks_blocked()
-        await engine.end(sources, timeout=10)
+        await engine.end(timeout=10)
         assert trio.current_time() == 10
         assert quick.outcome is not None
         assert quick.outcome.ok
@@ -383,7 +385,7 @@ async def test_nothing_starts_any_more_once_the_engine_has_ended(autojump_clock:
         held = stored("held", deadline=100.0)
         nursery.start_soon(engine.accept, held)
         await wait_all_tasks_blocked()
-        await engine.end([source], timeout=0.2)
+        await engine.end(timeout=0.2)
         for each in (*deliveries, held):
             assert each.outcome is not None
             assert (each.outcome.again, each.outcome.is_fault) == (True, False)
@@ -509,10 +511,51 @@ async def test_what_comes_once_the_engine_has_ended_is_to_come_again(autojump_cl
         for number in range(4):
             engine.accept_nowait(stored(str(number), origin=Origin.ARRIVED))
         await wait_all_tasks_blocked()
-        await engine.end([], timeout=0)
+        await engine.end(timeout=0)
         late = [stored("late", origin=Origin.ARRIVED), stored("later", origin=Origin.ARRIVED)]
         assert engine.accept_nowait(late[0]) is None
         assert await engine.accept(late[1]) is None
         await trio.sleep(5)
         assert [each.outcome is not None and each.outcome.again for each in late] == [True, True]
     assert sorted(started) == ["0", "1"]
+
+
+async def test_what_a_source_brings_too_soon_waits_until_handlers_are_there(
+    autojump_clock: MockClock,
+) -> None:
+    router, handled = Router(), []
+    arrived = [stored(str(number), origin=Origin.ARRIVED) for number in range(3)]
+
+    class Eager(Source):
+        async def run(self) -> None:
+            with pytest.raises(trio.WouldBlock):
+                engine.accept_nowait(arrived[0])
+            await engine.accept(arrived[0])
+            await engine.accept(arrived[1])
+            await trio.sleep_forever()
+
+    engine = Engine(
+        router,
+        pools=dict.fromkeys(("default", "callbacks", "messages"), PoolConfig()),
+        ack=Ack.ON_SUCCESS,
+        ledger=Ledger(3600),
+        telemetry=Telemetry(),
+        late=no_late_result,
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(engine.run, [Eager()])
+        await trio.sleep(5)
+        assert [each.outcome for each in arrived] == [None] * 3
+        with trio.move_on_after(1):
+            await engine.accept(arrived[2])  # who gives up waiting has it come again
+        assert arrived[2].outcome is not None
+        assert arrived[2].outcome.again
+
+        @router.on(USER)
+        async def handle(event: Event[Any]) -> None:
+            handled.append(event.id)
+
+        engine.let_events_in()
+        await arrived[1].settled.wait()
+        nursery.cancel_scope.cancel()
+    assert sorted(handled) == ["0", "1"]

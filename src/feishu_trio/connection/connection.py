@@ -11,12 +11,8 @@ import trio
 from trio_websocket import WebSocketConnection
 from wsproto.frame_protocol import FrameProtocol
 
-from ..config import SessionConfig
 from ..config.secrets import masked
-from ..delivery import Engine
 from ..errors import ConnectError, FeishuError, first_error
-from ..router import Router
-from ..telemetry import Telemetry
 from ..wire import encode_message, encode_messages
 from .client_config import ClientConfig
 from .dial import open_stream
@@ -27,30 +23,16 @@ from .line import Line
 from .outbox import Outbox, Outgoing
 from .pace import Pace
 from .reader import LAST_READ, Reader
-from .relay import Relay
+from .shared import Shared
 from .texts import TextMessages
 from .watchdog import Watchdog
 
-__all__ = ["Connection", "Shared"]
-
+__all__ = ["Connection"]
 
 # Answers written in one go.
 _BATCH: Final = 256
 # The close handshake, on our way out.
 _CLOSE_TIMEOUT: Final = 2.0
-
-
-@attrs.frozen
-class Shared:
-    """What the connections of a session share."""
-
-    config: SessionConfig
-    router: Router
-    engine: Engine
-    telemetry: Telemetry
-    relay: Relay[Connection]
-    ready: trio.Event
-    """Set when events may come in: whoever handles them has had the time to say so."""
 
 
 class Connection:
@@ -77,7 +59,7 @@ class Connection:
             pong_timeout=config.pong_timeout,
             give_up=lambda reason: self.end(DisconnectReason.NO_PONG, reason),
         )
-        self._texts = TextMessages(self, config, shared.router, shared.engine, shared.telemetry)
+        self._texts = TextMessages(self, shared)
         self._websocket: WebSocketConnection | None = None
         self._line: Line | None = None
         self._reader: Reader | None = None
@@ -115,7 +97,7 @@ class Connection:
             RefusedError: The server refused the app.
 
         What a function of the user's raises comes out as it is. Anything else that nobody meant to raise is
-        told as a defect, and ends this connection as a broken stream would.
+        logged as a defect, and ends this connection as a broken stream would.
         """
         endpoint, config = self.endpoint, self._shared.config
         try:
@@ -129,7 +111,9 @@ class Connection:
         try:
             async with trio.open_nursery() as transport:
                 websocket = self._websocket = await shake_hands(transport, line, endpoint, config)
-                self._reader = self._make_reader(line, websocket)
+                self._reader = Reader(
+                    self, line, websocket, self._shared, self._texts, self._watchdog, self._end
+                )
                 self._join()
                 task_status.started(self)
                 await self._live(self._reader)
@@ -227,26 +211,8 @@ class Connection:
 
     # Inside
 
-    def _make_reader(self, line: Line, websocket: WebSocketConnection) -> Reader:
-        shared = self._shared
-        return Reader(
-            self.id,
-            line,
-            websocket,
-            engine=shared.engine,
-            texts=self._texts,
-            watchdog=self._watchdog,
-            outbox=self.outbox,
-            answers=self,
-            telemetry=shared.telemetry,
-            ack_deadline=shared.config.ack_deadline,
-            buffer_size=shared.config.receive_buffer_size,
-            max_message_size=shared.config.max_message_size,
-            end=self._end,
-        )
-
     async def _live(self, reader: Reader) -> None:
-        ready = self._shared.ready
+        ready = self._shared.engine.ready
         with self._scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watchdog.run, name="feishu_trio heartbeat")
@@ -279,12 +245,12 @@ class Connection:
             return failure
         failure = self._defect(failure)
         if self._is_up:
-            self.end(DisconnectReason.PROTOCOL_ERROR, str(failure))
+            self.end(DisconnectReason.DEFECT, str(failure))
             return None
         return failure
 
     def _defect(self, error: Exception) -> ConnectError:
-        """Tell of what nobody meant to raise, and return what it means: another connection may do better."""
+        """Report what nobody meant to raise, and return what it means: another connection may do better."""
         self._shared.telemetry.connection_failed(self.endpoint.host, error)
         return ConnectError(
             f"the connection to {self.endpoint.host} failed by a defect: {type(error).__name__}"

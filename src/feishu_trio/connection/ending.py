@@ -29,6 +29,8 @@ class DisconnectReason(enum.StrEnum):
     """The server was silent, and answered no probe either."""
     WRITE_STALLED = "write stalled"
     """The server took no more bytes."""
+    DEFECT = "defect"
+    """Something was raised that nobody meant to raise: a defect, which the log shows with its traceback."""
     REPLACED = "replaced"
     """Another connection took its place, as `Session.reconnect` asked."""
     SESSION_CLOSED = "session closed"

@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 from wsproto.frame_protocol import CloseReason
 
-from ..delivery import Engine
-from ..telemetry import Telemetry
 from ..wire import BadFrame, Frame, Ignored, JsonMessage, Pong, Receiver
 from .arrival import Answers, Arrival
 from .discovery import shown
 from .ending import DisconnectReason, Ended
 from .line import Line
 from .outbox import Outbox
+from .shared import Shared
 from .texts import TextMessages
 from .watchdog import Watchdog
 
@@ -33,46 +32,49 @@ _FURTHEST_BEHIND: Final = 2.0
 _BACKLOG: Final = 4096
 
 
+class Host(Answers, Protocol):
+    """The connection that is read."""
+
+    @property
+    def id(self) -> str:
+        """The connection's id."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """What it has to write."""
+
+
 class Reader:
     """Reads one connection until it ends, and tells `end` how it did. Two tasks read: see `run` and `run_others`."""
 
     def __init__(
         self,
-        connection_id: str,
+        connection: Host,
         line: Line,
         websocket: WebSocketConnection,
-        *,
-        engine: Engine,
+        shared: Shared,
         texts: TextMessages,
         watchdog: Watchdog,
-        outbox: Outbox,
-        answers: Answers,
-        telemetry: Telemetry,
-        ack_deadline: float,
-        buffer_size: int,
-        max_message_size: int,
         end: Callable[[Ended], object],
     ) -> None:
         self.takes_events = True
         """Whether events are taken in; control frames always are."""
-        self._id = connection_id
+        self._connection = connection
         self._line = line
         self._websocket = websocket
-        self._engine = engine
+        self._engine = shared.engine
+        self._telemetry = shared.telemetry
         self._texts = texts
         self._watchdog = watchdog
-        self._outbox = outbox
-        self._answers = answers
-        self._telemetry = telemetry
-        self._ack_deadline = ack_deadline
-        self._buffer_size = buffer_size
         self._end = end
+        self._ack_deadline = shared.config.ack_deadline
+        self._buffer_size = shared.config.receive_buffer_size
         self._caught_up_at = -math.inf  # when what is read has not waited in the socket any more, presumably
-        self._receiver = Receiver(max_assembled=max_message_size * 4)
+        self._receiver = Receiver(max_assembled=shared.config.max_message_size * 4)
 
     async def run(self) -> None:
         """Read whole binary messages, as many as come at once, until the stream ends."""
-        read, watchdog = self._line.reader, self._watchdog
+        read, watchdog, outbox = self._line.reader, self._watchdog, self._connection.outbox
         clock = trio.lowlevel.current_clock().current_time
         while (messages := await read.receive_messages(self._buffer_size)) is not None:
             if not watchdog.has_heard:
@@ -85,8 +87,8 @@ class Reader:
                 waiting = self._receive(message, now, received_at, deadline)
                 if waiting is not None:
                     await self._hold(waiting)
-            if len(self._outbox) > _BACKLOG:
-                await self._hold(self._outbox.wait_at_most(_BACKLOG))
+            if len(outbox) > _BACKLOG:
+                await self._hold(outbox.wait_at_most(_BACKLOG))
             if read.is_clogged:
                 with self._texts.in_a_hurry():
                     await self._hold(read.wait_unclogged())
@@ -117,9 +119,9 @@ class Reader:
         match self._receiver.receive(message, now):
             case Frame(headers=headers) as frame:
                 if self.takes_events:
-                    answers = self._answers
+                    connection = self._connection
                     delivery = Arrival(
-                        answers,
+                        connection,
                         frame.rest,
                         frame.payload,
                         headers.get("message_id", ""),
@@ -128,7 +130,7 @@ class Reader:
                         now,
                         deadline,
                     )
-                    answers.owed += 1
+                    connection.owed += 1
                     try:
                         self._engine.accept_nowait(delivery)
                     except trio.WouldBlock:
@@ -139,9 +141,9 @@ class Reader:
                 if self.takes_events:
                     return self._texts.receive(text, may_wait=False)
             case BadFrame(error):
-                self._telemetry.frame_dropped(self._id, error)
+                self._telemetry.frame_dropped(self._connection.id, error)
             case Ignored(kind):
-                self._telemetry.frame_ignored(self._id, kind)
+                self._telemetry.frame_ignored(self._connection.id, kind)
         return None
 
     async def _hold(self, waiting: Awaitable[object]) -> None:

@@ -13,10 +13,11 @@ from ..errors import ConnectError, ConnectionLimitError
 from ..router import Router
 from ..telemetry import Telemetry
 from .backoff import Backoff
-from .connection import Connection, Shared
+from .connection import Connection
 from .ending import DisconnectReason
 from .outbox import Outgoing
 from .relay import Relay
+from .shared import Shared
 from .supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class Connections:
         self._wanted = self._left = config.connections
         self._telemetry = telemetry
         self._relay: Relay[Connection] = Relay(on_change, telemetry)
-        self._ready = trio.Event()
-        shared = Shared(config, router, engine, telemetry, self._relay, self._ready)
+        self._ready = engine.ready
+        shared = Shared(config, router, engine, telemetry, self._relay)
         self._supervisors = [
             Supervisor(shared, http, Backoff(config.reconnect_delay, config.max_reconnect_delay))
             for _ in range(config.connections)
@@ -62,10 +63,6 @@ class Connections:
         return missing + [
             f"a heartbeat of connection {each.id} is overdue" for each in live if each.is_overdue
         ]
-
-    def let_events_in(self) -> None:
-        """Handlers are there: from here on events are read, and further connections are opened."""
-        self._ready.set()
 
     async def run(self) -> None:
         """Keep all of them up; returns once all have ended after `stop`.

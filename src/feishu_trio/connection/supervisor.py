@@ -12,10 +12,11 @@ from trio_util import wait_any
 from ..errors import ConnectError, FeishuError, RefusedError
 from .backoff import Backoff
 from .client_config import ClientConfig
-from .connection import Connection, Shared
+from .connection import Connection
 from .discovery import discover
 from .ending import DisconnectReason
 from .pace import Pace, sleep_awake
+from .shared import Shared
 
 if TYPE_CHECKING:
     import httpx

@@ -15,14 +15,12 @@ from typing import Any, Final, Protocol
 
 import trio
 
-from ..config import SessionConfig
-from ..delivery import Engine
 from ..errors import AuthenticationError, FrameError
-from ..router import MESSAGE_TYPES, Route, Router
+from ..router import MESSAGE_TYPES, Route
 from ..routes import name_of
-from ..telemetry import Telemetry
 from .arrival import TextArrival
 from .outbox import Outgoing
+from .shared import Shared
 
 __all__ = ["TextMessages"]
 
@@ -46,19 +44,12 @@ class Speaker(Protocol):
 class TextMessages:
     """Takes the text messages of one connection. `ack_deadline` is counted from when a message was read."""
 
-    def __init__(
-        self,
-        speaker: Speaker,
-        config: SessionConfig,
-        router: Router,
-        engine: Engine,
-        telemetry: Telemetry,
-    ) -> None:
+    def __init__(self, speaker: Speaker, shared: Shared) -> None:
         self._speaker = speaker
-        self._config = config
-        self._router = router
-        self._engine = engine
-        self._telemetry = telemetry
+        self._config = shared.config
+        self._router = shared.router
+        self._engine = shared.engine
+        self._telemetry = shared.telemetry
         self._token: str | None = None
         self._is_hurried = False
         self._waiting = trio.CancelScope()  # around the wait for room in the handlers' pool

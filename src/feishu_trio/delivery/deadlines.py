@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
+from heapq import heappop, heappush
 from typing import Final
 
 import trio
@@ -17,34 +19,38 @@ _LAG: Final = 0.5
 
 
 class Deadlines:
-    """The runs without an outcome: those that are overdue, then the others in order of their deadlines.
+    """The runs without an outcome: those that are overdue, and the others by their deadlines.
 
-    All have the same time from their arrival, so that they mostly come in this order already.
+    All have the same time from their arrival, so that nearly all come in the order of their deadlines: these stand
+    in a dict. Those whose deadline is sooner than that of one before them (they waited while nobody read) stand in
+    a heap; there they stay until it has passed, though they have their outcome.
     """
 
     def __init__(self) -> None:
         self._due: dict[Run, None] = {}
-        self._last = -math.inf  # the deadline of the last of them
+        self._last = -math.inf  # the latest deadline of these
+        self._early: dict[Run, None] = {}
+        self._early_heap: list[tuple[float, int, Run]] = []
+        self._count = itertools.count()
         self._overdue: dict[Run, None] = {}
         self._wake_at = math.inf
         self._sooner = trio.lowlevel.ParkingLot()
 
     def __iter__(self) -> Iterator[Run]:
         yield from self._overdue
+        yield from self._early
         yield from self._due
 
     def add(self, run: Run) -> None:
         """A run has a deadline, and no outcome yet."""
-        due = self._due
-        early = bool(due) and run.deadline < self._last
-        due[run] = None
-        if not early:
-            self._last = run.deadline
-        else:  # it was read with one that was held back, and another connection's came meanwhile
-            ordered = sorted(due, key=lambda each: each.deadline)
-            due.clear()
-            due.update(dict.fromkeys(ordered))
-        if run.deadline < self._wake_at and self._sooner:
+        deadline = run.deadline
+        if deadline >= self._last or not self._due:
+            self._due[run] = None
+            self._last = deadline
+        else:
+            self._early[run] = None
+            heappush(self._early_heap, (deadline, next(self._count), run))
+        if deadline < self._wake_at and self._sooner:
             self._sooner.unpark()
 
     def discard(self, run: Run) -> None:
@@ -52,27 +58,44 @@ class Deadlines:
         if run in self._due:
             del self._due[run]
         else:
+            self._early.pop(run, None)
             self._overdue.pop(run, None)
 
     async def watch(self, overdue: Callable[[Run], None], lagged: Callable[[float], None]) -> None:
         """Call `overdue` with each run whose deadline passes without an outcome, `lagged` with the seconds by
         which this woke late, if that means that something blocked the loop.
         """
-        due = self._due
         while True:
             # When that run has its outcome by then, this wakes once for nothing: less than a wake-up a run.
-            self._wake_at = next(iter(due)).deadline if due else math.inf
+            self._wake_at = self._next()
             with trio.move_on_at(self._wake_at):
                 await self._sooner.park()
             now = trio.current_time()
             if now - self._wake_at > _LAG:
                 lagged(now - self._wake_at)
-            late = []
-            for run in due:  # not one by one: a dict from which much has been deleted finds its first slowly
-                if run.deadline > now:
-                    break
-                late.append(run)
-            for run in late:
-                del due[run]
+            for run in self._passed(now):
                 self._overdue[run] = None
                 overdue(run)
+
+    def _next(self) -> float:
+        first = next(iter(self._due)).deadline if self._due else math.inf
+        return min(first, self._early_heap[0][0]) if self._early_heap else first
+
+    def _passed(self, now: float) -> list[Run]:
+        """Take out the runs whose deadlines have passed."""
+        passed = []
+        while self._early_heap and self._early_heap[0][0] <= now:
+            _, _, run = heappop(self._early_heap)
+            if run in self._early:
+                del self._early[run]
+                passed.append(run)
+        due = []
+        for (
+            run
+        ) in self._due:  # not one by one: a dict from which much has been deleted finds its first slowly
+            if run.deadline > now:
+                break
+            due.append(run)
+        for run in due:
+            del self._due[run]
+        return sorted([*passed, *due], key=lambda run: run.deadline) if passed else due

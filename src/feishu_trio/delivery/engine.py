@@ -66,6 +66,8 @@ class Engine:
     ) -> None:
         self.in_flight = 0
         """Events with a handler that runs or waits."""
+        self.ready = trio.Event()
+        """Set once events may be taken in: whoever handles them has had the time to say so."""
         self.pools = Pools(pools, self._work, telemetry, queue_bytes)
         self._telemetry = telemetry
         self._context = copy_context()  # a copy of it is what each handler runs in
@@ -75,6 +77,8 @@ class Engine:
         self._batches = Batches(self._note_batch)
         self._workers = trio.CancelScope()
         self._held = 0  # deliveries that wait for room
+        self._sources: Sequence[Source] = ()
+        self._is_ready = False
         self._is_draining = False
         self._has_ended = False
         self._late = LateResults(late, telemetry)
@@ -91,6 +95,7 @@ class Engine:
             FeishuError: A source cannot go on.
             BaseException: What a handler raised that is no `Exception`, such as `SystemExit`.
         """
+        self._sources = sources
         async with trio.open_nursery() as nursery:
             await nursery.start(self._run_workers)
             nursery.start_soon(
@@ -111,15 +116,20 @@ class Engine:
                 task_status.started()
                 await trio.sleep_forever()
 
-    async def end(self, sources: Sequence[Source], timeout: float) -> None:
+    def let_events_in(self) -> None:
+        """Handlers are there: events may be taken in from here on."""
+        self._is_ready = True
+        self.ready.set()
+
+    async def end(self, timeout: float) -> None:
         """The orderly end: stop the sources, drain for `timeout` seconds at the most, settle, close the sources."""
-        for source in sources:
+        for source in self._sources:
             source.stop()
         with trio.move_on_after(timeout):
             await self.drain()
         self.abandon()
         async with trio.open_nursery() as nursery:
-            for source in sources:
+            for source in self._sources:
                 nursery.start_soon(source.close)
 
     async def drain(self) -> None:
@@ -153,8 +163,10 @@ class Engine:
         """Take one delivery in; the run that is under way for it, or None if it was joined or settled at once.
 
         Raises:
-            trio.WouldBlock: A pool is full. Nothing has been done: `accept` waits for room.
+            trio.WouldBlock: A pool is full, or nothing is taken in yet. Nothing has been done: `accept` waits.
         """
+        if not self._is_ready:
+            raise trio.WouldBlock
         run = self._admit(delivery)
         if run is None:
             return None
@@ -169,8 +181,14 @@ class Engine:
     async def accept(self, delivery: Delivery) -> Run | None:
         """Take one delivery in, waiting for room for a second at the most; then it is refused, to come again.
 
-        Meanwhile it is known: a redelivery joins it. Cancelling this refuses it.
+        Meanwhile it is known: a redelivery joins it. Cancelling this refuses it. Before `ready` this waits for that.
         """
+        if not self._is_ready:
+            try:
+                await self.ready.wait()
+            except trio.Cancelled:
+                delivery.settle(_TO_COME_AGAIN, self._now() - delivery.since)
+                raise
         run = self._admit(delivery)
         if run is None:
             await trio.lowlevel.checkpoint()
@@ -294,7 +312,16 @@ class Engine:
                     break
                 if version != self._planner.version:  # handlers have come and gone
                     jobs = self._planner.plan(run)
-                full = next((job.pool for job in jobs if not job.pool.has_room), None)
+                # Its turn has come in this pool, and it waits for its turn in the next.
+                turn = full
+                full = next(
+                    (
+                        job.pool
+                        for job in jobs
+                        if (not job.pool.has_room if job.pool is turn else job.pool.is_full)
+                    ),
+                    None,
+                )
         finally:
             self._held -= 1
             if run.state is not HELD:
@@ -370,7 +397,7 @@ class Engine:
                 return
             run = job.run
         started = self._now()
-        json = failure = None
+        json = failure = unfit = None
         try:
             argument = job.argument
             coroutine: Any = route.handler(argument) if route.is_direct else call(route, argument, threads)
@@ -381,8 +408,6 @@ class Engine:
                 result = done.value
             else:
                 result = await resume(context, coroutine, trap)
-            if result is not None and run is not None:
-                json = self._encode(result, job)
         except BaseException as error:
             failure = fault_of(error)
             if failure is None:
@@ -397,24 +422,35 @@ class Engine:
         self._telemetry.handler_ended(
             name, run.event.type, job.pool.name, started - run.since, ended - started
         )
-        if failure is None:
-            late = self._late.expected(job) if json is not None else ()
-            self._handler_ended(run, job, json, None, ended)
-            for other in job.others:
-                self._handler_ended(other, job, json, None, ended)
-            for each, written in late:
-                await self._late.bring(each, written, name, result)
-            return
-        self._telemetry.handler_failed(
-            name,
-            [each.event for each in job.runs],
-            failure,
-            is_answered=not job.is_awaited,
-            is_callback=run.is_callback,
-        )
-        for each in job.runs:
-            self._handler_ended(each, job, None, failure, ended)
-        await trio.lowlevel.checkpoint_if_cancelled()
+        if failure is None and result is not None:
+            try:
+                json = encode_result(result)
+            except (TypeError, ValueError) as error:
+                unfit = error  # a failure of callbacks, which want a result; of events nobody waits for one
+        late = self._late.expected(job) if json is not None else ()
+        runs = job.runs if job.others else (run,)
+        fault = failure or unfit
+        failed: Sequence[Run] = ()
+        if failure is not None:
+            failed = runs
+        elif unfit is not None:
+            failed = [each for each in runs if each.is_callback]
+        if failed and fault is not None:
+            self._telemetry.handler_failed(
+                name,
+                [each.event for each in failed],
+                fault,
+                is_answered=not job.is_awaited,
+                is_callback=any(each.is_callback for each in failed),
+            )
+        elif unfit is not None:
+            self._telemetry.result_dropped(name, run.event, unfit)
+        for each in runs:
+            self._handler_ended(each, job, json, fault if each in failed else None, ended)
+        for each, written in late:
+            await self._late.bring(each, written, name, result)
+        if failure is not None:
+            await trio.lowlevel.checkpoint_if_cancelled()
 
     def _handler_ended(
         self, run: Run, job: Job, json: bytes | None, failure: Exception | None, now: float
@@ -440,17 +476,6 @@ class Engine:
             elif run.is_late:
                 self._late.forget(run)
             self._telemetry.event_ended(run.has_failed, run.has_retried)
-
-    def _encode(self, result: object, job: Job) -> bytes | None:
-        """The JSON of a result. Where nobody waits for one, one that has no JSON is no failure."""
-        try:
-            return encode_result(result)
-        except (TypeError, ValueError) as error:
-            if any(run.is_callback for run in job.runs):
-                raise
-            assert job.run is not None
-            self._telemetry.result_dropped(job.route.name, job.run.event, error)
-            return None
 
     # Deadlines
 

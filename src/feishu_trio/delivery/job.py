@@ -39,7 +39,7 @@ class Job(QuietStruct, eq=False):
     """Its worker's, while it runs."""
 
     def cancel(self) -> None:
-        """Cancel it, if it runs. Whether its worker's scope is still there tells the worker that it was used."""
+        """Cancel it, if it runs, by its worker's scope. That is taken from it, so that the worker makes another."""
         scope, self.scope = self.scope, None
         if scope is not None:
             scope.cancel()

@@ -104,7 +104,10 @@ class Delivery(Protocol):
 
 
 class Source(Protocol):
-    """Brings deliveries to an engine. The engine runs it, and ends it in this order: stop, (drain,) close."""
+    """Brings deliveries to an engine. The engine runs it, and ends it in this order: stop, (drain,) close.
+
+    It may connect, open or look for work at once; the engine takes nothing in before its `ready` is set.
+    """
 
     async def run(self) -> None:
         """Bring deliveries until cancelled, or until `close` has done its work.
