@@ -19,20 +19,24 @@ DAYS = 20
 async def test_note_03_three_percent_of_the_pongs_lost_kill_no_connection_in_twenty_days(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Twenty sessions side by side, a day each."""
-    async with open_gateway(seed=3) as gateway, trio.open_nursery() as nursery:
-        gateway.lose_pongs(chance=0.03)
+    """Twenty sessions side by side, a day each. A gateway for each, so that the same pongs are lost in every run."""
 
-        async def live() -> None:
+    async def live(seed: int) -> None:
+        async with open_gateway(seed=seed) as gateway:
+            gateway.lose_pongs(chance=0.03)
             async with open_session(gateway) as session:
                 await trio.sleep(DAY)
                 assert session.stats().reconnects == 0
                 assert session.health()
                 lost_and_asked_again = 0.03 * 5
                 assert session.heartbeat.total == pytest.approx(DAY / (30 + lost_and_asked_again), rel=0.005)
+        totals[seed] = session.heartbeat.total
 
-        for _ in range(DAYS):
-            nursery.start_soon(live)
+    totals: dict[int, int] = {}
+    async with trio.open_nursery() as nursery:
+        for seed in range(DAYS):
+            nursery.start_soon(live, seed)
+    assert len(totals) == DAYS
 
 
 async def test_note_15_the_median_drop_costs_less_than_a_second(
