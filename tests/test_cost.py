@@ -39,14 +39,14 @@ LIMITS: Final = {
     "scheduler steps": 0.20,  # a little more than there ever are: trio draws the order of tasks by lot
     "send calls": 0.025,
     "recv calls": 0.020,
-    "function calls": 44.8,  # of this package: facts in one place, and a run that owns its transitions, took 2
+    "function calls": 42.8,  # of this package
 }
 # What an event takes that comes alone, over a socket.
 LONE_LIMITS: Final = {
     "scheduler steps": 2.05,  # the reader's, and a worker's
     "send calls": 1.01,
     "recv calls": 1.01,
-    "function calls": 58.3,  # for the same reason
+    "function calls": 56.2,
 }
 
 PACKAGE: Final = str(Path(feishu_trio.__file__).parent)

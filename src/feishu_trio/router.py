@@ -59,10 +59,6 @@ R = TypeVar("R")
 MESSAGE_TYPES: Final = frozenset({"ping", "pong", "heartbeat", "auth", "event"})
 """The types of JSON text messages that are known here, whatever handlers there are."""
 
-# Types come off the wire: neither many of them nor a long one may cost memory.
-_RESOLVED_TYPES: Final = 1024
-_RESOLVED_TYPE_LENGTH: Final = 256
-
 
 class Router:
     """The table of handlers.
@@ -81,7 +77,6 @@ class Router:
         self._parents: list[Router] = []
         self.version = 0
         """How often handlers have come or gone."""
-        self._resolved: dict[str, tuple[Route, ...]] = {}
         self._warned_of: set[str] = set()
 
     def __repr__(self) -> str:
@@ -319,16 +314,7 @@ class Router:
 
     def resolve(self, event_type: str) -> tuple[Route, ...]:
         """The routes of an event of this type, middleware included; `default`'s where there are none."""
-        routes = self._resolved.get(event_type)
-        if routes is None:
-            routes = tuple(self._select(event_type, default=False)) or tuple(
-                self._select(event_type, default=True)
-            )
-            if len(event_type) <= _RESOLVED_TYPE_LENGTH:
-                if len(self._resolved) >= _RESOLVED_TYPES:
-                    self._resolved.clear()
-                self._resolved[event_type] = routes
-        return routes
+        return tuple(self._select(event_type, default=False)) or tuple(self._select(event_type, default=True))
 
     # The tree of included routers
 
@@ -365,7 +351,6 @@ class Router:
 
     def _changed(self) -> None:
         self.version += 1
-        self._resolved.clear()
         for parent in self._parents:
             parent._changed()
 

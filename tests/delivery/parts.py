@@ -63,7 +63,7 @@ def make_run(
     """A run of the event `e` with one delivery."""
     header = {"event_id": "e", "event_type": event_type}
     event = decode_event(json.dumps({"schema": "2.0", "header": header, "event": body}).encode())
-    run = Run(event, ("e",), chat, origin, 0.0, deadline, [NotedDelivery()], {}, event_type in CALLBACKS)
+    run = Run(event, (1,), chat, origin, 0.0, deadline, [NotedDelivery()], {}, event_type in CALLBACKS)
     run.recall(succeeded or {})
     return run
 

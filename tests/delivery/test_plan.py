@@ -234,3 +234,32 @@ async def test_what_was_pulled_once_is_given_back_while_nobody_pulls_it() -> Non
         await cast("Awaitable[object]", job.route.handler(job.argument))
     assert planner.plan(other) == []
     assert other.is_unrouted
+
+
+@pytest.mark.parametrize("origin", Origin)
+def test_many_types_off_the_wire_cost_no_memory(origin: Origin) -> None:
+    router = Router()
+    on(router, "a", "x.*", ack=Ack.ON_STORED)
+    planner = make_planner(router)
+    known = planner._claimed if origin is Origin.CLAIMED else planner._arrived
+    for event_type in (*(f"x.{number}" for number in range(3000)), "x." + "y" * 10_000, "x.1"):
+        run = make_run(event_type, origin=origin)
+        assert names_of(planner.plan(run)) == ["a"]
+        assert len(known) <= 1024
+    assert max(map(len, known)) < 300
+
+
+@pytest.mark.parametrize("origin", Origin)
+def test_a_plan_sees_every_change_of_the_handlers(origin: Origin) -> None:
+    router, inner = Router(), Router()
+    router.include(inner)
+    planner = make_planner(router, Ack.ON_STORED)
+    assert planner.plan(make_run(origin=origin)) == []
+    on(inner, "a")
+    version = planner.version
+    assert names_of(planner.plan(make_run(origin=origin))) == ["a"]
+    on(inner, "b")
+    assert planner.version > version
+    assert names_of(planner.plan(make_run(origin=origin))) == ["a", "b"]
+    inner.remove(router.handlers("x")[0])
+    assert names_of(planner.plan(make_run(origin=origin))) == ["b"]

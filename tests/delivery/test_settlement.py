@@ -27,7 +27,7 @@ def waiting(run: Run) -> list[NotedDelivery]:
 
 
 def remembered(settlement: Settlement) -> Ended | None:
-    found = settlement.ledger.find(("e",), 100.0)
+    found = settlement.ledger.find((1,), 100.0)
     assert not isinstance(found, Run)
     return found
 

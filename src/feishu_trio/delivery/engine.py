@@ -261,8 +261,13 @@ class Engine:
             delivery.settle(_TO_COME_AGAIN, self._now() - delivery.since)
             return None
         origin = delivery.origin
-        keys, chat = identify(event) if origin is ARRIVED else ((), None)
-        known = self._settlement.ledger.find(keys, delivery.since)
+        keys: tuple[int, ...] = ()
+        chat = known = None
+        if origin is ARRIVED:
+            names, chat = identify(event)
+            ledger = self._settlement.ledger
+            keys = ledger.keys(names)
+            known = ledger.find(keys, delivery.since)
         succeeded: Mapping[str, bytes | None] = delivery.succeeded
         if known is not None:
             event.redelivered = True
@@ -397,7 +402,7 @@ class Engine:
                 return
             run = job.run
         started = self._now()
-        json = failure = unfit = None
+        result = failure = None
         try:
             argument = job.argument
             coroutine: Any = route.handler(argument) if route.is_direct else call(route, argument, threads)
@@ -418,17 +423,29 @@ class Engine:
                 await trio.lowlevel.checkpoint_if_cancelled()
             return
         ended = self._now()
-        name = route.name
         self._telemetry.handler_ended(
-            name, run.event.type, job.pool.name, started - run.since, ended - started
+            route.name, run.event.type, job.pool.name, started - run.since, ended - started
         )
-        if failure is None and result is not None:
+        if failure is None and result is None:  # as nearly all end
+            self._handler_ended(run, job, None, None, ended)
+            for other in job.others:
+                self._handler_ended(other, job, None, None, ended)
+        else:
+            await self._conclude(job, run, result, failure, ended)
+
+    async def _conclude(
+        self, job: Job, run: Run, result: object, failure: Exception | None, ended: float
+    ) -> None:
+        """A handler returned something, or raised; `run` is the job's first."""
+        name = job.route.name
+        json = unfit = None
+        if failure is None:
             try:
                 json = encode_result(result)
             except (TypeError, ValueError) as error:
                 unfit = error  # a failure of callbacks, which want a result; of events nobody waits for one
         late = self._late.expected(job) if json is not None else ()
-        runs = job.runs if job.others else (run,)
+        runs = job.runs
         fault = failure or unfit
         failed: Sequence[Run] = ()
         if failure is not None:

@@ -1,6 +1,7 @@
 """The ledger: which events are running, which are done and how they were answered, which failed and where.
 
-An event is found by any of its keys. What is running is kept as long as it runs (the pools bound that);
+An event is found by any of its keys, of which fingerprints are kept. What is running is kept as long as it runs
+(the pools bound that);
 what has ended is kept for the window, within a bound of bytes. What is done goes first when there is too much, the
 oldest before the rest: what failed in part is still to come again, and would run again what had succeeded.
 """
@@ -27,19 +28,18 @@ logger = logging.getLogger("feishu_trio.delivery")
 
 R = TypeVar("R")
 
-# What a key of a record costs beside its characters: its place in the table, its string object, its share of the
-# record.
+# What a key of a record costs: its place in the table, its fingerprint, its share of the record.
 _KEY_BYTES: Final = 300
 
-# Of an event that is done and has no result, 60 bits of a hash of each key are kept: as an int they take 32
-# bytes (64 bits take 48). With a million of them, one of 5 * 10**11 new events is mistaken for a known one.
+# 60 bits of a hash: as an int they take 32 bytes (64 bits take 48). With a million of them, one of 5 * 10**11 new
+# events is mistaken for a known one.
 _FINGERPRINT: Final = (1 << 60) - 1
 _FINGERPRINT_BYTES: Final = 32
 _SLOT_BYTES: Final = 16  # of a set's table
 _SPARE: Final = 4  # fingerprints for which there is room in a part that is as good as filled
 
-# Nobody may be able to look for two ids that collide. The strings' own hash is SipHash with a random key, and has been
-# computed for the table of what runs; unless that key was set, or this Python is of 32 bits or has another hash.
+# Nobody may be able to look for two ids that collide. The strings' own hash is SipHash with a random key; unless that
+# key was set, or this Python is of 32 bits or has another hash.
 _SIPHASH: Final = sys.hash_info.width >= 64 and sys.hash_info.algorithm.startswith("siphash")
 _HASH_IS_SECRET: Final = (
     _SIPHASH
@@ -60,7 +60,7 @@ class Ended(QuietStruct, gc=False, eq=False):
     has the handlers that need not run again, with the JSON of what they returned.
     """
 
-    keys: tuple[str, ...]
+    keys: tuple[int, ...]
     at: float
     outcome: Outcome | None
     succeeded: Mapping[str, bytes | None] = MappingProxyType({})
@@ -70,10 +70,7 @@ class Ended(QuietStruct, gc=False, eq=False):
         content = 0 if self.outcome is None else len(self.outcome.result or b"")
         if self.succeeded:
             content += sum(len(name) + len(json or b"") for name, json in self.succeeded.items())
-        cost = len(self.keys) * (_KEY_BYTES + content)
-        for key in self.keys:
-            cost += len(key)
-        return cost
+        return len(self.keys) * (_KEY_BYTES + content)
 
 
 _IS_DONE: Final = Ended((), 0.0, DONE)
@@ -92,17 +89,17 @@ class Ledger(Generic[R]):
     def __init__(self, window: float, *, max_bytes: int = 64 << 20) -> None:
         self.window = window
         self.max_bytes = max_bytes
-        self._known: dict[str, R | Ended] = {}
+        self._hash: Callable[[str], int] = (
+            hash if _HASH_IS_SECRET else functools.partial(_secret_hash, key=os.urandom(16))
+        )
+        self._known: dict[int, R | Ended] = {}
         self._failed: deque[Ended] = deque()  # the oldest first
         self._answered: deque[Ended] = deque()  # those with a result, the oldest first
         self._dead = 0  # of those that failed, all of whose keys a later run has taken over
         self._record_bytes = 0  # of what failed and what has a result
 
-        # The fingerprints, in parts of the window, the oldest first: a part expires as a whole. Each look-up looks
-        # into every part, so there are few. The last one is filled until its table would have to grow.
-        self._hash: Callable[[str], int] = (
-            hash if _HASH_IS_SECRET else functools.partial(_secret_hash, key=os.urandom(16))
-        )
+        # The keys of what is done, in parts of the window, the oldest first: a part expires as a whole. Each look-up
+        # looks into every part, so there are few. The last one is filled until its table would have to grow.
         self._parts: list[set[int]] = []
         self._parts_end: list[float] = []  # when the last of each part was done
         self._parts_bytes = 0  # of all but the last
@@ -122,43 +119,47 @@ class Ledger(Generic[R]):
         last = _weight(self._parts[-1]) if self._parts else 0
         return self._record_bytes + self._parts_bytes + last
 
-    def find(self, keys: tuple[str, ...], now: float) -> R | Ended | None:
+    def keys(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """The keys of an event that is known by these names: a fingerprint of each, good for this ledger alone."""
+        hash_of = self._hash
+        if len(names) == 2:  # as nearly all have
+            return hash_of(names[0]) & _FINGERPRINT, hash_of(names[1]) & _FINGERPRINT
+        return tuple([hash_of(name) & _FINGERPRINT for name in names])
+
+    def find(self, keys: tuple[int, ...], now: float) -> R | Ended | None:
         """What is known of the event that has one of these keys; a failure only if no key knows better."""
         if now >= self._expires_at:
             self._evict(now)
         failed = None
-        fingerprints = []
-        hash_of = self._hash
         for key in keys:
             known = self._known.get(key)
             if known is not None:
                 if not isinstance(known, Ended) or known.outcome is not None:
                     return known
                 failed = known
-            fingerprints.append(hash_of(key) & _FINGERPRINT)
         for part in self._parts:
-            if not part.isdisjoint(fingerprints):
+            if not part.isdisjoint(keys):
                 return _IS_DONE
         return failed
 
-    def begin(self, keys: tuple[str, ...], run: R) -> None:
+    def begin(self, keys: tuple[int, ...], run: R) -> None:
         """The event runs; what was known of an earlier run, which failed, is replaced."""
         if self.window > 0:
             for key in keys:
-                known = self._known.get(key)
-                if isinstance(known, Ended):
-                    self._release(known, key)
-                self._known[key] = run
+                known = self._known.setdefault(key, run)
+                if known is not run:
+                    if isinstance(known, Ended):
+                        self._release(known, key)
+                    self._known[key] = run
 
-    def done(self, keys: tuple[str, ...], now: float) -> None:
+    def done(self, keys: tuple[int, ...], now: float) -> None:
         """The event no longer runs: all its handlers succeeded, and its answer has no result."""
         if self.window > 0 and keys:
             if now >= self._part_until or len(self._parts[-1]) > self._part_size:
                 self._open_part(now)
-            part, known, hash_of = self._parts[-1], self._known, self._hash
             for key in keys:
-                known.pop(key, None)
-                part.add(hash_of(key) & _FINGERPRINT)
+                self._known.pop(key, None)
+            self._parts[-1].update(keys)
             self._parts_end[-1] = now
 
     def end(self, ended: Ended) -> None:
@@ -173,7 +174,7 @@ class Ledger(Generic[R]):
             if ended.at >= self._expires_at or self._is_full:
                 self._evict(ended.at)
 
-    def forget(self, keys: tuple[str, ...]) -> None:
+    def forget(self, keys: tuple[int, ...]) -> None:
         """The event does not run after all."""
         for key in keys:
             self._known.pop(key, None)
@@ -193,7 +194,7 @@ class Ledger(Generic[R]):
         self._part_until = now + self.window / 4
         self._evict(now)
 
-    def _release(self, ended: Ended, key: str) -> None:
+    def _release(self, ended: Ended, key: int) -> None:
         """A later run takes a key over."""
         self._record_bytes -= ended.cost()
         ended.keys = tuple(other for other in ended.keys if other != key)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..config import Ack
 from ..errors import Retry
 from ..events import Event
 from ..router import Route, Router
 from .job import Job
+from .pool import Pool
 from .pools import Pools
-from .run import Run, is_awaited
+from .run import CALLBACKS, Run, is_awaited
 from .source import CLAIMED
 
 __all__ = ["Planner"]
+
+
+# Types come off the wire: neither many of them nor a long one may cost memory.
+_TYPES: Final = 1024
+_TYPE_LENGTH: Final = 256
+
+_Place = tuple[Route, Pool[Job], bool]  # where a route's handler runs, and whether the outcome waits for it
+_Takers = tuple[Sequence[Route], Sequence[_Place]]
 
 
 class Planner:
@@ -24,30 +33,35 @@ class Planner:
         self._router = router
         self._pools = pools
         self._ack = ack
-        self._waits = is_awaited(ack)
+        # By event type, as of one version.
+        self._arrived: dict[str, _Takers] = {}
+        self._claimed: dict[str, _Takers] = {}
+        self._version = 0
 
     @property
-    def version(self) -> tuple[int, int]:
-        """Changes whenever a plan might."""
-        return self._router.version, self._pools.version
+    def version(self) -> int:
+        """Grows whenever a plan might change."""
+        return self._router.version + self._pools.version
 
     def plan(self, run: Run) -> list[Job]:
         """Plan a run: the jobs that it takes. Handlers that succeeded before are left out."""
+        if self._version != self._router.version + self._pools.version:
+            self._forget()
         event = run.event
-        is_callback, is_claimed = run.is_callback, run.origin is CLAIMED
+        is_claimed = run.origin is CLAIMED
+        takers = (self._claimed if is_claimed else self._arrived).get(event.type)
+        routes, places = takers or self._takers(event.type, is_claimed=is_claimed)
         jobs: list[Job] = []
         broken: dict[str, Exception] = {}
-        size = len(event.payload)
-        routes = self._routes(event.type, is_claimed=is_claimed)
         taken = routes
-        for route in routes:
+        size = len(event.payload)
+        for route, pool, awaited in places:
             if route.name in run.succeeded:
                 continue
             try:
                 if route.where is not None and not route.where(event):
                     taken = [other for other in taken if other is not route]
                     continue
-                pool = self._pools.of(route, is_callback=is_callback)
                 # An inbox hands events on in its own order.
                 order_by = None if is_claimed else route.order_by
                 key = run.chat if order_by is None else order_by(event)
@@ -58,10 +72,32 @@ class Planner:
             except Exception as error:
                 broken[route.name] = error
                 continue
-            awaited = is_callback or (self._waits if route.ack is None else is_awaited(route.ack))
             jobs.append(Job(route, pool, lane, event, run, awaited, (), 1, size))
         run.plan(taken, broken, is_unrouted=not routes)
         return jobs
+
+    def _forget(self) -> None:
+        self._version = self.version
+        self._arrived.clear()
+        self._claimed.clear()
+
+    def _takers(self, event_type: str, *, is_claimed: bool) -> _Takers:
+        is_callback = event_type in CALLBACKS
+        routes = self._routes(event_type, is_claimed=is_claimed)
+        places = [
+            (
+                route,
+                self._pools.of(route, is_callback=is_callback),
+                is_callback or is_awaited(route.ack or self._ack),
+            )
+            for route in routes
+        ]
+        if len(event_type) <= _TYPE_LENGTH:
+            known = self._claimed if is_claimed else self._arrived
+            if len(known) >= _TYPES:
+                known.clear()
+            known[event_type] = routes, places
+        return routes, places
 
     def _routes(self, event_type: str, *, is_claimed: bool) -> Sequence[Route]:
         """The routes for an event type; of a claimed event the durable ones."""

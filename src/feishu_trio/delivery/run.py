@@ -74,7 +74,7 @@ class Run(QuietStruct, eq=False):
     """One event on its way through its handlers. Compared by identity. Only its methods change it."""
 
     event: Event[Any]
-    keys: tuple[str, ...]
+    keys: tuple[int, ...]
     """By which the ledger knows it; none for a claimed one."""
     chat: str | None
     origin: Origin

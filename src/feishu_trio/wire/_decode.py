@@ -7,7 +7,20 @@ from typing import Final
 
 from ._frame import Frame
 from ._general import decode_general
-from ._tags import HEADERS, KEY, LENGTH, LOG_ID, METHOD, PAYLOAD, SEQ_ID, SERVICE, VALUE
+from ._tags import (
+    ENCODING,
+    HEADERS,
+    KEY,
+    LENGTH,
+    LOG_ID,
+    LOG_ID_NEW,
+    METHOD,
+    PAYLOAD,
+    SEQ_ID,
+    SERVICE,
+    TYPE,
+    VALUE,
+)
 from ._varint import read_length
 
 # Fields 1 to 4 in their order, each once: varints, the last of them a single byte. The first three are not
@@ -25,7 +38,11 @@ _KNOWN_KEYS: Final = {
 }
 
 # Texts that no client reads (6, 7, 9), and fields that the schema does not have yet.
-_SKIPPED: Final = frozenset(number << 3 | LENGTH for number in (6, 7, 9, 10, 11, 12, 13, 14, 15))
+_SKIPPED: Final = frozenset(number << 3 | LENGTH for number in (10, 11, 12, 13, 14, 15)) | {
+    ENCODING,
+    TYPE,
+    LOG_ID_NEW,
+}
 
 # Fields beside these four from which on a frame is none of the common shape. It has fewer than `MAX_FIELDS` in all.
 _MANY: Final = 300

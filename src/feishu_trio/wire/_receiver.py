@@ -9,8 +9,8 @@ import msgspec
 from .._quiet import QuietStruct
 from ..errors import FrameError
 from ._assembler import Assembler
-from ._decode import decode_frame
 from ._frame import CONTROL, DATA, Frame
+from ._shapes import FrameDecoder
 
 _MAX_KIND: Final = 40  # characters of a type that nobody knows
 
@@ -59,6 +59,7 @@ class Receiver:
     """
 
     def __init__(self, *, max_assembled: int) -> None:
+        self._decode = FrameDecoder().decode
         self._assembler = Assembler(max_bytes=max_assembled)
 
     def receive(self, message: bytes, now: float) -> Received | None:
@@ -69,7 +70,7 @@ class Receiver:
         `card.action.trigger`. `now` is a monotonic time in seconds.
         """
         try:
-            frame = decode_frame(message)
+            frame = self._decode(message)
         except FrameError as error:
             return JsonMessage(message) if message.lstrip().startswith(b"{") else BadFrame(error)
         kind = frame.headers.get("type", "")

@@ -18,7 +18,10 @@ LOG_ID: Final = 2 << 3 | VARINT
 SERVICE: Final = 3 << 3 | VARINT
 METHOD: Final = 4 << 3 | VARINT
 HEADERS: Final = 5 << 3 | LENGTH
+ENCODING: Final = 6 << 3 | LENGTH
+TYPE: Final = 7 << 3 | LENGTH
 PAYLOAD: Final = 8 << 3 | LENGTH
+LOG_ID_NEW: Final = 9 << 3 | LENGTH
 
 # Header
 KEY: Final = 1 << 3 | LENGTH
