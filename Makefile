@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types layers fresh generate format clean
+.PHONY: help demo test soak lint types layers fresh generate format clean
 
 help:
 	@echo "make demo    a local gateway and an echo bot, in one process: no account, no network"
 	@echo "make test    the whole test suite"
+	@echo "make soak    the storms of the test suite at full length: minutes of faults, 100,000 events"
 	@echo "make lint    ruff, mypy --strict, the layers of imports, and that generated code is fresh"
 	@echo "make generate models and frames anew, from proto/"
 	@echo "make format  ruff's formatter and import order"
@@ -19,6 +20,9 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: $(VENV)/.dev
+	@$(BIN)/python -m pytest --soak tests/liveness/test_soak.py $(ARGS)
 
 lint: types layers fresh
 	@$(BIN)/ruff check .

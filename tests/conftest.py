@@ -7,6 +7,15 @@ import pytest
 import trio.testing
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="make the storms long: `make soak` does")
+
+
+@pytest.fixture(scope="session")
+def is_soak(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--soak"))
+
+
 @attrs.define
 class WallClock:
     """The time of day, which `sleep` puts ahead, as a machine's sleep does while its monotonic clock stands."""

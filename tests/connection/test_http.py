@@ -19,7 +19,7 @@ from feishu_trio.connection.dial import open_stream
 from feishu_trio.connection.discovery import discover
 from session.test_tls import serving, trusting
 
-from .test_proxies import Proxy, http_proxy, open_proxy, read_head, socks_proxy
+from .proxies import Proxy, http_proxy, open_proxy, read_head, socks_proxy
 
 
 @pytest.fixture

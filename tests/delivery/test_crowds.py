@@ -7,7 +7,7 @@ from typing import Any
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from feishu_trio import Event, Router
+from feishu_trio import Event, EventReceived, Router
 
 from .scene import CARD, MESSAGE, USER, open_scene
 
@@ -138,3 +138,47 @@ async def test_events_that_wait_for_a_loop_are_bounded_in_bytes(autojump_clock: 
         assert (
             sum(push.status == 200 for push in pushes) == kept - 1
         )  # the last is answered as the block is left
+
+
+async def test_a_chat_keeps_its_order_over_two_connections_while_its_pool_is_full(
+    autojump_clock: MockClock,
+) -> None:
+    """Who was read first runs first, over two connections too."""
+    router, count, chats = Router(), 20_000, 5
+    started: list[str] = []
+    read: dict[str, None] = {}  # in the order events were read; one that was refused, when it came again
+
+    @router.on(MESSAGE)
+    async def handle(event: Event[Any]) -> None:
+        started.append(event.id)
+        await trio.sleep(0.02)
+
+    async with (
+        open_scene(router, concurrency=3, queue_capacity=10, connections=2, ack_deadline=3) as scene,
+        scene.session.lifecycle(capacity=100_000) as lifecycle,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def note() -> None:
+            async for what in lifecycle:
+                if isinstance(what, EventReceived):
+                    read.pop(what.event_id, None)
+                    read[what.event_id] = None
+
+        nursery.start_soon(note)
+        one, other = await scene.gateway.wait_connected(2)
+        pushes = []
+        for number in range(count):
+            chat, connection = f"oc_{number % chats}", (one, other)[number % 2]
+            pushes.append(await scene.say(number, chat, connection=connection))
+            await trio.sleep(0.0066)  # a little more than the pool gets done, so that reading is held
+        for push in pushes:
+            assert (await push.settled()).code == 200
+        assert lifecycle.lost == 0
+        assert scene.session.stats().refused > 100
+        nursery.cancel_scope.cancel()
+    assert sorted(started) == sorted(push.event_id for push in pushes)
+    for number in range(chats):
+        ids = {push.event_id for push in pushes[number::chats]}
+        order = [event_id for event_id in started if event_id in ids]
+        assert order == [event_id for event_id in read if event_id in ids]

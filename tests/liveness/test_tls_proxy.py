@@ -8,7 +8,7 @@ import pytest
 import trio
 import trustme
 
-from connection.test_proxies import http_proxy, open_proxy
+from connection.proxies import http_proxy, open_proxy
 from feishu_trio import Disconnected, DisconnectReason, Router, SessionState, open_feishu_session
 from feishu_trio.testing import Gateway
 from session.rig import nothing_left, seen

@@ -71,9 +71,11 @@ class Connections:
             ConnectError: The first cannot be had, or none is left, and no more tries are configured.
             RefusedError: Feishu refuses the app.
         """
+        first, *others = self._supervisors
         async with trio.open_nursery() as nursery:
-            for number, supervisor in enumerate(self._supervisors):
+            for number, supervisor in enumerate(others, 1):
                 nursery.start_soon(self._supervise, supervisor, number * _STAGGER)
+            await self._supervise(first, 0)
 
     def stop(self) -> None:
         """Open no more connections, and take no more events in; answers and heartbeats still go out."""

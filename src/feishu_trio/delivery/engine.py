@@ -98,15 +98,10 @@ class Engine:
         self._sources = sources
         async with trio.open_nursery() as nursery:
             await nursery.start(self._run_workers)
-            nursery.start_soon(
-                self._settlement.deadlines.watch,
-                self._expire,
-                self._telemetry.loop_blocked,
-                name="feishu_trio deadlines",
-            )
             for source in sources:
                 nursery.start_soon(source.run, name=f"feishu_trio {type(source).__name__}")
             task_status.started()
+            await self._settlement.deadlines.watch(self._expire, self._telemetry.loop_blocked)
 
     async def _run_workers(self, *, task_status: trio.TaskStatus[None]) -> None:
         with self._workers:

@@ -107,7 +107,7 @@ class Pool(Generic[J]):
         self._spent_at = 0.0  # when some of it was last spent
         self._begun = 0
         self._stuck_at = -1  # how many had begun when it was last found stuck
-        self._held: deque[object] = deque()  # callers in wait_room, who have room in this order
+        self._held: list[object] = []  # callers in wait_room, who have room in this order
         self._waking = False  # a worker has been woken, or started, and has not looked for a job yet
         # Workers without a job. The last to fall asleep wakes first: it is the one whose memory is still warm.
         self._sleeping: list[trio.lowlevel.Task] = []

@@ -23,7 +23,12 @@ class Access:
     def domain(self) -> str:
         """The address to give to clients, e.g. `http://127.0.0.1:41234`."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._server.host, self._server.host)
-        return f"http://[{host}]:{self._server.port}" if ":" in host else f"http://{host}:{self._server.port}"
+        scheme = "http" if self._server.ssl_context is None else "https"
+        return (
+            f"{scheme}://[{host}]:{self._server.port}"
+            if ":" in host
+            else f"{scheme}://{host}:{self._server.port}"
+        )
 
     async def dial(self, host: str, port: int) -> trio.abc.Stream:
         """Open a stream to the gateway without a socket, for clients that accept a function to dial with.

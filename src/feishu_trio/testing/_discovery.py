@@ -33,8 +33,8 @@ class Discovery:
     random: Random = attrs.field(repr=False)
     _tickets: dict[str, tuple[str, str]] = attrs.field(factory=dict, init=False, repr=False)
 
-    def endpoint(self, request: Request, host: str, client_config: Mapping[str, object] | None) -> Response:
-        """Answer a discovery request with a URL on `host` that is valid for one connection, or with a refusal."""
+    def endpoint(self, request: Request, origin: str, client_config: Mapping[str, object] | None) -> Response:
+        """Answer a discovery request with a URL at `origin` that is valid for one connection, or with a refusal."""
         body = request.json()
         app_id, secret, assertion = (body.get(key) for key in ("AppID", "AppSecret", "ClientAssertion"))
         if not app_id or not (secret or assertion):
@@ -46,7 +46,7 @@ class Discovery:
                 return _refused(WRONG_SECRET, "app secret invalid")
         elif assertion != self.client_assertion:
             return _refused(WRONG_SECRET, "client assertion invalid")
-        data = {"URL": f"ws://{host}{SOCKET_PATH}?{self._new_query()}", "ClientConfig": client_config}
+        data = {"URL": f"{origin}{SOCKET_PATH}?{self._new_query()}", "ClientConfig": client_config}
         return json_response({"code": 0, "msg": "", "data": data})
 
     def admit(self, request: Request) -> Response | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
@@ -89,6 +90,7 @@ async def open_gateway(
     pong_config: Mapping[str, object] | None = None,
     token_lifetime: float = 7200.0,
     strict: bool = True,
+    ssl_context: ssl.SSLContext | None = None,
     seed: int | None = None,
 ) -> AsyncGenerator[Gateway, None]:
     """A gateway on a loopback port, open as long as the block; leaving the block closes everything at once.
@@ -103,6 +105,7 @@ async def open_gateway(
     `client_config`, `pong_config`: the configuration in discovery and in pongs, sent as it is, wrong values too.
     `token_lifetime`: seconds a tenant token is valid.
     `strict`: close a connection with 1002 when its client breaks the protocol; if False, only record it in `violations`.
+    `ssl_context`: a server's, with a certificate for `host`: with it the port speaks TLS. Streams in memory do not.
     `seed`: makes ids and the choice of connections the same in every run.
 
     Raises OSError if it cannot listen there. Cancelling the block closes the gateway, as leaving it does.
@@ -113,7 +116,7 @@ async def open_gateway(
     platform = Platform(api, random, answer_timeout, connection_limit, strict, pong_config)
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
-        server = Server(host, port, client_config, nursery, random, discovery, api, platform)
+        server = Server(host, port, client_config, ssl_context, nursery, random, discovery, api, platform)
         try:
             await server.start_listening()
             nursery.start_soon(platform.ladder.run)

@@ -69,10 +69,13 @@ class Line:
     def cut(self, *, reset: bool) -> None:
         """Close the line now. With `reset` the peer gets an error (a TCP RST), else just the end of the stream."""
         if reset and not self._closed:
-            if isinstance(self.stream, trio.SocketStream):
-                self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-            elif isinstance(self.stream, MemoryStream):
-                self.stream.reset()
+            stream = self.stream
+            if isinstance(stream, trio.SSLStream):
+                stream = stream.transport_stream
+            if isinstance(stream, trio.SocketStream):
+                stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+            elif isinstance(stream, MemoryStream):
+                stream.reset()
         self._scope.cancel()
 
     async def run(self, serve: Callable[[Line], Awaitable[None]]) -> None:

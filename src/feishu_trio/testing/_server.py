@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections import deque
 from collections.abc import Mapping
 from random import Random
@@ -34,6 +35,8 @@ class Server:
     host: str
     port: int
     client_config: Mapping[str, object] | None
+    ssl_context: ssl.SSLContext | None
+    """With which sockets speak TLS; streams in memory do not."""
     nursery: trio.Nursery
     random: Random
     discovery: Discovery
@@ -73,10 +76,17 @@ class Server:
     async def _listen(self, listeners: list[trio.SocketListener], scope: trio.CancelScope) -> None:
         try:
             with scope:
-                await trio.serve_listeners(self.serve_stream, listeners, handler_nursery=self.nursery)
+                await trio.serve_listeners(self._serve_socket, listeners, handler_nursery=self.nursery)
         finally:
             if self._listening is scope:
                 self._listening = None
+
+    async def _serve_socket(self, stream: trio.SocketStream) -> None:
+        context = self.ssl_context
+        if context is None:
+            await self.serve_stream(stream)
+        else:
+            await self.serve_stream(trio.SSLStream(stream, context, server_side=True, https_compatible=True))
 
     def connect(self) -> MemoryStream:
         """The client's end of a stream in memory, the other end of which is served."""
@@ -102,7 +112,8 @@ class Server:
     def _regular(self, request: Request) -> Response:
         if request.path == DISCOVERY_PATH and request.method == "POST":
             host = request.headers.get("host") or f"{self.host}:{self.port}"
-            return self.discovery.endpoint(request, host, self.client_config)
+            scheme = "ws" if self.ssl_context is None else "wss"
+            return self.discovery.endpoint(request, f"{scheme}://{host}", self.client_config)
         if request.path.startswith("/open-apis/"):
             return self.api.answer(request)
         return _unknown(request)
