@@ -12,6 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from feishu_trio import open_feishu_session
 from feishu_trio.api import Api
 from feishu_trio.errors import ApiError
 from feishu_trio.testing import Gateway, open_gateway
@@ -139,6 +140,43 @@ async def test_a_message_id_cannot_leave_its_place_in_the_path() -> None:
 
     await odd_api(answer).reply("om_/../x?a=b#c", "hi")
     assert paths == [b"/open-apis/im/v1/messages/om_%2F..%2Fx%3Fa%3Db%23c/reply"]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda api: api.reply(None, "hi"), "message_id: None is not allowed; it must be a message's id"),
+        (lambda api: api.reply("", "hi"), "message_id: an empty string is not allowed"),
+        (
+            lambda api: api.send(7, "hi"),
+            r"receive_id: a value of type int \(not shown\) is not allowed; it must be the id of a chat",
+        ),
+        (lambda api: api.update_card(None, {}), "token: None is not allowed"),
+        (
+            lambda api: api.send("oc_a", None),
+            r"content: a value of type NoneType .* is not allowed; it must be a text or a dict",
+        ),
+        (lambda api: api.reply("om_a", b"hi"), "content: a value of type bytes"),
+    ],
+)
+async def test_what_is_no_id_and_no_content_is_an_api_error(call: Callable[[Any], Any], words: str) -> None:
+    async with open_api() as (gateway, api):
+        with pytest.raises(ApiError, match=words) as caught:
+            await call(api)
+        assert caught.value.code is None
+        assert not gateway.requests
+
+
+async def test_a_call_on_a_closed_session_is_an_api_error() -> None:
+    with trio.fail_after(20):
+        async with open_gateway() as gateway:
+            async with open_feishu_session(
+                gateway.app_id, gateway.app_secret, domain=gateway.domain
+            ) as session:
+                await session.api.send("oc_a", "hello")
+            with pytest.raises(ApiError, match=r"POST .*: the session is closed") as caught:
+                await session.api.send("oc_a", "hello")
+            assert caught.value.code is None
 
 
 async def test_update_card() -> None:

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
+from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feishu_trio import Ack, ConfigError, Event, Router
+from feishu_trio import Ack, ConfigError, Event, RawMessage, Router
 from feishu_trio.events import Card
 from feishu_trio.events.im import MessageReceived
 
@@ -91,8 +93,35 @@ def test_a_name_that_feishu_never_sends_is_followed_by_the_real_one(caplog: pyte
     assert [record.getMessage() for record in caplog.records] == [
         "Feishu never sends 'meeting.meeting.started_v1'; "
         "its handlers take 'vc.meeting.meeting_started_v1' too, which is what it sends",
-        "Feishu never sends 'approval.approval.approved_v1'; it has no counterpart",
+        "Feishu never sends 'approval.approval.approved_v1'; its handlers take "
+        "'approval.instance.status_changed_v4' too, which is what it sends, where its status is 'APPROVED'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("message", "'message' is no event type that is known here; did you mean .*'im.message.receive_v1'"),
+        (
+            "Heartbeat",
+            r"'Heartbeat' is no event type, but one of .*did you mean @router.on_message\('Heartbeat'\)",
+        ),
+    ],
+)
+def test_a_word_that_is_no_event_type_says_what_may_be_meant(
+    caplog: pytest.LogCaptureFixture, word: str, hint: str
+) -> None:
+    router = Router()
+    router.on(word)(one)
+    router.on(word)(two)
+    (record,) = caplog.records
+    assert re.match(hint, record.getMessage())
+
+
+def test_types_of_schema_1_have_no_dots_and_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    router = Router()
+    router.on(["leave_approval", "add_bot", "*"])(one)
+    assert caplog.records == []
 
 
 # Names
@@ -170,11 +199,66 @@ def test_objects_are_added_and_removed() -> None:
     assert router.event_types == ("contact.*", "x.y")
 
 
-@pytest.mark.parametrize("odd", [object(), SimpleNamespace(event_type="x.y"), SimpleNamespace(handle=one)])
-def test_objects_that_are_no_handlers(odd: Any) -> None:
+class WithDb:
+    event_type = USER
+
+    def __init__(self, db: str) -> None:
+        self.db = db
+
+    async def handle(self, event: Event[Any]) -> None: ...
+
+
+def test_a_class_is_made_an_instance_of() -> None:
+    router = Router()
+    made = router.add(Handlers)
+    assert isinstance(made, Handlers)
+    assert router.handlers(MESSAGE) == (made.handle,)
+    assert [route.name for route in router.routes()] == ["Handlers"]
+    router.remove(made)
+    assert router.routes() == ()
+
+
+def test_a_factory_makes_the_object() -> None:
+    router = Router()
+    made = router.add(lambda: WithDb("db"))
+    assert made.db == "db"
+    assert router.handlers(USER) == (made.handle,)
+    assert router.add(functools.partial(WithDb, "other")).db == "other"
+
+
+def test_a_class_that_needs_arguments_says_what_to_do() -> None:
     with pytest.raises(
         ConfigError,
-        match=r"handler: .* is not allowed; it must be an object with event_type and async handle",
+        match=r"handler: WithDb \(.*test_router.py, line \d+\) is not allowed; .*'db': "
+        r"add an instance, or a factory: router.add\(lambda: WithDb\(…\)\)",
+    ):
+        Router().add(WithDb)  # type: ignore[arg-type]
+
+
+def test_a_handler_of_events_is_no_factory() -> None:
+    with pytest.raises(ConfigError, match=r"handler: one \(.*'event'.* registered by @router.on"):
+        Router().add(cast("Any", one))
+
+
+async def late_maker() -> Handlers:
+    return Handlers()
+
+
+@pytest.mark.parametrize(
+    ("odd", "why"),
+    [
+        (object(), ""),
+        (SimpleNamespace(event_type="x.y"), ""),
+        (SimpleNamespace(handle=one), ""),
+        (int, "this one makes an object of type int"),
+        (lambda: None, "this one makes an object of type NoneType"),
+        (late_maker, "this one is async"),
+    ],
+)
+def test_objects_that_are_no_handlers(odd: Any, why: str) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=rf"handler: .* is not allowed; it must be an object with event_type and async handle.*{why}",
     ):
         Router().add(odd)
 
@@ -235,7 +319,7 @@ def test_options_end_up_in_the_route() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["", None, 3])
+@pytest.mark.parametrize("kind", ["", None, 3, [], [""], ["a", None]])
 def test_a_message_type_is_a_string(kind: Any) -> None:
     with pytest.raises(ConfigError, match=r"message_type: .* is not allowed; it must be a string"):
         Router().on_message(kind)
@@ -252,6 +336,62 @@ def test_message_handlers_of_all_routers() -> None:
     router.on_message("custom")(first)
     assert router.message_handlers("custom") == (first, second)
     assert router.message_handlers("other") == ()
+
+
+def test_message_handlers_by_globs_and_lists() -> None:
+    router = Router()
+
+    def every(message: dict[str, Any]) -> None: ...
+    def cards(message: dict[str, Any]) -> None: ...
+
+    router.on_message("*")(every)
+    router.on_message(["card.*", "notice", "PING"])(cards)
+    assert router.message_handlers("card.sent") == router.message_handlers("notice") == (every, cards)
+    assert router.message_handlers("ping") == (every, cards)
+    assert router.message_handlers("Notice") == router.message_handlers("card") == (every,)
+    assert router.message_handlers("event", "event_callback") == (every,), "once, however many names match"
+    outer = Router()
+    outer.include(router)
+    outer.remove(every)
+    assert router.message_handlers("other") == outer.message_handlers("other") == ()
+
+
+def test_handlers_of_raw_messages_come_and_go() -> None:
+    router, inner = Router(), Router()
+
+    def first(message: RawMessage) -> None: ...
+    def second(message: RawMessage) -> None: ...
+
+    inner.on_raw(second)
+    router.include(inner)
+    assert router.on_raw(first) is first
+    assert router.raw_handlers == (first, second)
+    for handler in (second, first):
+        router.remove(handler)
+        assert handler not in router.raw_handlers
+    with pytest.raises(ConfigError, match="one that is registered here"):
+        router.remove(first)
+
+
+def test_a_handler_of_raw_messages_is_plain() -> None:
+    async def later(message: RawMessage) -> None: ...
+    def of_none() -> None: ...
+
+    with pytest.raises(
+        ConfigError, match=r"handler: .*later \(.*a plain function of message \(this one is async"
+    ):
+        Router().on_raw(later)
+    with pytest.raises(ConfigError, match=r"handler: .*of_none \(.*must be a function of message"):
+        Router().on_raw(of_none)  # type: ignore[arg-type]
+
+
+def test_the_repr_of_a_raw_message_does_not_show_it() -> None:
+    raw = RawMessage("7250", "someone's words", datetime.now(UTC))
+    assert raw.is_text
+    assert not RawMessage("7250", b"", datetime.now(UTC)).is_text
+    assert "words" not in repr(raw)
+    with pytest.raises(AttributeError):
+        raw.data = ""  # type: ignore[misc]
 
 
 # Routers in routers

@@ -124,3 +124,43 @@ def test_wrong_options_are_refused_with_what_is_allowed(options: dict[str, Any],
 def test_wrong_options_of_batches(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         Router().on_batch(MESSAGE, **options)
+
+
+# How a function is named
+
+
+def line_of(function: Any) -> int:
+    return int(function.__code__.co_firstlineno)
+
+
+class Callable2:
+    def __call__(self, event: Event[Any], other: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("handler", "place"),
+    [
+        (of_two, f"of_two ({__file__}, line {line_of(of_two)})"),
+        (functools.partial(of_none), f"of_none ({__file__}, line {line_of(of_none)})"),
+        (Callable2(), f"Callable2 ({__file__}, line {line_of(Callable2.__call__)})"),
+        (generator, f"generator ({__file__}, line {line_of(generator)})"),
+    ],
+)
+def test_a_wrong_handler_is_named_by_its_file_and_line(handler: Any, place: str) -> None:
+    with pytest.raises(ConfigError, match="handler: ") as caught:
+        Router().on(MESSAGE)(handler)
+    assert f"handler: {place} is not allowed; it must be a function of event" in str(caught.value)
+    assert " at 0x" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("decorate", "words"),
+    [
+        (Router().on, "what: one .*an event type such as .*written with it, as @router.on"),
+        (Router().on_batch, "what: one .*written with it, as @router.on"),
+        (Router().on_message, "message_type: one .*written with it, as @router.on_message"),
+    ],
+)
+def test_a_decorator_without_its_parentheses(decorate: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        decorate(one)

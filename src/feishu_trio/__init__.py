@@ -36,10 +36,10 @@ from .errors import (
 )
 from .events import Card, CardAnswer, Event, Inline, PreviewAnswer, Toast
 from .pull import EventStream
-from .router import CallNext, Handler, HandlerObject, Middleware, Route, Router
+from .router import CallNext, Handler, HandlerObject, Middleware, RawHandler, RawMessage, Route, Router
 from .session import Health, Session, SessionState, open_feishu_session
 from .telemetry.counters import HandlerStats, Latency, PoolStats, SessionStats, TypeStats
-from .telemetry.heartbeat import Beat, HeartbeatStats
+from .telemetry.heartbeat import Beat, HeartbeatSeries, HeartbeatStats
 from .telemetry.histogram import HistogramSnapshot
 from .telemetry.lifecycle import (
     Authenticated,
@@ -48,6 +48,7 @@ from .telemetry.lifecycle import (
     ErrorOccurred,
     EventAnswered,
     EventReceived,
+    Follower,
     HandlerFailed,
     HeartbeatReceived,
     LifecycleEvent,
@@ -84,6 +85,7 @@ __all__ = [
     "EventReceived",
     "EventStream",
     "FeishuError",
+    "Follower",
     "ForbiddenError",
     "FrameError",
     "Handler",
@@ -92,6 +94,7 @@ __all__ = [
     "HandlerStats",
     "Health",
     "HeartbeatReceived",
+    "HeartbeatSeries",
     "HeartbeatStats",
     "HistogramSnapshot",
     "Inline",
@@ -105,6 +108,8 @@ __all__ = [
     "PoolConfig",
     "PoolStats",
     "PreviewAnswer",
+    "RawHandler",
+    "RawMessage",
     "ReconnectScheduled",
     "RefusedError",
     "Retry",

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import trio
 
+from .config.rules import kind_only
 from .config.secrets import masked
 from .errors import ApiError
 
@@ -145,6 +146,7 @@ class Api:
         `content` is a text, for `msg_type` "text"; a dict; or, for any other `msg_type`, ready JSON. Replies of
         one `uuid` within an hour are sent once.
         """
+        _check_id("message_id", message_id, "a message's id, such as event.data.message.message_id")
         body = {"content": _content(content, msg_type), "msg_type": msg_type, "uuid": uuid}
         return await self.request(
             "POST", f"/open-apis/im/v1/messages/{quote(message_id, safe='')}/reply", json=_given(body)
@@ -163,6 +165,7 @@ class Api:
         `receive_id_type` is `chat_id`, `open_id`, `union_id`, `email` or `user_id`; None goes by how the id looks:
         `oc_`, `ou_`, `on_`, an "@" in it, or none of these. `content` and `uuid` are as for `reply`.
         """
+        _check_id("receive_id", receive_id, "the id of a chat or a user, or an email address")
         body = {
             "receive_id": receive_id,
             "content": _content(content, msg_type),
@@ -177,6 +180,7 @@ class Api:
 
         Feishu allows it after that callback was answered, within 30 minutes, and twice at most.
         """
+        _check_id("token", token, "that of the card's callback, event.data.token")
         body = {"token": token, "card": card}
         return await self.request("POST", "/open-apis/interactive/v1/card/update", json=body)
 
@@ -210,6 +214,8 @@ class Api:
     ) -> httpx.Response:
         import httpx
 
+        if self._http.is_closed:
+            raise ApiError(f"{method} {path}: the session is closed", code=None)
         try:
             return await read_whole(
                 self._http,
@@ -268,9 +274,20 @@ def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def _check_id(name: str, value: object, allowed: str) -> None:
+    """Refuse what no id or token can be. It is not shown: a card's token is a secret."""
+    if not isinstance(value, str) or not value:
+        kind = "an empty string" if value == "" else "None" if value is None else kind_only(value)
+        raise ApiError(f"{name}: {kind} is not allowed; it must be {allowed}", code=None)
+
+
 def _content(content: str | dict[str, Any], msg_type: str) -> str:
     """A message's content as Feishu takes it: a string of JSON."""
-    if not isinstance(content, str):
+    if not isinstance(content, str | dict):
+        raise ApiError(
+            f"content: {kind_only(content)} is not allowed; it must be a text or a dict", code=None
+        )
+    if isinstance(content, dict):
         return dumps(content, ensure_ascii=False)
     return dumps({"text": content}, ensure_ascii=False) if msg_type == "text" else content
 

@@ -12,6 +12,7 @@ import trio
 from .errors import Retry
 from .events import Event
 from .router import Route
+from .routes import Where
 
 __all__ = ["EventStream"]
 
@@ -41,12 +42,13 @@ def _no_key(event: Event[Any]) -> None:
 class EventStream(AsyncIterator[Event[Any]]):
     """The events of one `Session.events` block, in order of arrival. One task may iterate over it."""
 
-    def __init__(self, patterns: tuple[str, ...]) -> None:
+    def __init__(self, patterns: tuple[str, ...], where: Where | None = None) -> None:
         # Its handler hands the event over and waits, so that answers, deadlines and bounds are as anywhere.
         self.route = Route(
             handler=self._hand_over,
             name=f"events({', '.join(patterns)})",
             patterns=patterns,
+            where=where,
             order_by=_no_key,
         )
         self._waiting: deque[_Pulled] = deque()

@@ -15,7 +15,7 @@ import attrs
 
 from .config import Ack, wrong
 from .errors import ConfigError
-from .events import ALIASES, Event, nearest
+from .events import ALIAS_STATUSES, ALIASES, Event, nearest, types_with
 from .routes import (
     BatchSize,
     CallNext,
@@ -23,18 +23,29 @@ from .routes import (
     HandlerObject,
     LateHandler,
     Middleware,
+    RawHandler,
+    RawMessage,
     Route,
+    Where,
     ack_or_none,
     answer_or_none,
     count,
     event_types,
     free_name,
     function_of,
+    handler_object,
     handler_of_events,
+    is_glob,
+    matches_any,
+    message_types,
     name_of,
     plain_function,
+    plain_function_or_none,
     seconds,
     seconds_or_none,
+    shown_function,
+    where_of_aliases,
+    with_aliases,
 )
 
 __all__ = [
@@ -45,6 +56,8 @@ __all__ = [
     "HandlerObject",
     "LateHandler",
     "Middleware",
+    "RawHandler",
+    "RawMessage",
     "Route",
     "Router",
     "free_name",
@@ -55,9 +68,13 @@ logger = logging.getLogger("feishu_trio.router")
 H = TypeVar("H", bound=Callable[..., object])
 M = TypeVar("M")
 R = TypeVar("R")
+T = TypeVar("T", bound=HandlerObject)
 
 MESSAGE_TYPES: Final = frozenset({"ping", "pong", "heartbeat", "auth", "event"})
 """The types of JSON text messages that are known here, whatever handlers there are."""
+
+# So many event types are named as what may have been meant.
+_MEANT: Final = 5
 
 
 class Router:
@@ -71,12 +88,15 @@ class Router:
         self._routes: list[Route] = []
         self._default: list[Route] = []
         self._late: list[LateHandler] = []
-        self._messages: dict[str, list[Handler]] = {}
+        self._messages: list[tuple[tuple[str, ...], Handler]] = []
+        self._raw: list[RawHandler] = []
         self._middleware: list[Middleware] = []
         self._included: list[Router] = []
         self._parents: list[Router] = []
         self.version = 0
         """How often handlers have come or gone."""
+        self.raw_handlers: tuple[RawHandler, ...] = ()
+        """Those of raw messages, of included routers too; an attribute, as it is looked at for every message."""
         self._warned_of: set[str] = set()
 
     def __repr__(self) -> str:
@@ -141,11 +161,12 @@ class Router:
         Raises:
             ConfigError: A wrong argument, or a handler that is registered already.
         """
+        patterns, where = self.selection(what, where)
         route_of = functools.partial(
             Route,
-            patterns=self.patterns_of(what),
-            where=plain_function("where", where),
-            order_by=plain_function("order_by", order_by),
+            patterns=patterns,
+            where=where,
+            order_by=plain_function_or_none("order_by", order_by),
             pool=pool,
             ack=ack_or_none("ack", ack),
             timeout=seconds_or_none("timeout", timeout),
@@ -174,10 +195,11 @@ class Router:
         The events of a list are answered together, by what becomes of the one call.
         `max_wait` should leave the handler time within the platform's 3 seconds.
         """
+        patterns, where = self.selection(what, where)
         route_of = functools.partial(
             Route,
-            patterns=self.patterns_of(what),
-            where=plain_function("where", where),
+            patterns=patterns,
+            where=where,
             pool=pool,
             timeout=seconds_or_none("timeout", timeout),
             batch=BatchSize(count("max_size", max_size), seconds("max_wait", max_wait)),
@@ -189,13 +211,26 @@ class Router:
 
         return register
 
-    def add(self, handler: HandlerObject) -> None:
-        """Register an object with `event_type` (a type, a glob or several) and `async handle(event)`."""
-        what, handle = getattr(handler, "event_type", None), getattr(handler, "handle", None)
-        if what is None or not callable(handle):
-            raise wrong("handler", handler, "an object with event_type and async handle(event)")
-        route_of = functools.partial(Route, patterns=self.patterns_of(what))
-        self._append(self._routes, route_of, handle, type(handler).__qualname__, given=False)
+    @overload
+    def add(self, handler: Callable[[], T]) -> T: ...
+
+    @overload
+    def add(self, handler: T) -> T: ...
+
+    def add(self, handler: Any) -> Any:
+        """Register an object with `event_type` (a type, a glob or several) and `async handle(event)`; returned is it.
+
+        A class whose instances need no arguments will do, or a function that makes the object:
+        `router.add(lambda: Handler(db))`.
+
+        Raises:
+            ConfigError: It is no such object, nor makes one.
+        """
+        made = handler_object(handler)
+        patterns, where = self.selection(made.event_type)
+        route_of = functools.partial(Route, patterns=patterns, where=where)
+        self._append(self._routes, route_of, made.handle, type(made).__qualname__, given=False)
+        return made
 
     def default(self, handler: H) -> H:
         """Register the handler of events that no route takes; used as a decorator."""
@@ -224,24 +259,34 @@ class Router:
         self._changed()
         return function
 
-    def on_message(self, message_type: str) -> Callable[[H], H]:
-        """Register a handler of JSON text messages whose `type` is this; it is given the message's dict.
+    def on_message(self, message_type: str | Iterable[str]) -> Callable[[H], H]:
+        """Register a handler of JSON text messages by their `type`; it is given the message's dict.
 
-        Those that this package knows itself (`ping`, `pong`, `heartbeat`, `auth`, `event`) are handled beside
-        that, and the case of their letters does not count.
+        `message_type` is a type, a glob (`"card.*"`; `"*"` takes them all), or a list of these. The types that this
+        package knows itself (`ping`, `pong`, `heartbeat`, `auth`, `event`) are handled beside that, and the case of
+        their letters does not count.
         """
-        if not isinstance(message_type, str) or not message_type:
-            raise wrong("message_type", message_type, "a string that is not empty")
-
-        lower = message_type.lower()
-        name = lower if lower in MESSAGE_TYPES else message_type
+        patterns = tuple(
+            kind.lower() if kind.lower() in MESSAGE_TYPES else kind for kind in message_types(message_type)
+        )
 
         def register(handler: H) -> H:
             function_of("handler", handler, "message")
-            self._messages.setdefault(name, []).append(handler)
+            self._messages.append((patterns, handler))
             return handler
 
         return register
+
+    def on_raw(self, handler: Callable[[RawMessage], R]) -> Callable[[RawMessage], R]:
+        """Register a function of every WebSocket message, text and binary, as it came; used as a decorator.
+
+        It is called, and not awaited, with each `RawMessage` before anything is made of it, so that nothing else is
+        read meanwhile: keep it short, and hand on what takes longer, to a memory channel say. What it raises is
+        logged, and has no other effect. Pings and pongs of WebSocket itself are no messages. `remove` takes it out.
+        """
+        self._raw.append(plain_function("handler", handler, "message"))
+        self._changed()
+        return handler
 
     def include(self, other: Router) -> None:
         """Take in another router's handlers, with its middleware around them; later changes count too."""
@@ -271,17 +316,19 @@ class Router:
             kept = [route for route in routes if not route.is_of(handler)]
             found = found or len(kept) < len(routes)
             routes[:] = kept
-        for handlers in (self._late, self._middleware, *self._messages.values()):
+        messages = [each for each in self._messages if each[1] != handler]
+        found = found or len(messages) < len(self._messages)
+        self._messages = messages
+        for handlers in (self._late, self._middleware, self._raw):
             if handler in cast("list[object]", handlers):
                 cast("list[object]", handlers).remove(handler)
                 found = True
         for other in self._included:
-            if any(route.is_of(handler) for route in other._walk()):
+            if other._has(handler):
                 other.remove(handler)
                 found = True
         if not found:
-            raise wrong("handler", handler, "one that is registered here, or its name")
-        self._messages = {kind: handlers for kind, handlers in self._messages.items() if handlers}
+            raise wrong("handler", handler, "one that is registered here, or its name", show=shown_function)
         self._changed()
 
     # Asking
@@ -300,9 +347,14 @@ class Router:
         patterns = (pattern for route in self._walk(default=False) for pattern in route.patterns)
         return tuple(dict.fromkeys(patterns))
 
-    def message_handlers(self, message_type: str) -> tuple[Handler, ...]:
-        """The handlers of JSON text messages of this type."""
-        return tuple(h for router in self._family() for h in router._messages.get(message_type, ()))
+    def message_handlers(self, *message_types: str) -> tuple[Handler, ...]:
+        """The handlers of a JSON text message of this type; of several, if it goes by several names."""
+        return tuple(
+            handler
+            for router in self._family()
+            for patterns, handler in router._messages
+            if any(matches_any(name, patterns) for name in message_types)
+        )
 
     def late_handlers(self) -> tuple[LateHandler, ...]:
         """The handlers of results that came after a callback's deadline."""
@@ -334,6 +386,14 @@ class Router:
         """The names of all handlers that may meet those of this router: success is remembered by them."""
         return {route.name for root in self._roots() for route in root._walk()}
 
+    def _has(self, handler: object) -> bool:
+        """Whether a handler of any kind is registered here, or in a router that is included."""
+        return any(route.is_of(handler) for route in self._walk()) or any(
+            handler in (*router._late, *router._middleware, *router._raw)
+            or any(handler == each for _, each in router._messages)
+            for router in self._family()
+        )
+
     def _walk(self, *, default: bool = True) -> Iterator[Route]:
         for router in self._family():
             yield from router._routes
@@ -351,6 +411,7 @@ class Router:
 
     def _changed(self) -> None:
         self.version += 1
+        self.raw_handlers = tuple(handler for router in self._family() for handler in router._raw)
         for parent in self._parents:
             parent._changed()
 
@@ -371,32 +432,55 @@ class Router:
         for other in routes:
             twice = set(other.patterns) & set(route.patterns) if other.handler == handler else None
             if twice:
-                raise ConfigError(f"{other.name} is registered for {', '.join(sorted(twice))} already")
+                raise ConfigError(
+                    f"{other.name} is registered for {', '.join(sorted(twice))} already; "
+                    "one that takes several types is registered once, with a list of them"
+                )
         routes.append(route)
         self._changed()
 
-    def patterns_of(self, what: object) -> tuple[str, ...]:
-        """The event types and globs that `what` stands for, as `on` takes it; misnomers and the real name.
+    def selection(self, what: object, where: Where | None = None) -> tuple[tuple[str, ...], Where | None]:
+        """The event types and globs that `what` stands for, as `on` takes it, and the filter that goes with them.
+
+        A name that Feishu never sends stands for what it does send, and says so.
 
         Raises:
             ConfigError: It is no event type, glob, event model class, or list of these.
         """
-        patterns: list[str] = []
-        for pattern in event_types("what", what):
+        given = tuple(event_types("what", what))
+        for pattern in given:
             self._warn_of_misnomer(pattern)
-            real = ALIASES.get(pattern)
-            patterns += [pattern] if real is None else [pattern, real]
-        return tuple(dict.fromkeys(patterns))
+        return with_aliases(given), where_of_aliases(given, plain_function_or_none("where", where))
 
     def _warn_of_misnomer(self, pattern: str) -> None:
-        if pattern in self._warned_of or any(mark in pattern for mark in "*?["):
+        if pattern in self._warned_of or is_glob(pattern):
             return
         self._warned_of.add(pattern)
         if pattern in ALIASES:
-            real = ALIASES[pattern]
-            hint = (
-                f"its handlers take {real!r} too, which is what it sends" if real else "it has no counterpart"
+            status = f", where its status is {ALIAS_STATUSES[pattern]!r}" if pattern in ALIAS_STATUSES else ""
+            logger.warning(
+                "Feishu never sends %r; its handlers take %r too, which is what it sends%s",
+                pattern,
+                ALIASES[pattern],
+                status,
             )
-            logger.warning("Feishu never sends %r; %s", pattern, hint)
+        elif "." not in pattern:
+            self._warn_of_word(pattern)
         elif (known := nearest(pattern)) not in (None, pattern):
             logger.warning("%r is no event type that is known here; did you mean %r?", pattern, known)
+
+    def _warn_of_word(self, word: str) -> None:
+        """Types of schema 1.0 have no dots, and are not known here; so this tells of what is like another thing."""
+        known = types_with(word)
+        if known:
+            logger.warning(
+                "%r is no event type that is known here; did you mean %s?",
+                word,
+                " or ".join(map(repr, known[:_MEANT])),
+            )
+        if word.lower() in MESSAGE_TYPES:
+            logger.warning(
+                "%r is no event type, but one of JSON text messages; did you mean @router.on_message(%r)?",
+                word,
+                word,
+            )

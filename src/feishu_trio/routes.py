@@ -5,16 +5,27 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Container, Hashable, Iterable, Iterator
+from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 import attrs
 
 from .config import Ack, wrong
-from .config.rules import number
-from .events import Event, encode_result
+from .config.rules import number, shown
+from .events import ALIAS_STATUSES, ALIASES, Event, encode_result
 
-__all__ = ["BatchSize", "CallNext", "Handler", "HandlerObject", "LateHandler", "Middleware", "Route"]
+__all__ = [
+    "BatchSize",
+    "CallNext",
+    "Handler",
+    "HandlerObject",
+    "LateHandler",
+    "Middleware",
+    "RawHandler",
+    "RawMessage",
+    "Route",
+]
 
 Handler: TypeAlias = Callable[[Any], object]
 """Takes an `Event` (or a list of them, or a message's dict); plain or async; its result is the answer."""
@@ -22,7 +33,29 @@ LateHandler: TypeAlias = Callable[[Event[Any], Any], object]
 """Takes a callback's event and what its handler returned after the deadline; plain or async."""
 CallNext: TypeAlias = Callable[[Event[Any]], Awaitable[object]]
 Middleware: TypeAlias = Callable[[Event[Any], CallNext], Awaitable[object]]
+Where: TypeAlias = Callable[[Event[Any]], object]
 F = TypeVar("F")
+
+
+@attrs.frozen
+class RawMessage:
+    """One WebSocket message as it came, before anything is made of it."""
+
+    connection_id: str
+    """The connection it came by, as lifecycle events name it."""
+    data: bytes | str = attrs.field(repr=False)
+    """A frame of the protocol, or the whole of a text message: `bytes` for a binary one, `str` for a text."""
+    received_at: datetime
+    """When it was read, in UTC."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a text message."""
+        return isinstance(self.data, str)
+
+
+RawHandler: TypeAlias = Callable[[RawMessage], object]
+"""Is called with each message, while the connection reads nothing else; plain, and quick."""
 
 
 class HandlerObject(Protocol):
@@ -73,7 +106,7 @@ class Route:
 
     def matches(self, event_type: str) -> bool:
         """Whether one of the patterns takes this type; letters' case counts."""
-        return any(pattern == event_type or fnmatchcase(event_type, pattern) for pattern in self.patterns)
+        return matches_any(event_type, self.patterns)
 
     def renamed(self, name: str) -> Route:
         """The same under another name."""
@@ -85,6 +118,16 @@ class Route:
         return (
             self.handler == handler or self.name == handler or (bound_to is not None and bound_to is handler)
         )
+
+
+def matches_any(name: str, patterns: Iterable[str]) -> bool:
+    """Whether one of these names and globs takes this name; letters' case counts."""
+    return any(pattern == name or fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether it may take several names."""
+    return any(mark in pattern for mark in "*?[")
 
 
 # --- handlers -----------------------------------------------------------------------------------------------
@@ -106,6 +149,20 @@ def name_of(handler: object) -> str:
     return getattr(handler, "__qualname__", None) or type(handler).__qualname__
 
 
+def shown_function(value: object) -> str:
+    """What a user finds a function by: its name, its file and its line; the repr of all that is none."""
+    inner = value
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if not inspect.isroutine(inner) and not isinstance(inner, type):
+        inner = getattr(type(inner), "__call__", None) if callable(inner) else None  # noqa: B004
+    inner = inspect.unwrap(getattr(inner, "__init__", inner)) if isinstance(inner, type) else inner
+    code = getattr(inspect.unwrap(inner) if callable(inner) else None, "__code__", None)
+    if code is None:
+        return shown(value)
+    return f"{name_of(value)} ({code.co_filename}, line {code.co_firstlineno})"
+
+
 def free_name(name: str, used: Container[str]) -> str:
     """The name, with a number if it is in use."""
     number, free = 2, name
@@ -123,6 +180,9 @@ def event_types(name: str, value: object) -> Iterator[str]:
         "an event type such as 'im.message.receive_v1', a glob such as 'contact.*', "
         "an event model class, or a list of one or more of these"
     )
+    if inspect.isroutine(value):
+        why = "a decorator is written with it, as @router.on('im.message.receive_v1')"
+        raise wrong(name, value, allowed, why=why, show=shown_function)
     items = (value,) if isinstance(value, str | type) or not isinstance(value, Iterable) else tuple(value)
     if not items:
         raise wrong(name, value, allowed)
@@ -131,6 +191,40 @@ def event_types(name: str, value: object) -> Iterator[str]:
         if not isinstance(pattern, str) or not pattern:
             raise wrong(name, item, allowed)
         yield pattern
+
+
+def message_types(value: object) -> tuple[str, ...]:
+    """The types of JSON text messages and globs in one of these, or a list of them."""
+    allowed = "a string that is not empty, or a list of one or more of these"
+    if inspect.isroutine(value):
+        why = "a decorator is written with it, as @router.on_message('notice')"
+        raise wrong("message_type", value, allowed, why=why, show=shown_function)
+    types = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+    if not types or not all(isinstance(each, str) and each for each in types):
+        raise wrong("message_type", value, allowed)
+    return cast("tuple[str, ...]", types)
+
+
+def with_aliases(types: Iterable[str]) -> tuple[str, ...]:
+    """These types and globs, each with what Feishu sends in its place if it never sends it."""
+    return tuple(dict.fromkeys(name for each in types for name in (each, ALIASES.get(each, each))))
+
+
+def where_of_aliases(types: Iterable[str], where: Where | None) -> Where | None:
+    """The filter `where`, and that by which only events get through that these types stand for."""
+    types = tuple(types)
+    statuses: dict[str, set[str]] = {}
+    for each in types:
+        if each in ALIAS_STATUSES and not matches_any(ALIASES[each], types):
+            statuses.setdefault(ALIASES[each], set()).add(ALIAS_STATUSES[each])
+    if not statuses:
+        return where
+
+    def is_meant(event: Event[Any]) -> object:
+        wanted = statuses.get(event.type)
+        return (wanted is None or event.data.status in wanted) and (where is None or where(event))
+
+    return is_meant
 
 
 def function_of(name: str, value: F, *arguments: str) -> F:
@@ -145,7 +239,7 @@ def function_of(name: str, value: F, *arguments: str) -> F:
     try:
         signature.bind(*arguments)
     except TypeError as error:
-        raise wrong(name, value, allowed, why=error) from None
+        raise wrong(name, value, allowed, why=error, show=shown_function) from None
     return value
 
 
@@ -153,17 +247,47 @@ def handler_of_events(value: Handler) -> Handler:
     """A plain or async function of an event that returns."""
     function_of("handler", value, "event")
     if inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value):
-        raise wrong("handler", value, "a function of event that returns or raises", why="this one yields")
+        allowed = "a function of event that returns or raises"
+        raise wrong("handler", value, allowed, why="this one yields", show=shown_function)
     return value
 
 
-def plain_function(name: str, value: Callable[[Event[Any]], Any] | None) -> Any:
+def plain_function(name: str, value: F, argument: str = "event") -> F:
+    """A function of one argument that is not async."""
+    function_of(name, value, argument)
+    if is_async_function(value):
+        allowed = f"a plain function of {argument}"
+        raise wrong(name, value, allowed, why="this one is async", show=shown_function)
+    return value
+
+
+def plain_function_or_none(name: str, value: F | None) -> F | None:
     """A function of an event that is not async, or None."""
-    if value is not None:
-        function_of(name, value, "event")
-        if is_async_function(value):
-            raise wrong(name, value, "a plain function of event", why="this one is async")
-    return value
+    return None if value is None else plain_function(name, value)
+
+
+def handler_object(value: object) -> HandlerObject:
+    """An object that handles events: itself, or made by a class or a factory that needs no arguments."""
+    allowed = "an object with event_type and async handle(event), or a class or function that makes one"
+    made = value
+    if isinstance(value, type) or (callable(value) and not hasattr(value, "handle")):
+        try:
+            inspect.signature(value).bind()
+        except TypeError as error:
+            name = name_of(value)
+            why = f"{error}: add an instance, or a factory: router.add(lambda: {name}(…))"
+            if not isinstance(value, type):
+                why = f"{error}; a function of event is registered by @router.on('im.message.receive_v1')"
+            raise wrong("handler", value, allowed, why=why, show=shown_function) from None
+        except ValueError:
+            pass  # written in C; calling it will show
+        if not isinstance(value, type) and is_async_function(value):
+            raise wrong("handler", value, allowed, why="this one is async", show=shown_function)
+        made = value()
+    if getattr(made, "event_type", None) is None or not callable(getattr(made, "handle", None)):
+        why = "" if made is value else f"this one makes an object of type {type(made).__qualname__}"
+        raise wrong("handler", value, allowed, why=why, show=shown_function)
+    return cast("HandlerObject", made)
 
 
 def ack_or_none(name: str, value: Any) -> Ack | None:

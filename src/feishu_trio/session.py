@@ -6,6 +6,7 @@ import enum
 import inspect
 import json
 import os
+import sys
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -23,11 +24,11 @@ from .errors import ConfigError, first_error
 from .events import Event, encode_result
 from .pull import EventStream
 from .router import Router
-from .routes import count
+from .routes import count, is_async_function
 from .telemetry import Telemetry
 from .telemetry.counters import SessionStats
 from .telemetry.heartbeat import HeartbeatStats
-from .telemetry.lifecycle import LifecycleStream
+from .telemetry.lifecycle import Follower, LifecycleStream
 
 if TYPE_CHECKING:
     import httpx
@@ -70,11 +71,17 @@ class Health:
 class Session:
     """A session with Feishu, made by `open_feishu_session`: all it starts ends with its block."""
 
-    def __init__(self, config: SessionConfig, router: Router, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self,
+        config: SessionConfig,
+        router: Router,
+        http: httpx.AsyncClient,
+        on_lifecycle: Follower | None = None,
+    ) -> None:
         self._config = config
         self._router = router
         self._state = AsyncValue(SessionState.CONNECTING)
-        self._telemetry = Telemetry()
+        self._telemetry = Telemetry(follower=on_lifecycle)
         self._api = Api(
             http,
             config.domain,
@@ -90,6 +97,7 @@ class Session:
             telemetry=self._telemetry,
             late=self._use_late_result,
             queue_bytes=config.queue_bytes,
+            handler_mode=config.handler_mode,
         )
         self._connections = Connections(
             config, router, self._engine, self._telemetry, http, self._on_connections
@@ -116,6 +124,16 @@ class Session:
         return self._state.value is SessionState.CONNECTED
 
     @property
+    def is_authenticated(self) -> bool:
+        """Whether a connection is up whose server has accepted this app.
+
+        With `app_access_token` that is so from the server's JSON message `auth` on (`Authenticated`). Without one
+        the handshake is the authentication: the connection's address holds a ticket, which Feishu gives only for
+        the right credentials.
+        """
+        return any(each.is_authenticated for each in self._connections.live)
+
+    @property
     def config(self) -> SessionConfig:
         """The settings in force."""
         return self._config
@@ -132,7 +150,7 @@ class Session:
 
     @property
     def heartbeat(self) -> HeartbeatStats:
-        """Statistics of the heartbeats, over all connections."""
+        """Statistics of the heartbeats, over all connections: pongs, and in `messages` JSON heartbeats."""
         return self._telemetry.heartbeat
 
     def stats(self) -> SessionStats:
@@ -172,7 +190,8 @@ class Session:
         """Follow what happens from here on, as typed events: `async with session.lifecycle() as stream`.
 
         A subscriber that is more than `capacity` events behind loses the oldest (`stream.lost` counts them).
-        The iterator ends with the session.
+        The iterator ends with the session. What happened before, at the start, `on_lifecycle` of
+        `open_feishu_session` is told.
         """
         return self._telemetry.lifecycle.subscribe(count("capacity", capacity))
 
@@ -191,7 +210,7 @@ class Session:
             capacity: Events that may wait here; more wait in the socket, or come again.
         """
         count("capacity", capacity)
-        stream = EventStream(self._router.patterns_of(pattern))
+        stream = EventStream(*self._router.selection(pattern))
         # One that is worked on, and those that wait; its pool hands each on at once.
         self._engine.pools.attach(stream.route, concurrency=2, capacity=capacity)
         self._streams.add(stream)
@@ -318,6 +337,7 @@ async def open_feishu_session(
     router: Router | None = None,
     config: SessionConfig | None = None,
     inbox: None = None,
+    on_lifecycle: Follower | None = None,
     **settings: Any,
 ) -> AsyncGenerator[Session, None]:
     """Open a session; it is up when the block is entered, and nothing of it is left when the block is left.
@@ -334,13 +354,19 @@ async def open_feishu_session(
         router: The handlers. Without one, events can be pulled (`Session.events`).
         config: The settings; if not given the defaults, with `FEISHU_DOMAIN` for `domain` if that is set.
         inbox: The place of a durable inbox, of which there is none yet.
+        on_lifecycle: Told of every lifecycle event from the first try to connect on, at once and in order: a plain
+            function (what it raises is logged once, and it is called on), or the sending end of a memory channel.
+            A channel that is full loses the newest (`SessionStats.lost_lifecycle` counts them). It is closed when
+            the session ends; closed by its reader, it is told no more.
         settings: Fields of `SessionConfig` by name; they win over `config`.
 
     Raises:
+        RuntimeError: This is not run by trio, but by asyncio, say.
         ConfigError: A setting is wrong, or there are no credentials.
         AuthenticationError, ForbiddenError, ConnectionLimitError: Feishu refuses the app.
         ConnectError: Feishu cannot be reached, and no more tries are configured.
     """
+    _check_trio()
     settings_given = {"app_id": app_id, "app_secret": app_secret}
     settings |= {name: value for name, value in settings_given.items() if value is not None}
     if config is None:
@@ -352,9 +378,10 @@ async def open_feishu_session(
     config = _with_credentials(config.evolve(**settings))
     router = router if router is not None else Router()
     _check(config, router)
+    _check_follower(on_lifecycle)
     error: BaseException | None = None
     async with http_client(config) as http:
-        session = Session(config, router, http)
+        session = Session(config, router, http, on_lifecycle)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(session._serve, name="feishu_trio session")
@@ -375,6 +402,36 @@ async def open_feishu_session(
         raise error
 
 
+def _check_trio() -> None:
+    """Raise if this is not a task of trio's, and say how to go about it."""
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        # Not imported here: who runs asyncio has done that.
+        asyncio = sys.modules.get("asyncio")
+        if asyncio is None or asyncio._get_running_loop() is None:
+            raise RuntimeError(
+                "open_feishu_session needs trio, which is not running: call it in an async function, main, "
+                "and run that with trio.run(main)"
+            ) from None
+        raise RuntimeError(
+            "open_feishu_session needs trio, and asyncio is running: run it with trio.run(main) instead of "
+            "asyncio.run(main()). Beside asyncio it runs in a thread, await asyncio.to_thread(trio.run, main), "
+            "or in asyncio's own by trio's guest mode, trio.lowlevel.start_guest_run"
+        ) from None
+
+
+def _check_follower(follower: object) -> None:
+    is_plain = callable(follower) and not is_async_function(follower)
+    if not (follower is None or is_plain or isinstance(follower, trio.MemorySendChannel)):
+        raise wrong(
+            "on_lifecycle",
+            follower,
+            "a plain function (not async) of a lifecycle event, or the sending end of trio.open_memory_channel",
+            show=kind_only,
+        )
+
+
 def _with_credentials(config: SessionConfig) -> SessionConfig:
     found: dict[str, str] = {}
     for name in ("app_id", "app_secret"):
@@ -383,7 +440,8 @@ def _with_credentials(config: SessionConfig) -> SessionConfig:
         if value:
             found[name] = value
         elif name == "app_id" or config.client_assertion is None:
-            raise ConfigError(f"there is no {name}: give it to open_feishu_session, or set {variable}")
+            where = f" in {config.source}" if config.source else ""
+            raise ConfigError(f"there is no {name}{where}: give it to open_feishu_session, or set {variable}")
     return config.evolve(**found)
 
 
@@ -398,7 +456,8 @@ def _check(config: SessionConfig, router: Router) -> None:
             raise ConfigError(f"handler {route.name}: Ack.ON_STORED needs a durable inbox, and there is none")
         if route.pool is not None and route.pool not in pools:
             raise ConfigError(
-                f"handler {route.name}: there is no pool {route.pool!r}; there is {', '.join(sorted(pools))}"
+                f"handler {route.name}: there is no pool {route.pool!r}; there is {', '.join(sorted(pools))}; "
+                f"name it in the session's settings: pools={{{route.pool!r}: PoolConfig()}}"
             )
 
 

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trio.testing import MockClock
 
+from feishu_trio import ConnectError, ReconnectScheduled, open_feishu_session
 from feishu_trio.config import Ack, SessionConfig, dotnet
 from feishu_trio.config.rules import Form, rules_of
+from feishu_trio.errors import ConfigError
+from feishu_trio.testing import Gateway
 
-from .refusals import SECRET, file_refusal, read_json, write
+from .refusals import SECRET, file_refusal, read_json, refusal, write
 
 APPSETTINGS = """\ufeff{
   // what the .NET client reads
@@ -61,7 +65,7 @@ def test_unknown_names_are_refused_even_if_null(tmp_path: Path) -> None:
 
 
 def test_dotnet_switches_win(tmp_path: Path) -> None:
-    off = ["EnableMessageQueue", "ParallelMultiHandlers", "EnableAutoAck", "EnableEventDeduplication"]
+    off = ["EnableMessageQueue", "ParallelMultiHandlers", "EnableEventDeduplication"]
     options: dict[str, Any] = dict.fromkeys(off, False) | {
         "MessageQueueCapacity": 500,
         "MaxConcurrentMessageProcessing": 10,
@@ -69,28 +73,210 @@ def test_dotnet_switches_win(tmp_path: Path) -> None:
         "ack": "on_receipt",
     }
     config = read_json(tmp_path, options)
-    assert config == SessionConfig(queue_capacity=1, concurrency=1, ack=Ack.ON_SUCCESS, dedupe_window=0)
+    assert config == SessionConfig(
+        queue_capacity=1, concurrency=10, handler_mode="sequential", ack=Ack.ON_RECEIPT, dedupe_window=0
+    )
     config = read_json(tmp_path, options | dict.fromkeys(off, True))
     assert config == SessionConfig(queue_capacity=500, concurrency=10, ack=Ack.ON_RECEIPT, dedupe_window=60)
-    path = write(tmp_path / "a.json", '{"EnableAutoAck": "perhaps"}')
-    assert file_refusal(path) == "EnableAutoAck: 'perhaps' is not allowed; it must be true or false"
+    path = write(tmp_path / "a.json", '{"EnableMessageQueue": "perhaps"}')
+    assert file_refusal(path) == "EnableMessageQueue: 'perhaps' is not allowed; it must be true or false"
 
 
-def test_dotnet_options_without_counterpart_are_named(
+def test_dotnet_options_without_effect_are_named_once_each_with_the_reason(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options = {"EnableLogging": True, "EmptyQueueCheckIntervalMs": 100, "Webhook": {"EncryptKey": SECRET}}
-    with caplog.at_level(logging.WARNING, logger="feishu_trio"):
-        assert read_json(tmp_path, {"Feishu": options}) == SessionConfig()
+    options = {"EnableLogging": True, "TimeOut": 1, "RetryCount": 3, "Webhook": {"EncryptKey": SECRET}}
+    assert read_json(tmp_path, {"Feishu": options}) == SessionConfig()
+    logging_line, tries, webhook = (record.getMessage() for record in caplog.records)
+    assert logging_line == (
+        "without effect: Feishu:EnableLogging (Python's logging decides: "
+        "logging.getLogger('feishu_trio').setLevel(...))"
+    )
+    assert "Feishu:TimeOut, Feishu:RetryCount (tries to reconnect have" in tries
+    assert "Feishu:Webhook" in webhook
+    assert SECRET not in webhook
+
+
+@pytest.mark.parametrize("option", ["EnableLogging", "EnableBinaryMessageProcessing", "EnableAutoAck"])
+@pytest.mark.parametrize("value", [True, False, "False", None])
+def test_manual_options_without_effect_do_not_stop_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, option: str, value: object
+) -> None:
+    assert read_json(tmp_path, {"Feishu": {"WebSocket": {option: value}}}) == SessionConfig()
     (record,) = caplog.records
-    assert "Feishu:EnableLogging, Feishu:EmptyQueueCheckIntervalMs, Feishu:Webhook" in record.getMessage()
-    assert SECRET not in record.getMessage()
+    assert f"without effect: Feishu:WebSocket:{option} (" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("options", "mode"),
+    [
+        ({}, "all"),
+        ({"EnableMultiHandlerMode": True}, "all"),
+        ({"EnableMultiHandlerMode": True, "ParallelMultiHandlers": True}, "all"),
+        ({"EnableMultiHandlerMode": True, "ParallelMultiHandlers": False}, "sequential"),
+        ({"ParallelMultiHandlers": False}, "sequential"),
+        ({"EnableMultiHandlerMode": False}, "single"),
+        ({"EnableMultiHandlerMode": False, "ParallelMultiHandlers": False}, "single"),
+        ({"ParallelMultiHandlers": False, "EnableMultiHandlerMode": False}, "single"),
+        ({"EnableMultiHandlerMode": False, "ParallelMultiHandlers": True}, "single"),
+    ],
+)
+def test_manual_handler_modes(tmp_path: Path, options: dict[str, bool], mode: str) -> None:
+    config = read_json(tmp_path, {"Feishu": {"WebSocket": options}})
+    assert config == SessionConfig().evolve(handler_mode=mode)
+
+
+@pytest.mark.parametrize(
+    ("options", "backoff"),
+    [
+        ({"ReconnectDelayMs": 5000}, "fixed"),
+        ({"ReconnectDelayMs": 5000, "MaxReconnectDelayMs": 30000}, "exponential"),
+        ({"MaxReconnectDelayMs": 30000, "ReconnectDelayMs": 5000}, "exponential"),
+        ({"ReconnectDelayMs": 5000, "reconnect_backoff": "exponential"}, "exponential"),
+        ({"reconnect_delay": 5}, "exponential"),
+    ],
+)
+def test_manual_the_reconnect_delay_is_a_fixed_one(
+    tmp_path: Path, options: dict[str, object], backoff: str
+) -> None:
+    config = read_json(tmp_path, options)
+    assert (config.reconnect_delay, config.reconnect_backoff) == (5, backoff)
+
+
+async def test_manual_a_dotnet_file_reconnects_as_it_did(
+    tmp_path: Path, feishu_gateway: Gateway, autojump_clock: MockClock
+) -> None:
+    options = {"MaxReconnectAttempts": 5, "ReconnectDelayMs": 5000}
+    config = read_json(tmp_path, {"Feishu": {"WebSocket": options}}).evolve(
+        app_id=feishu_gateway.app_id,
+        app_secret=feishu_gateway.app_secret,
+        domain=feishu_gateway.domain,
+        dial=feishu_gateway.dial,
+        http_transport=feishu_gateway.transport,
+    )
+    delays = []
+
+    async def lose_the_server() -> None:
+        async with open_feishu_session(config=config) as session, session.lifecycle() as events:
+            feishu_gateway.refuse_discovery(1)
+            await feishu_gateway.drop()
+            async for event in events:
+                if isinstance(event, ReconnectScheduled):
+                    delays.append(event.delay)
+
+    with pytest.raises(ConnectError, match="given up after 5 tries"):
+        await lose_the_server()
+    assert len(delays) == 5
+    assert all(4.5 <= delay <= 5 for delay in delays)
+
+
+def test_manual_a_limit_of_reconnect_attempts_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_json(tmp_path, {"Feishu": {"WebSocket": {"MaxReconnectAttempts": 5, "ReconnectDelayMs": 5000}}})
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage() == (
+        "Feishu:WebSocket:MaxReconnectAttempts: once 5 tries in a row have failed the session ends, and a "
+        "program that runs it; -1, or leaving it out, goes on trying for as long as Feishu lets it"
+    )
+    caplog.clear()
+    for options in (
+        {"MaxReconnectAttempts": -1},
+        {"MaxReconnectAttempts": 5, "AutoReconnect": False},
+        {"max_reconnect_attempts": 5},
+    ):
+        read_json(tmp_path, options)
+    assert not caplog.records
+
+
+# The environment
+
+
+def test_manual_dotnet_variables() -> None:
+    config = SessionConfig.from_env(
+        {
+            "Feishu__AppId": "cli_env",
+            "FEISHU__APPSECRET": SECRET,  # as Windows has them
+            "Feishu__WebSocket__HeartbeatIntervalMs": " 25000 ",
+            "Feishu__WebSocket__ReconnectDelayMs": "3000",
+            "Feishu__WebSocket__EventDeduplication__CacheExpirationMs": "60000",
+            "feishu__websocket__enablemultihandlermode": "False",
+            "Feishu__WebSocket__ReceiveBufferSize": "",
+            "FEISHU_CONNECTIONS": "2",
+            "Feishu__Elsewhere__AppId": "another's",
+            "Feishu__VerificationToken": "another's",
+            "Other__AppId": "another's",
+        }
+    )
+    assert config == SessionConfig(
+        app_id="cli_env",
+        app_secret=SECRET,
+        heartbeat_interval=25,
+        reconnect_delay=3,
+        reconnect_backoff="fixed",
+        dedupe_window=60,
+        handler_mode="single",
+        connections=2,
+    )
+
+
+def test_manual_dotnet_variables_of_another_section() -> None:
+    environ = {"Production__WebSocket__HeartbeatIntervalMs": "20000", "Feishu__AppId": "cli_a"}
+    assert SessionConfig.from_env(environ, "PRODUCTION_") == SessionConfig(heartbeat_interval=20)
+
+
+def test_wrong_dotnet_variables_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^Feishu__WebSocket__HeartbeatIntervalMs: heartbeat_interval: 0.5 "
+    ):
+        SessionConfig.from_env({"Feishu__WebSocket__HeartbeatIntervalMs": "500"})
+    with pytest.raises(
+        ConfigError, match=r"^Feishu__AppId: given already, as FEISHU_APP_ID; both are app_id"
+    ):
+        SessionConfig.from_env({"Feishu__AppId": "a", "FEISHU_APP_ID": "b"})
+    assert SessionConfig.from_env({"Feishu__WebSocket__HeartbeatIntervallMs": "5"}) == SessionConfig()
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "Feishu__WebSocket__HeartbeatIntervallMs is no setting, and is ignored; "
+        "the nearest is 'HeartbeatIntervalMs'"
+    )
+
+
+# .NET's names where ours are meant
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("HeartbeatIntervalMs", "here it is heartbeat_interval, in seconds"),
+        ("MessageQueueCapacity", "here it is queue_capacity"),
+        ("EnableMultiHandlerMode", "here false is handler_mode='single'"),
+        ("EnableLogging", "it would have no effect: Python's logging decides"),
+    ],
+)
+async def test_dotnet_names_in_code_lead_to_ours(name: str, words: str) -> None:
+    expected = f"{name!r} is no setting; {words}"
+    assert refusal(**{name: 1}).startswith(expected)
+    with pytest.raises(ConfigError) as caught:
+        async with open_feishu_session("cli_a", SECRET, **{name: 1}):  # type: ignore[arg-type]
+            pass
+    assert str(caught.value).startswith(expected)
+
+
+# What is refused
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"ReconectDelayMs": 5}, "ReconectDelayMs is no setting; the nearest is 'ReconnectDelayMs'"),
+        ({"domain": 5}, "domain: 5 is not allowed"),
+        ({"Domain": 5}, "Domain: 5 is not allowed"),
+        (
+            {"handler_mode": "both"},
+            "handler_mode: 'both' is not allowed; it must be 'all', 'single' or 'sequential'",
+        ),
         ({"WebSocket": {"Domian": "x"}}, "WebSocket:Domian is no setting; the nearest is 'domain'"),
         (
             {"HeartbeatIntervalMs": 500},
@@ -101,7 +287,7 @@ def test_dotnet_options_without_counterpart_are_named(
         ({"HeartbeatIntervalMs": [1]}, "HeartbeatIntervalMs: heartbeat_interval: [1]"),
         ({"HeartbeatIntervalMs": 10**400}, "HeartbeatIntervalMs: heartbeat_interval: 1000"),
         ({"HeartbeatIntervalMs": math.nan}, "HeartbeatIntervalMs: heartbeat_interval: nan"),
-        ({"AppId": "a", "app_id": "b"}, "app_id: app_id is given twice, first as AppId"),
+        ({"AppId": "a", "app_id": "b"}, "app_id: given already, as AppId; both are app_id"),
         ({"ReconnectDelayMs": 9000, "MaxReconnectDelayMs": 5000}, "max_reconnect_delay: 5.0 is not allowed"),
         ({"AppSecret": 5}, "app_secret: a value of type int (not shown)"),
         ({"ssl_context": "x"}, "ssl_context is no setting"),
@@ -116,5 +302,5 @@ def test_every_option_stands_for_a_setting() -> None:
     settings = rules_of(SessionConfig)
     for name, _ in (*dotnet.OPTIONS.values(), *dotnet.SWITCHES.values()):
         assert settings[name].form is Form.TEXT
-    names = [*dotnet.OPTIONS, *dotnet.SWITCHES, *dotnet.UNUSED]
+    names = [*dotnet.OPTIONS, *dotnet.SWITCHES, *dotnet.NO_EFFECT]
     assert len({name.casefold() for name in names} | set(settings)) == len(names) + len(settings)

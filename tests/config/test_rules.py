@@ -174,6 +174,7 @@ def test_long_values_are_cut() -> None:
 def test_unknown_names_come_with_the_nearest_and_their_place() -> None:
     assert str(unknown("Timout", ["timeout", "size"])) == "'Timout' is no setting; the nearest is 'timeout'"
     assert str(unknown("zzz", ["timeout"], place="A:zzz")) == "A:zzz is no setting"
+    assert str(unknown("Timout", ["timeout"], instead="say size")) == "'Timout' is no setting; say size"
 
 
 def test_the_place_comes_first_and_the_cause_is_kept() -> None:
@@ -185,6 +186,8 @@ def test_the_place_comes_first_and_the_cause_is_kept() -> None:
     ):
         raise wrong("x", 1, "2") from cause
     assert caught.value.__cause__ is cause
+    with pytest.raises(ConfigError, match=r"^Feishu:size: 1 is not allowed"), at("Feishu:size"):
+        raise wrong("size", 1, "2")
     with pytest.raises(ZeroDivisionError), at("place"):
         _ = 1 / 0
 
@@ -211,7 +214,7 @@ def test_a_rule_reads_texts_and_leaves_what_it_cannot_read() -> None:
 
 def test_every_setting_has_a_rule() -> None:
     rules = rules_of(SessionConfig)
-    assert list(rules) == [a.name for a in attrs.fields(SessionConfig)]
+    assert list(rules) == [a.name for a in attrs.fields(SessionConfig) if a.init]
     assert all(isinstance(rule, Rule) for rule in rules.values())
     forms = {form: {name for name, rule in rules.items() if rule.form is form} for form in Form}
     assert forms[Form.TABLE] == {"pools", "headers"}

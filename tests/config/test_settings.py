@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import inspect
+import pydoc
 import ssl
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -9,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feishu_trio.config import FEISHU_DOMAIN, LARK_DOMAIN, Ack, PoolConfig, SessionConfig
+from feishu_trio.config.rules import rules_of
 from feishu_trio.errors import ConfigError, FeishuError
 
 from .refusals import SECRET, refusal
@@ -27,6 +31,7 @@ def test_defaults_are_the_documented_ones() -> None:
     assert (config.receive_buffer_size, config.max_message_size) == (262144, 10485760)
     assert (config.queue_capacity, config.concurrency, config.connections) == (1000, 64, 1)
     assert config.pools == {}
+    assert (config.reconnect_backoff, config.handler_mode) == ("exponential", "all")
     assert config.ack is Ack.ON_SUCCESS
     assert config.ack_deadline == 2.5
     assert (config.dedupe_window, config.dedupe_bytes) == (8 * 3600, 64 << 20)
@@ -57,6 +62,42 @@ def test_reconnect_delays_belong_together() -> None:
     assert refusal(reconnect_delay=5, max_reconnect_delay=4).startswith(
         "max_reconnect_delay: 4 is not allowed"
     )
+
+
+def test_a_fixed_delay_has_no_longest() -> None:
+    config = SessionConfig(reconnect_delay=5, max_reconnect_delay=4, reconnect_backoff="fixed")
+    assert config.reconnect_delay == 5
+
+
+@pytest.mark.parametrize("mode", ["All", "both", 1, None, True])
+def test_handler_modes_are_three(mode: object) -> None:
+    assert refusal(handler_mode=mode) == (
+        f"handler_mode: {mode!r} is not allowed; it must be 'all', 'single' or 'sequential'"
+    )
+
+
+def test_names_that_are_none_are_refused_with_the_nearest() -> None:
+    assert refusal(conections=2) == "'conections' is no setting; the nearest is 'connections'"
+    assert refusal(source="x") == "'source' is no setting"
+    with pytest.raises(ConfigError, match="the nearest is 'capacity'"):
+        PoolConfig(capacty=2)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("settings", [SessionConfig, PoolConfig])
+def test_help_shows_the_meaning_range_and_default_of_each_setting(settings: type) -> None:
+    lines = " ".join(pydoc.plain(pydoc.render_doc(settings)).split())
+    for a in attrs.fields(settings):
+        if a.init:
+            default = getattr(settings(), a.name)
+            start = f"| {a.name} = {dict(default) if isinstance(default, Mapping) else default!r} | "
+            assert start in lines
+            entry = lines.split(start)[1].split(" = ")[0].replace("| ", "")
+            assert entry.startswith(a.metadata["about"]), entry
+            assert f"Allowed: {a.validator.allowed}" in entry.replace("None, or ", "")
+
+
+def test_the_signature_stays_that_of_the_settings() -> None:
+    assert list(inspect.signature(SessionConfig).parameters) == list(rules_of(SessionConfig))
 
 
 def test_ack_by_member_or_value() -> None:
@@ -159,7 +200,7 @@ def test_config_error_is_a_value_error_and_a_feishu_error() -> None:
 
 
 @given(
-    st.sampled_from([a.name for a in attrs.fields(SessionConfig)]),
+    st.sampled_from([a.name for a in attrs.fields(SessionConfig) if a.init]),
     st.one_of(
         *[st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary()],
         st.lists(st.integers(), max_size=2),

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feishu_trio import open_feishu_session
 from feishu_trio.config import LARK_DOMAIN, Ack, SessionConfig
 from feishu_trio.config.sources import strict_json
 from feishu_trio.errors import ConfigError
@@ -27,6 +29,7 @@ def test_from_env_reads_every_scalar() -> None:
             "FEISHU_RECONNECT_DELAY": "0.5",
             "FEISHU_HEARTBEAT_INTERVAL": "20",
             "FEISHU_ACK": "ON_RECEIPT",
+            "FEISHU_HANDLER_MODE": "Sequential",
             "FEISHU_CONNECTIONS": "2",
             "FEISHU_PROXY": "",
             "FEISHU_CLIENT_ASSERTION": "token",
@@ -45,6 +48,7 @@ def test_from_env_reads_every_scalar() -> None:
         reconnect_delay=0.5,
         heartbeat_interval=20,
         ack=Ack.ON_RECEIPT,
+        handler_mode="sequential",
         connections=2,
         client_assertion="token",
     )
@@ -130,8 +134,9 @@ def test_sections(tmp_path: Path) -> None:
     expected = SessionConfig(app_id="cli_p", app_secret="nearer", auto_reconnect=False)
     assert read_json(tmp_path, document, "Production:WebSocket") == expected
     assert read_json(tmp_path, document, "production:websocket") == expected
-    assert read_json(tmp_path, document, "Bare:WebSocket") == SessionConfig(reconnect_delay=2)
-    assert read_json(tmp_path, document, "Bare") == SessionConfig(reconnect_delay=2)
+    bare = SessionConfig(app_id="cli_f", reconnect_delay=2, reconnect_backoff="fixed")
+    assert read_json(tmp_path, document, "Bare:WebSocket") == bare
+    assert read_json(tmp_path, document, "Bare") == bare
     assert read_json(tmp_path, document) == SessionConfig(app_id="cli_f")
 
 
@@ -147,7 +152,104 @@ def test_a_section_that_is_not_there_tells_which_are(tmp_path: Path) -> None:
     assert "there are none" in file_refusal(path, "Test:WebSocket")
     assert "no 'Name' at its top" in file_refusal(path, "Name")  # a value is no section
     assert "no '' at its top" in file_refusal(path, "")
-    assert "a section is read if it is named" in file_refusal(path)
+
+
+def test_manual_a_section_finds_the_credentials_under_feishu(tmp_path: Path) -> None:
+    feishu = {"AppId": "cli_f", "AppSecret": SECRET, "WebSocket": {"HeartbeatIntervalMs": 30000}}
+    production = {"WebSocket": {"HeartbeatIntervalMs": 25000}}
+    document: dict[str, Any] = {"feishu": feishu, "Production": production}
+    expected = SessionConfig(app_id="cli_f", app_secret=SECRET, heartbeat_interval=25)
+    assert read_json(tmp_path, document, "Production:WebSocket") == expected
+    assert read_json(tmp_path, document, "Production") == expected
+    document["Production"] = production | {"AppSecret": "nearer"}
+    assert read_json(tmp_path, document, "Production:WebSocket").app_secret == "nearer"
+    document["Production"] = production | {"AppId": None, "AppSecret": None}
+    assert read_json(tmp_path, document, "Production:WebSocket") == expected
+
+
+def test_the_secret_of_one_app_is_not_taken_for_another(tmp_path: Path) -> None:
+    document = {"Feishu": {"AppId": "cli_f", "AppSecret": SECRET}, "Production": {"AppId": "cli_p"}}
+    assert read_json(tmp_path, document, "Production") == SessionConfig(app_id="cli_p")
+
+
+def test_wrong_credentials_are_named_where_they_stand(tmp_path: Path) -> None:
+    text = '{"Feishu": {"AppId": 5}, "Production": {"WebSocket": {}}}'
+    assert file_refusal(write(tmp_path / "a.json", text), "Production:WebSocket").startswith(
+        "Feishu:AppId: app_id: 5"
+    )
+
+
+async def test_missing_credentials_are_missed_where_they_were_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FEISHU_APP_ID", raising=False)
+    config = read_json(
+        tmp_path, {"Production": {"WebSocket": {"AutoReconnect": True}}}, "Production:WebSocket"
+    )
+    with pytest.raises(ConfigError) as caught:
+        async with open_feishu_session(config=config, connections=2):
+            pass
+    assert str(caught.value) == (
+        f"there is no app_id in {tmp_path / 'appsettings.json'}, section 'Production:WebSocket': "
+        "give it to open_feishu_session, or set FEISHU_APP_ID"
+    )
+
+
+def test_foreign_tables_are_not_looked_at(tmp_path: Path) -> None:
+    foreign = {"Logging": {"LogLevel": {"Default": "Information"}}, "ConnectionStrings": {"AppId": "x"}}
+    document = foreign | {
+        "AllowedHosts": "*",
+        "AppId": "cli_a",
+        "WebSocket": {"ReceiveBufferSize": 4096} | foreign,
+    }
+    expected = SessionConfig(app_id="cli_a", receive_buffer_size=4096)
+    assert read_json(tmp_path, document) == expected
+    assert read_json(tmp_path, {"Feishu": document}) == expected
+    assert read_json(tmp_path, {"Production": document}, "Production:WebSocket") == expected
+
+
+def test_a_table_that_is_nearly_ours_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", '{"Feishu": {"WebSoket": {"AutoReconnect": false}}}')
+    assert file_refusal(path) == "Feishu:WebSoket is no table of settings; the nearest is 'WebSocket'"
+
+
+def test_a_file_of_foreign_tables_alone_asks_for_a_section(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", '{"Production": {"WebSocket": {}}, "Test": {}}')
+    assert file_refusal(path) == (
+        "there are no settings at its top, only the tables 'Production', 'Test'; "
+        "one is read if it is named: section=..."
+    )
+    assert read_json(tmp_path, {}) == SessionConfig()
+
+
+# The environment over a file
+
+
+def test_manual_the_environment_is_laid_over_a_file(tmp_path: Path) -> None:
+    settings = {"HeartbeatIntervalMs": 30000, "ReconnectDelayMs": 5000, "MaxReconnectDelayMs": 6000}
+    base = read_json(tmp_path, {"Feishu": {"AppId": "cli_f", "AppSecret": SECRET, "WebSocket": settings}})
+    environ = {
+        "Feishu__WebSocket__HeartbeatIntervalMs": "20000",
+        "FEISHU_APP_ID": "cli_env",
+        "FEISHU_RECONNECT_DELAY": "8",
+        "FEISHU_MAX_RECONNECT_DELAY": "9",
+    }
+    assert SessionConfig.from_env(environ, base=base) == SessionConfig(
+        app_id="cli_env",
+        app_secret=SECRET,
+        heartbeat_interval=20,
+        reconnect_delay=8,
+        max_reconnect_delay=9,
+    )
+    assert SessionConfig.from_env({}, base=base) == base
+
+
+def test_a_fixed_delay_of_a_file_stays_fixed_until_it_may_grow(tmp_path: Path) -> None:
+    base = read_json(tmp_path, {"ReconnectDelayMs": 5000})
+    longer = SessionConfig.from_env({"FEISHU_RECONNECT_DELAY": "9"}, base=base)
+    assert (longer.reconnect_delay, longer.reconnect_backoff) == (9, "fixed")
+    growing = SessionConfig.from_env({"Feishu__WebSocket__MaxReconnectDelayMs": "60000"}, base=base)
+    assert (growing.max_reconnect_delay, growing.reconnect_backoff) == (60, "exponential")
 
 
 @pytest.mark.parametrize(

@@ -72,3 +72,16 @@ def test_a_long_outage_does_not_overflow(tries: int) -> None:
 def test_a_longest_delay_below_the_usual_first_one_holds_from_the_first_on() -> None:
     backoff = Backoff(None, 0.2)
     assert all(backoff.next(120) <= 0.2 for _ in range(50))
+
+
+def test_a_fixed_delay_does_not_grow_and_has_little_jitter() -> None:
+    backoff = Backoff(5.0, None, fixed=True)
+    delays = [backoff.next(120) for _ in range(200)]
+    assert all(4.5 <= delay <= 5 for delay in delays)
+    assert max(delays) - min(delays) > 0.25
+
+
+def test_a_fixed_delay_has_a_default_and_is_no_busy_loop() -> None:
+    usual, none = Backoff(None, None, Highest(), fixed=True), Backoff(0.0, 0.0, Highest(), fixed=True)
+    assert [usual.next(120) for _ in range(3)] == [1, 1, 1]
+    assert [none.next(120) for _ in range(3)] == [0.1, 0.1, 0.1]

@@ -103,6 +103,33 @@ async def test_a_callback_is_answered_with_what_its_handler_returns(autojump_clo
         assert (answer.code, answer.data) == (200, None)
 
 
+@pytest.mark.parametrize(
+    ("result", "data"),
+    [
+        ("ok", "ok"),
+        ({"saved"}, ["saved"]),
+        ({"tosat": {"content": "saved"}}, {"tosat": {"content": "saved"}}),
+    ],
+)
+async def test_an_answer_without_effect_is_told_and_goes_out_as_it_is(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, result: object, data: object
+) -> None:
+    router = Router()
+
+    @router.on(CARD, name="saves")
+    async def handle(event: Event[Any]) -> object:
+        return result
+
+    async with open_scene(router) as scene:
+        for number in range(30):
+            answer = await (await scene.gateway.push(CARD, event_id=f"e{number}")).settled()
+            assert (answer.code, answer.data) == (200, data)
+    lines = [line for line in warnings(caplog) if line.startswith("the answer of")]
+    assert len(lines) == 10
+    assert lines[0].startswith(f"the answer of handler saves to event e0 ({CARD}) has no effect: it ")
+    assert "an object with 'toast' and 'card'" in lines[0]
+
+
 async def test_the_first_result_in_order_of_registration_is_the_answer(autojump_clock: MockClock) -> None:
     router = Router()
 

@@ -16,6 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from feishu_trio import Ack, Event, PoolConfig, Retry, Router
 from feishu_trio.delivery import Engine, Ledger, Origin, Outcome, Run
+from feishu_trio.delivery.engine import HandlerMode
 from feishu_trio.telemetry import Telemetry
 
 USER = "contact.user.created_v3"
@@ -78,7 +79,12 @@ async def no_late_result(event: Event[Any], result: object) -> None:
 
 @asynccontextmanager
 async def open_engine(
-    router: Router, *sources: Source, ack: Ack = Ack.ON_STORED, capacity: int = 10, ready: bool = True
+    router: Router,
+    *sources: Source,
+    ack: Ack = Ack.ON_STORED,
+    capacity: int = 10,
+    ready: bool = True,
+    handler_mode: HandlerMode = "all",
 ) -> AsyncGenerator[Engine, None]:
     pool = PoolConfig(concurrency=2, capacity=capacity)
     engine = Engine(
@@ -88,6 +94,7 @@ async def open_engine(
         ledger=Ledger(3600),
         telemetry=Telemetry(),
         late=no_late_result,
+        handler_mode=handler_mode,
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(engine.run, sources))

@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from feishu_trio import CallNext, Event, Router
+from feishu_trio import CallNext, ConfigError, Event, Router, open_feishu_session
 
 from .scene import CARD, MESSAGE, USER, open_scene, open_session
 
@@ -654,7 +654,24 @@ async def test_a_pool_that_is_not_there_is_reported_and_the_default_one_serves(
 
         for _ in range(2):
             assert (await (await scene.gateway.push(USER)).settled()).code == 200
-    assert failures(caplog) == ["handler lost: there is no pool 'nowhere', so it runs in the default one"]
+    assert failures(caplog) == [
+        "handler lost: there is no pool 'nowhere', so it runs in the default one; name it in pools= of the session"
+    ]
+
+
+async def test_a_pool_that_is_not_there_when_the_session_opens_is_an_error() -> None:
+    router = Router()
+
+    @router.on(USER, pool="slow", name="lost")
+    async def handle(event: Event[Any]) -> None: ...
+
+    with pytest.raises(
+        ConfigError,
+        match=r"handler lost: there is no pool 'slow'; there is callbacks, default, messages; "
+        r"name it in the session's settings: pools=\{'slow': PoolConfig\(\)\}",
+    ):
+        async with open_feishu_session("cli_a", "secret", router=router):
+            pass
 
 
 # The end

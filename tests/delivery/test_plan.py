@@ -29,8 +29,10 @@ def make_pools() -> Pools:
     return Pools(dict.fromkeys(names, PoolConfig(concurrency=1, capacity=2)), run_nothing, Telemetry())
 
 
-def make_planner(router: Router, ack: Ack = Ack.ON_SUCCESS, pools: Pools | None = None) -> Planner:
-    return Planner(router, pools or make_pools(), ack)
+def make_planner(
+    router: Router, ack: Ack = Ack.ON_SUCCESS, pools: Pools | None = None, *, is_single: bool = False
+) -> Planner:
+    return Planner(router, pools or make_pools(), ack, is_single=is_single)
 
 
 def on(router: Router, name: str, event_type: str = "x", **settings: Any) -> None:
@@ -148,6 +150,46 @@ def test_without_any_route_an_event_is_unrouted_with_filters_that_decline_it_is_
     assert planner.plan(declined) == planner.plan(other) == []
     assert taken_by(declined) == taken_by(other) == []
     assert (declined.is_unrouted, other.is_unrouted) == (False, True)
+
+
+# One handler for each event
+
+
+def test_the_one_handler_is_the_last_that_takes_the_event() -> None:
+    router, run = Router(), make_run()
+    on(router, "first")
+    on(router, "second")
+    on(router, "declines", where=lambda event: False)
+    on(router, "other", "y")
+    assert names_of(make_planner(router, is_single=True).plan(run)) == ["second"]
+    assert taken_by(run) == ["second"]
+
+
+def test_the_one_handler_that_succeeded_or_is_broken_is_not_replaced_by_another() -> None:
+    router = Router()
+    asked: list[Event[Any]] = []
+    on(router, "first", where=asked.append)
+    on(router, "second", where=lambda event: 1 / 0)
+    planner = make_planner(router, is_single=True)
+    done, broken = make_run(succeeded={"second": None}), make_run()
+    assert planner.plan(done) == planner.plan(broken) == []
+    assert taken_by(done) == taken_by(broken) == ["second"]
+    assert list(broken.broken) == ["second"]
+    assert asked == []
+
+
+async def test_whoever_pulls_events_does_so_beside_the_one_handler() -> None:
+    router, pools = Router(), make_pools()
+    on(router, "first")
+    on(router, "second")
+    planner = make_planner(router, pools=pools, is_single=True)
+    async with trio.open_nursery() as nursery:
+        pools.start(nursery)
+        for name in ("stream", "another"):
+            pools.attach(make_route(name, patterns=("x",)), concurrency=1, capacity=1)
+        run = make_run()
+        assert sorted(names_of(planner.plan(run))) == ["another", "second", "stream"]
+        assert taken_by(run) == ["second", "stream", "another"]
 
 
 # What the outcome waits for

@@ -26,6 +26,7 @@ class Work:
     weight: int = 1
     size: int = 0
     scope: trio.CancelScope | None = None
+    is_held: bool = False
 
 
 def make_pool(nursery: trio.Nursery, *, concurrency: int = 2, capacity: int = 10) -> Pool[Work]:
@@ -364,4 +365,57 @@ async def test_what_waits_is_bounded_in_bytes_over_all_pools_and_each_takes_one(
         await one.wait_idle()
         await two.wait_idle()
         assert waiting.used == 0
+        nursery.cancel_scope.cancel()
+
+
+# Jobs that are held
+
+
+async def test_a_held_job_keeps_its_turn_and_no_worker(autojump_clock: MockClock) -> None:
+    done: list[tuple[str, float]] = []
+
+    def noted(name: str) -> Play:
+        async def play() -> None:
+            await trio.sleep(1)
+            done.append((name, trio.current_time()))
+
+        return play
+
+    async with trio.open_nursery() as nursery:
+        pool = make_pool(nursery, concurrency=1)
+        held = Work(noted("held"), key="k", is_held=True)
+        pool.submit(held)
+        pool.submit(Work(noted("behind it"), key="k"))
+        pool.submit(Work(noted("of no key")))
+        await trio.sleep(5)
+        assert done == [("of no key", 1)]
+        assert (pool.waiting, pool.is_idle) == (2, False)
+        held.is_held = False
+        pool.release(held)
+        await pool.wait_idle()
+        assert done[1:] == [("held", 6), ("behind it", 7)]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_job_that_is_released_before_its_turn_waits_for_it(autojump_clock: MockClock) -> None:
+    done: list[str] = []
+
+    def noted(name: str) -> Play:
+        async def play() -> None:
+            await trio.sleep(1)
+            done.append(name)
+
+        return play
+
+    async with trio.open_nursery() as nursery:
+        pool = make_pool(nursery)
+        pool.submit(Work(noted("first"), key="k"))
+        held = Work(noted("held"), key="k", is_held=True)
+        pool.submit(held)
+        held.is_held = False
+        pool.release(held)
+        await trio.sleep(1.5)
+        assert done == ["first"]
+        await pool.wait_idle()
+        assert done == ["first", "held"]
         nursery.cancel_scope.cancel()

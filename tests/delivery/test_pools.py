@@ -56,7 +56,7 @@ def test_instead_of_a_pool_that_is_missing_it_is_the_default_one(caplog: pytest.
     for _ in range(3):
         assert pools.of(make_route("a", pool="gpu"), is_callback=True).name == "default"
     assert [record.getMessage() for record in caplog.records] == [
-        "handler a: there is no pool 'gpu', so it runs in the default one"
+        "handler a: there is no pool 'gpu', so it runs in the default one; name it in pools= of the session"
     ]
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feishu_trio.events import Card, CardAnswer, Inline, PreviewAnswer, Toast, encode_result
+from feishu_trio.events import Card, CardAnswer, Inline, PreviewAnswer, Toast, encode_result, flaw_of
 
 
 @attrs.frozen
@@ -133,3 +133,44 @@ json_values = st.recursive(
 @given(json_values)
 def test_plain_values_come_back_as_they_were(value: object) -> None:
     assert json.loads(encode_result(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("answer", "flaw"),
+    [
+        (
+            "ok",
+            "it is a string; it may be an object with 'toast' and 'card', each an object, and nothing else",
+        ),
+        ({"toast", "card"}, "it is a list; it may be"),
+        (7, "it is a number; it may be"),
+        (True, "it is a boolean; it may be"),
+        ({"tosat": {"content": "saved"}}, "it has 'tosat'; it may be an object with 'toast' and 'card'"),
+        ({"toast": {}, "elements": [], "header": {}}, "it has 'elements', 'header'; it may be"),
+        ({"toast": "saved"}, "its 'toast' is a string; it may be"),
+        ({"x" * 1000: 1}, f"it has {'x' * 40!r}; it may be"),
+    ],
+)
+def test_an_answer_to_a_card_that_has_no_effect(answer: object, flaw: str) -> None:
+    found = flaw_of("card.action.trigger", encode_result(answer))
+    assert found is not None
+    assert found.startswith(flaw)
+
+
+@pytest.mark.parametrize(
+    ("callback", "answer"),
+    [
+        ("card.action.trigger", {}),
+        ("card.action.trigger", {"toast": {"content": "saved"}, "card": None}),
+        ("card.action.trigger", CardAnswer(Toast("saved"), Card.raw({}))),
+        ("card.action.trigger", {"card": {"type": "raw", "data": {}}}),
+        ("url.preview.get", PreviewAnswer(Inline("a title"), Card.template("t"))),
+        ("im.message.receive_v1", "anything"),
+    ],
+)
+def test_an_answer_without_a_flaw(callback: str, answer: object) -> None:
+    assert flaw_of(callback, encode_result(answer)) is None
+
+
+def test_a_preview_has_members_of_its_own() -> None:
+    assert "'inline' and 'card'" in (flaw_of("url.preview.get", b'{"toast":{}}') or "")

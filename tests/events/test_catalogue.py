@@ -6,7 +6,20 @@ import time
 
 import pytest
 
-from feishu_trio.events import ALIASES, card, contact, corehr, im, model_for, nearest, types, url, vc
+from feishu_trio.events import (
+    ALIAS_STATUSES,
+    ALIASES,
+    card,
+    contact,
+    corehr,
+    im,
+    model_for,
+    nearest,
+    types,
+    types_with,
+    url,
+    vc,
+)
 
 from .payloads import CATALOGUE
 
@@ -63,12 +76,45 @@ def test_the_names_that_feishu_never_sends() -> None:
         "calendar.event.updated_v4": "calendar.calendar.event.changed_v4",
         "meeting.meeting.started_v1": "vc.meeting.meeting_started_v1",
         "meeting.meeting.ended_v1": "vc.meeting.meeting_ended_v1",
-        "approval.approval.approved_v1": None,
-        "approval.approval.rejected_v1": None,
+        "approval.approval.approved_v1": "approval.instance.status_changed_v4",
+        "approval.approval.rejected_v1": "approval.instance.status_changed_v4",
     }
     for never_sent, real in ALIASES.items():
         assert never_sent not in CATALOGUE["events"]
-        assert real is None or real in CATALOGUE["events"]
+        assert real in CATALOGUE["events"]
+    assert set(ALIAS_STATUSES) == {each for each in ALIASES if each.startswith("approval.")}
+
+
+@pytest.mark.parametrize(
+    "event_type",
+    [
+        "im.message.receive_v1",
+        "im.message.message_read_v1",
+        "im.chat.member.user_added_v1",
+        "im.chat.member.user_deleted_v1",
+        "im.chat.updated_v1",
+        "contact.user.created_v3",
+        "contact.user.updated_v3",
+        "contact.user.deleted_v3",
+        "contact.department.created_v3",
+        "contact.department.updated_v3",
+        "contact.department.deleted_v3",
+        "approval.approval.approved_v1",
+        "approval.approval.rejected_v1",
+        "calendar.event.updated_v4",
+        "meeting.meeting.started_v1",
+        "meeting.meeting.ended_v1",
+    ],
+)
+def test_every_name_in_the_dotnet_clients_manual_leads_to_a_model(event_type: str) -> None:
+    assert model_for(ALIASES.get(event_type, event_type)) is not None
+
+
+def test_the_types_with_a_word() -> None:
+    assert "im.message.receive_v1" in types_with("message")
+    assert types_with("MESSAGE") == types_with("message")
+    assert all("message" in event_type.split(".") for event_type in types_with("message"))
+    assert types_with("mess") == types_with("leave_approval") == types_with("") == ()
 
 
 LOADED = """

@@ -228,7 +228,7 @@ async def test_note_04_whoever_waits_outside_the_block_hears_of_it(
                 feishu_gateway.refuse_discovery(403)
                 await feishu_gateway.drop()
                 await trio.sleep_forever()
-    assert heard[-3:] == ["Disconnected", "ReconnectScheduled", SessionState.FAILED]
+    assert heard[-4:] == ["Disconnected", "ReconnectScheduled", "ErrorOccurred", SessionState.FAILED]
 
 
 async def test_two_fatal_errors_at_once_are_one(

@@ -72,3 +72,57 @@ async def test_a_subscription_after_the_end_is_over_at_once() -> None:
     lifecycle.end()
     async with lifecycle.subscribe(9) as stream:
         assert [event async for event in stream] == []
+
+
+# A follower from the first on
+
+
+async def test_a_function_is_told_at_once_and_in_order() -> None:
+    told: list[LifecycleEvent] = []
+    lifecycle = Lifecycle(told.append)
+    assert lifecycle.is_followed
+    first, second = PingReceived(connection_id="1"), PingReceived(connection_id="2")
+    async with lifecycle.subscribe(9):
+        lifecycle.publish(first)
+        assert told == [first]
+    assert lifecycle.is_followed, "the function still does"
+    lifecycle.publish(second)
+    assert told == [first, second]
+
+
+async def test_what_a_function_causes_comes_after_its_cause_for_everybody() -> None:
+    first, second = PingReceived(connection_id="1"), PingReceived(connection_id="2")
+
+    def cause(event: LifecycleEvent) -> None:
+        if event is first:
+            lifecycle.publish(second)
+
+    lifecycle = Lifecycle(cause)
+    async with lifecycle.subscribe(9) as stream:
+        lifecycle.publish(first)
+        lifecycle.end()
+        assert [event async for event in stream] == [first, second]
+
+
+async def test_a_channel_that_its_reader_closed_is_followed_no_more() -> None:
+    send, receive = trio.open_memory_channel[LifecycleEvent](9)
+    lost: list[None] = []
+    lifecycle = Lifecycle(send, on_lost=lambda: lost.append(None))
+    lifecycle.publish(PingReceived(connection_id="1"))
+    receive.close()
+    lifecycle.publish(PingReceived(connection_id="2"))
+    assert not lifecycle.is_followed
+    lifecycle.publish(PingReceived(connection_id="3"))
+    lifecycle.end()
+    assert not lost
+
+
+async def test_a_stream_outlives_a_channel_that_its_reader_closed() -> None:
+    send, receive = trio.open_memory_channel[LifecycleEvent](9)
+    lifecycle = Lifecycle(send)
+    async with lifecycle.subscribe(9) as stream:
+        receive.close()
+        lifecycle.publish(PingReceived(connection_id="1"))
+        assert lifecycle.is_followed
+        lifecycle.end()
+        assert len([event async for event in stream]) == 1

@@ -8,8 +8,17 @@ from typing import Any
 
 import attrs
 import pytest
+import trio
 
-from feishu_trio import ConnectError, EventDecodeError, HandlerFailed, LifecycleEvent, Retry
+from feishu_trio import (
+    AuthenticationError,
+    ConnectError,
+    EventDecodeError,
+    HandlerFailed,
+    LifecycleEvent,
+    PingReceived,
+    Retry,
+)
 from feishu_trio.errors import FrameError
 from feishu_trio.events import Event, decode_event
 from feishu_trio.telemetry import Telemetry, described
@@ -68,6 +77,9 @@ FACTS = {
     "event_ended, failed": Fact(lambda t: t.event_ended(True, True), {"failed": 1}),
     "event_ended, retried": Fact(lambda t: t.event_ended(False, True), {"retried": 1}),
     "result_dropped": Fact(lambda t: t.result_dropped("a", event(), BROKEN), {}, WARNING),
+    "answer_without_effect": Fact(
+        lambda t: t.answer_without_effect("a", event(), "it is a string"), {}, WARNING
+    ),
     "late_result_lost": Fact(lambda t: t.late_result_lost("a", event(), BROKEN), {}, ERROR, "ErrorOccurred"),
     "loop_blocked": Fact(lambda t: t.loop_blocked(1.5), {}, WARNING),
     "pool_missing": Fact(lambda t: t.pool_missing("a", "gpu"), {}, ERROR),
@@ -81,6 +93,7 @@ FACTS = {
         WARNING,
         "ReconnectScheduled",
     ),
+    "connect_failed": Fact(lambda t: t.connect_failed(ConnectError("no")), publishes="ErrorOccurred"),
     "reconnected": Fact(lambda t: t.reconnected(), {"reconnects": 1}),
     "connection_given_up": Fact(
         lambda t: t.connection_given_up(1, ConnectError("no")), {}, ERROR, "ErrorOccurred"
@@ -105,14 +118,20 @@ FACTS = {
     "text_ping_answered": Fact(lambda t: t.text_ping_answered("7250"), publishes="PingReceived"),
     "text_pong_received": Fact(lambda t: t.text_pong_received("7250"), publishes="PongReceived"),
     "text_heartbeat_received": Fact(
-        lambda t: t.text_heartbeat_received("7250", 1.0, 2.0, "ok"), publishes="HeartbeatReceived"
+        lambda t: t.text_heartbeat_received("7250", None, 1.0, 2.0, "ok"), publishes="HeartbeatReceived"
     ),
     "authenticated": Fact(lambda t: t.authenticated("7250"), {}, INFO, "Authenticated"),
-    "text_unhandled": Fact(lambda t: t.text_unhandled("card"), {}, logging.DEBUG),
+    "authentication_failed": Fact(
+        lambda t: t.authentication_failed(AuthenticationError("no")), publishes="ErrorOccurred"
+    ),
+    "text_unhandled": Fact(lambda t: t.text_unhandled("card"), {}, WARNING),
+    "raw_handler_failed": Fact(lambda t: t.raw_handler_failed("a", BROKEN), {}, ERROR, "ErrorOccurred"),
     "text_handler_failed": Fact(
         lambda t: t.text_handler_failed("a", "ping", BROKEN), {}, ERROR, "ErrorOccurred"
     ),
     "text_refused": Fact(lambda t: t.text_refused("a", "ping"), {"dropped_messages": 1}, WARNING),
+    "lifecycle_lost": Fact(lambda t: t.lifecycle_lost(), {"lost_lifecycle": 1}, WARNING),
+    "follower_failed": Fact(lambda t: t.follower_failed(BROKEN), {}, ERROR),
 }
 
 UNLIMITED = (FACTS["connection_given_up"],)
@@ -279,6 +298,44 @@ def test_an_error_without_words_harms_no_line(caplog: pytest.LogCaptureFixture) 
     telemetry.text_handler_failed("a", "ping", Unspeakable())
     assert len(lines(caplog)) == 3
     assert all(line.endswith(": Unspeakable") for line in lines(caplog))
+
+
+# Who is told from the first on
+
+
+async def test_what_a_follower_raises_is_logged_once_and_it_is_told_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told = list[LifecycleEvent]()
+
+    def follower(event: LifecycleEvent) -> None:
+        told.append(event)
+        raise BROKEN
+
+    telemetry = Telemetry(follower=follower)
+    for _ in range(3):
+        telemetry.text_ping_answered("7250")
+    assert [type(event) for event in told] == [PingReceived] * 3
+    (line,) = caplog.records
+    assert line.getMessage() == "on_lifecycle raised, which is logged this once: RuntimeError: broken"
+    assert line.exc_info is not None
+    assert line.exc_info[1] is BROKEN
+
+
+async def test_what_a_channel_has_no_room_for_is_lost_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    send, receive = trio.open_memory_channel[LifecycleEvent](2)
+    telemetry = Telemetry(follower=send)
+    for n in range(5):
+        telemetry.text_ping_answered(str(n))
+    assert counted(telemetry) == {"lost_lifecycle": 3}
+    assert lines(caplog)[0] == (
+        "the channel on_lifecycle is full: an event is lost (1 so far); read it faster, or give it more room"
+    )
+    telemetry.end()
+    told = [event async for event in receive]
+    assert [event.connection_id for event in told if isinstance(event, PingReceived)] == ["0", "1"]
 
 
 # Texts off the wire

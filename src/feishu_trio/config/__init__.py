@@ -1,6 +1,7 @@
 """The settings of a session: what each may be, and where it can be read from.
 
     rules      what one setting may be, and the words for one that is wrong
+    fields     names that are checked, and what `help` shows
     dotnet     the option names of the .NET client, and what becomes of their values
     sources    the environment, TOML and JSON files
     settings   `SessionConfig` and its kin, made of these

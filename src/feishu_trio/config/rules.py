@@ -39,23 +39,34 @@ def wrong(
     return ConfigError(f"{name}: {show(value)} is not allowed; it must be {allowed}{reason}")
 
 
-def unknown(name: str, known: Iterable[str], *, place: str = "") -> ConfigError:
-    """The error of a name, found at `place`, that is none of the known ones; it names the nearest of them."""
+def unknown(name: str, known: Iterable[str], *, place: str = "", instead: str = "") -> ConfigError:
+    """The error of a name, found at `place`, that is none of the known ones.
+
+    It says what there is `instead`, or else names the nearest of the known.
+    """
+    near = nearest(name, known)
+    hint = instead or (f"the nearest is {near!r}" if near else "")
+    return ConfigError(f"{place or shown(name)} is no setting" + (f"; {hint}" if hint else ""))
+
+
+def nearest(name: str, known: Iterable[str], *, alike: float = 0.6) -> str | None:
+    """The known name that this one most looks like, if they are as much `alike`, from 0 to 1."""
     from difflib import get_close_matches
 
     by_key = {candidate.casefold(): candidate for candidate in known}
-    near = get_close_matches(str(name).casefold(), by_key, n=1)
-    hint = f"; the nearest is {by_key[near[0]]!r}" if near else ""
-    return ConfigError(f"{place or shown(name)} is no setting{hint}")
+    near = get_close_matches(str(name).casefold(), by_key, n=1, cutoff=alike)
+    return by_key[near[0]] if near else None
 
 
 @contextmanager
 def at(place: str) -> Iterator[None]:
-    """Puts the place where a value was found before the message of a `ConfigError`."""
+    """Puts the place where a value was found before the message of a `ConfigError`, but no word twice."""
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"{place}: {error}") from error.__cause__
+        name, _, rest = str(error).partition(": ")
+        repeated = name.casefold() == place.rpartition(":")[2].casefold()
+        raise ConfigError(f"{place}: {rest if repeated else error}") from error.__cause__
 
 
 # --- values that may be secrets -----------------------------------------------------------------------------
@@ -108,10 +119,13 @@ class Rule:
 
     def check(self, name: str, value: object) -> None:
         """Raises `ConfigError` if `value` is not allowed for the setting of this name."""
-        if (value is None and self.optional) or self.test(value):
-            return
-        allowed = f"None, or {self.allowed}" if self.optional else self.allowed
-        raise wrong(name, value, allowed, show=self.show)
+        if not ((value is None and self.optional) or self.test(value)):
+            raise wrong(name, value, self.described, show=self.show)
+
+    @property
+    def described(self) -> str:
+        """All that is allowed, in words."""
+        return f"None, or {self.allowed}" if self.optional else self.allowed
 
     def __call__(self, _instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         """As attrs calls a validator."""
@@ -161,6 +175,12 @@ def flag() -> Rule:
     return Rule(
         "True or False", lambda value: isinstance(value, bool), parse=lambda text: _FLAGS[text.lower()]
     )
+
+
+def choice(*values: str) -> Rule:
+    """One of these words; in a file or the environment in any case."""
+    *others, last = map(repr, values)
+    return Rule(f"{', '.join(others)} or {last}", lambda value: value in values, parse=str.lower)
 
 
 def is_text(pattern: str) -> Callable[[object], bool]:

@@ -1,7 +1,7 @@
 """Where settings can be read from: environment variables, and TOML and JSON files.
 
-Each function yields what it found as triples of place, setting and value; whether a value is allowed is for
-whoever makes settings of them to find out.
+What is found are triples of place, name and value: first entries, by any name that is known, and of these
+settings. Whether a value is allowed is for whoever makes settings of them to find out.
 """
 
 from __future__ import annotations
@@ -14,25 +14,38 @@ from typing import Any, TypeAlias
 
 from ..errors import ConfigError
 from . import dotnet
-from .rules import Form, Rule, flag, kind_only, unknown, wrong
+from .rules import Form, Rule, flag, kind_only, nearest, unknown, wrong
 
 _log = logging.getLogger(__name__)
 
 Found: TypeAlias = tuple[str, str, Any]
-"""The place (a variable, or a path of keys in a file), the setting's name, and the value."""
+"""The place (a variable, or a path of keys in a file), the name, and the value."""
 Table: TypeAlias = dict[str, Any]
 
 
 # --- the environment ----------------------------------------------------------------------------------------
 
 
-def from_environment(environ: Mapping[str, str], prefix: str, rules: Mapping[str, Rule]) -> Iterator[Found]:
-    """The settings that variables hold: the name in capitals after `prefix`."""
-    for name, rule in rules.items():
-        variable = prefix + name.upper()
-        text = environ.get(variable, "").strip()
-        if text and rule.form is Form.TEXT:
-            yield variable, name, rule.read(text)
+def from_environment(environ: Mapping[str, str], prefix: str, rules: Mapping[str, Rule]) -> list[Found]:
+    """The settings that variables hold: the name in capitals after `prefix`, or as .NET nests keys in one."""
+    entries = [
+        (variable, name, environ[variable])
+        for name, rule in rules.items()
+        if rule.form is Form.TEXT and (variable := prefix + name.upper()) in environ
+    ]
+    root = prefix.rstrip("_").casefold()
+    known = _names(rules)
+    for variable, text in environ.items():
+        start, *keys = variable.split("__")
+        if start.casefold() != root or not keys:
+            continue
+        *tables, key = keys
+        name = "".join(_INNER.get(table.casefold(), f"{table}:") for table in tables) + key
+        if name.casefold() in known:
+            entries.append((variable, name, text))
+        elif near := nearest(name, known.values(), alike=0.8):
+            _log.warning("%s is no setting, and is ignored; the nearest is %r", variable, near)
+    return settings_in([(place, name, text.strip()) for place, name, text in entries if text.strip()], rules)
 
 
 # --- files --------------------------------------------------------------------------------------------------
@@ -40,8 +53,7 @@ def from_environment(environ: Mapping[str, str], prefix: str, rules: Mapping[str
 
 def from_file(path: Path, section: str | None, rules: Mapping[str, Rule]) -> list[Found]:
     """The settings that a file, or one section of it, holds under our names or the .NET client's."""
-    table, place = find_section(parse(path), section)
-    return from_table(table, place, rules)
+    return settings_in(entries_of(parse(path), section, rules), rules)
 
 
 def parse(path: Path) -> Table:
@@ -85,24 +97,36 @@ def strict_json(text: str) -> str:
 # --- sections -----------------------------------------------------------------------------------------------
 
 
-def find_section(document: Table, section: str | None) -> tuple[Table, str]:
-    """The table of settings, and its place in the file as a prefix for names."""
+def entries_of(document: Table, section: str | None, rules: Mapping[str, Rule]) -> list[Found]:
+    """What a section holds: each entry's place in the file, its name and its value."""
+    feishu = _find_table(document, "feishu")
+    if section is None and feishu is not None:
+        return list(_entries(document[feishu], f"{feishu}:", rules))
     if section is None:
-        name = _find_table(document, "feishu")
-        return (document, "") if name is None else (document[name], f"{name}:")
-    place, parent, table = "", document, document
+        entries = list(_entries(document, "", rules))
+        if document and not entries:
+            tables = ", ".join(map(repr, document))
+            raise ConfigError(
+                f"there are no settings at its top, only the tables {tables}; one is read if it is named: section=..."
+            )
+        return entries
+    parent = table = document
+    parent_place = place = ""
     for key in section.split(":"):
         name = _find_table(table, key)
         if name is None:
-            tables = [name for name, value in table.items() if isinstance(value, dict)]
+            tables = ", ".join(repr(name) for name, value in table.items() if isinstance(value, dict))
             where = f"in {place[:-1]!r}" if place else "at its top"
-            there = f"there are {', '.join(map(repr, tables))}" if tables else "there are none"
+            there = f"there are {tables}" if tables else "there are none"
             raise ConfigError(f"there is no section {section!r}: no {key!r} {where}, where {there}")
-        place, parent, table = f"{place}{name}:", table, table[name]
+        parent, parent_place, table, place = table, place, table[name], f"{place}{name}:"
+    entries = list(_entries(table, place, rules))
     if section.casefold().split(":")[-1] == "websocket":
-        missing = {"appid", "appsecret"} - set(map(_folded, table))
-        table = {key: value for key, value in parent.items() if _folded(key) in missing} | table
-    return table, place
+        entries += _credentials(parent, parent_place, besides=entries)
+    if feishu is not None and "appid" not in _folded_names(entries):
+        # Only with the app's id: the secret is another app's otherwise.
+        entries += _credentials(document[feishu], f"{feishu}:", besides=entries)
+    return entries
 
 
 def _find_table(table: Table, key: str) -> str | None:
@@ -112,6 +136,30 @@ def _find_table(table: Table, key: str) -> str | None:
     return key if key in same else next(iter(same), None)
 
 
+def _entries(table: Table, place: str, rules: Mapping[str, Rule], prefix: str = "") -> Iterator[Found]:
+    """The entries of a table, those of inner tables in their place, and none of tables that are another's."""
+    names = _names(rules)
+    tables = [*dotnet.INNER_TABLES, *(name for name, rule in rules.items() if rule.form is Form.TABLE)]
+    for key, value in table.items():
+        name = prefix + key
+        if not isinstance(value, dict) or name.casefold() in names:
+            yield f"{place}{key}", name, value
+        elif key.casefold() in _INNER:
+            yield from _entries(value, f"{place}{key}:", rules, _INNER[key.casefold()])
+        elif near := nearest(key, tables, alike=0.8):
+            raise ConfigError(f"{place}{key} is no table of settings; the nearest is {near!r}")
+
+
+def _credentials(table: Table, place: str, *, besides: list[Found]) -> list[Found]:
+    """The app's id and secret in a table, but for what there is already."""
+    missing = {"appid", "appsecret"} - _folded_names(besides)
+    return [(f"{place}{key}", key, value) for key, value in table.items() if _folded(key) in missing]
+
+
+def _folded_names(entries: list[Found]) -> set[str]:
+    return {_folded(name) for _, name, value in entries if value is not None}
+
+
 def _folded(key: str) -> str:
     """`AppId` and `app_id` as one."""
     return key.casefold().replace("_", "")
@@ -119,21 +167,28 @@ def _folded(key: str) -> str:
 
 # --- names --------------------------------------------------------------------------------------------------
 
+_INNER = {table.casefold(): prefix for table, prefix in dotnet.INNER_TABLES.items()}
 
-def from_table(table: Table, root: str, rules: Mapping[str, Rule]) -> list[Found]:
-    """The settings in a table whose place in the file is `root`."""
+
+def _names(rules: Mapping[str, Rule]) -> dict[str, str]:
+    """Every name that a file or the environment may have for something, by itself in lower case."""
     ours = [name for name, rule in rules.items() if rule.form is not Form.OBJECT]
-    names = {name.casefold(): name for name in [*ours, *dotnet.OPTIONS, *dotnet.SWITCHES, *dotnet.UNUSED]}
+    return {name.casefold(): name for name in [*ours, *dotnet.OPTIONS, *dotnet.SWITCHES, *dotnet.NO_EFFECT]}
+
+
+def settings_in(entries: list[Found], rules: Mapping[str, Rule]) -> list[Found]:
+    """The settings that entries stand for."""
+    names = _names(rules)
     found: dict[str, tuple[str, Any]] = {}
-    switched_off: dict[str, tuple[str, Any]] = {}
-    unused = []
-    for place, key, value in _entries(table, root, ""):
+    places: dict[str, str] = {}  # of the .NET client's options
+    off: dict[str, str] = {}  # the switches that are off, and where
+    without_effect: dict[str, list[str]] = {}
+    for place, key, value in entries:
         name = names.get(key.casefold())
         if name is None:
-            hint = "; a section is read if it is named: section=..." if isinstance(value, dict) else ""
-            raise ConfigError(f"{unknown(key, names.values(), place=place)}{hint}")
-        if name in dotnet.UNUSED:
-            unused.append(place)
+            raise unknown(key, names.values(), place=place)
+        if name in dotnet.NO_EFFECT:
+            without_effect.setdefault(dotnet.NO_EFFECT[name], []).append(place)
         elif value is None:  # JSON's way of leaving an option as it is
             continue
         elif name in dotnet.SWITCHES:
@@ -141,23 +196,35 @@ def from_table(table: Table, root: str, rules: Mapping[str, Rule]) -> list[Found
             if not isinstance(on, bool):
                 raise wrong(place, value, "true or false")
             if not on:
-                setting, off = dotnet.SWITCHES[name]
-                switched_off[setting] = (place, off)
+                off[name] = place
         else:
             setting, convert = dotnet.OPTIONS.get(name, (name, dotnet.as_is))
             if setting in found:
-                raise ConfigError(f"{place}: {setting} is given twice, first as {found[setting][0]}")
+                raise ConfigError(f"{place}: given already, as {found[setting][0]}; both are {setting}")
             found[setting] = (place, rules[setting].read(convert(value)))
-    if unused:
-        _log.warning("ignored, as this client has nothing of the kind: %s", ", ".join(unused))
-    return [(place, setting, value) for setting, (place, value) in (found | switched_off).items()]
+            places[name] = place
+    for switch, (setting, value) in dotnet.SWITCHES.items():
+        if switch in off:
+            found[setting] = (off[switch], value)
+    for why, ignored in without_effect.items():
+        _log.warning("without effect: %s (%s)", ", ".join(ignored), why)
+    _keep_the_meaning(found, places)
+    return [(place, setting, value) for setting, (place, value) in found.items()]
 
 
-def _entries(table: Table, place: str, prefix: str) -> Iterator[Found]:
-    """Each entry's place in the file, its name and its value; those of inner tables in place of the table."""
-    for key, value in table.items():
-        inner = dotnet.INNER_TABLES.get(key.casefold())
-        if inner is not None and isinstance(value, dict):
-            yield from _entries(value, f"{place}{key}:", inner)
-        else:
-            yield f"{place}{key}", prefix + key, value
+def _keep_the_meaning(found: dict[str, tuple[str, Any]], places: Mapping[str, str]) -> None:
+    """What reconnecting by the .NET client's options is, and is not here by itself."""
+    if "max_reconnect_delay" in found:
+        found.setdefault("reconnect_backoff", (found["max_reconnect_delay"][0], "exponential"))
+    elif "ReconnectDelayMs" in places:
+        found.setdefault("reconnect_backoff", (places["ReconnectDelayMs"], "fixed"))
+    if "MaxReconnectAttempts" in places:
+        place, tries = found["max_reconnect_attempts"]
+        _, reconnects = found.get("auto_reconnect", ("", True))
+        if isinstance(tries, int) and reconnects:
+            _log.warning(
+                "%s: once %d tries in a row have failed the session ends, and a program that runs it; "
+                "-1, or leaving it out, goes on trying for as long as Feishu lets it",
+                place,
+                tries,
+            )

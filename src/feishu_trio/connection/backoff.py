@@ -21,18 +21,30 @@ class Backoff:
     The first is short, so that a single drop costs little; jitter keeps thousands of clients, dropped
     together, from coming back together. `first` and `longest` are seconds; a `first` of 0 is at once, and
     the delays after it grow from the usual.
+
+    With `fixed`, each delay is `first`, less up to a tenth of it.
     """
 
-    def __init__(self, first: float | None, longest: float | None, rng: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        first: float | None,
+        longest: float | None,
+        rng: random.Random | None = None,
+        *,
+        fixed: bool = False,
+    ) -> None:
         if first is None:
             first = _FIRST_DELAY if longest is None else min(_FIRST_DELAY, longest)
         self._first = first
         self._longest = longest
+        self._fixed = fixed
         self._uniform = random.uniform if rng is None else rng.uniform
         self._tries = 0  # since a connection last proved itself
 
     def next(self, server_longest: float) -> float:
         """The delay before the next try; the server's bound holds unless the user has set one."""
+        if self._fixed:
+            return self._uniform(0.9, 1.0) * max(self._first, _LEAST)
         longest = max(server_longest if self._longest is None else self._longest, self._first)
         tries, self._tries = self._tries, self._tries + 1
         bound = min((self._first or _FIRST_DELAY) * 2.0 ** min(tries, 30), longest) if tries else self._first

@@ -85,6 +85,11 @@ class Connection:
         """Whether a heartbeat was not answered in time, and the connection is being probed."""
         return self._watchdog.is_overdue
 
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether the server has accepted the app access token, if it is sent one."""
+        return self._texts.is_authenticated
+
     # Life
 
     async def run(self, *, task_status: trio.TaskStatus[Connection] = trio.TASK_STATUS_IGNORED) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 from wsproto.frame_protocol import CloseReason
 
+from ..routes import RawMessage, name_of
 from ..wire import BadFrame, Frame, Ignored, JsonMessage, Pong, Receiver
 from .arrival import Answers, Arrival
 from .discovery import shown
@@ -62,6 +64,7 @@ class Reader:
         self._connection = connection
         self._line = line
         self._websocket = websocket
+        self._router = shared.router
         self._engine = shared.engine
         self._telemetry = shared.telemetry
         self._texts = texts
@@ -109,13 +112,18 @@ class Reader:
                 waiting = self._receive(message, now, time.time(), now + self._ack_deadline)
                 if waiting is not None:
                     await waiting
-            elif self.takes_events:
-                await self._texts.receive(message)
+            else:
+                if self._router.raw_handlers:
+                    self._show_raw(message, time.time())
+                if self.takes_events:
+                    await self._texts.receive(message)
 
     def _receive(
         self, message: bytes, now: float, received_at: float, deadline: float
     ) -> Awaitable[object] | None:
         """Take one binary message. What is returned must be awaited before the next: a pool is full."""
+        if self._router.raw_handlers:
+            self._show_raw(message, received_at)
         match self._receiver.receive(message, now):
             case Frame(headers=headers) as frame:
                 if self.takes_events:
@@ -145,6 +153,15 @@ class Reader:
             case Ignored(kind):
                 self._telemetry.frame_ignored(self._connection.id, kind)
         return None
+
+    def _show_raw(self, message: bytes | str, received_at: float) -> None:
+        """Call whoever wants every message as it came."""
+        raw = RawMessage(self._connection.id, message, datetime.fromtimestamp(received_at, UTC))
+        for handler in self._router.raw_handlers:
+            try:
+                handler(raw)
+            except Exception as error:
+                self._telemetry.raw_handler_failed(name_of(handler), error)
 
     async def _hold(self, waiting: Awaitable[object]) -> None:
         """Read nothing until this is over. Silence in that time is our own, not the server's."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Connections"]
 
+# Seconds without a heartbeat message, where there had been some, before that is complained of.
+_QUIET: Final = 120.0
 # Seconds between the first tries of a session's connections, so that they do not live and die together.
 _STAGGER: Final = 1.0
 
@@ -47,7 +49,15 @@ class Connections:
         self._ready = engine.ready
         shared = Shared(config, router, engine, telemetry, self._relay)
         self._supervisors = [
-            Supervisor(shared, http, Backoff(config.reconnect_delay, config.max_reconnect_delay))
+            Supervisor(
+                shared,
+                http,
+                Backoff(
+                    config.reconnect_delay,
+                    config.max_reconnect_delay,
+                    fixed=config.reconnect_backoff == "fixed",
+                ),
+            )
             for _ in range(config.connections)
         ]
 
@@ -60,9 +70,18 @@ class Connections:
         """What is wrong with them."""
         live = self.live
         missing = [f"{len(live)} of {self._wanted} connections are up"] if len(live) < self._wanted else []
-        return missing + [
-            f"a heartbeat of connection {each.id} is overdue" for each in live if each.is_overdue
-        ]
+        overdue = [f"a heartbeat of connection {each.id} is overdue" for each in live if each.is_overdue]
+        return missing + overdue + self._quiet()
+
+    def _quiet(self) -> list[str]:
+        last = self._telemetry.heartbeat_message_at
+        if last is None or not self.live:
+            return []
+        now = trio.current_time()
+        # Connections that have just come up have had no time to bring one.
+        if now - max(last, min(each.since for each in self.live)) < _QUIET:
+            return []
+        return [f"no heartbeat message has come for {now - last:.0f} s, where there had been some"]
 
     async def run(self) -> None:
         """Keep all of them up; returns once all have ended after `stop`.

@@ -136,8 +136,15 @@ class Supervisor:
 
     async def _open(self, nursery: trio.Nursery) -> Connection:
         """Try once."""
-        config = self._shared.config
         self._connects += 1
+        try:
+            return await self._open_in_time(nursery)
+        except FeishuError as error:
+            self._shared.telemetry.connect_failed(error)
+            raise
+
+    async def _open_in_time(self, nursery: trio.Nursery) -> Connection:
+        config = self._shared.config
         stage = "discovery"
         try:
             with trio.fail_after(config.connect_timeout):

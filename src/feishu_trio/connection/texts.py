@@ -26,6 +26,8 @@ __all__ = ["TextMessages"]
 
 # The facts of an event's header, which the .NET client's flat form has beside the body.
 _FLAT: Final = ("event_id", "event_type", "create_time", "app_id", "tenant_key")
+# From here on a time is in milliseconds: as seconds it would be the year 5138, as milliseconds it is 1973.
+_MILLISECONDS: Final = 1e11
 # Of a text off the wire, what users are shown.
 _SHOWN: Final = 100
 
@@ -50,7 +52,10 @@ class TextMessages:
         self._router = shared.router
         self._engine = shared.engine
         self._telemetry = shared.telemetry
+        self.is_authenticated = shared.config.app_access_token is None
+        """Whether the app access token was accepted; where none is sent, the handshake has seen to it."""
         self._token: str | None = None
+        self._last_heartbeat: float | None = None
         self._is_hurried = False
         self._waiting = trio.CancelScope()  # around the wait for room in the handlers' pool
 
@@ -114,7 +119,10 @@ class TextMessages:
     async def _call_handlers(
         self, names: tuple[str, ...], message: dict[str, Any], size: int, *, may_wait: bool
     ) -> None:
-        routes = [route for name in names for route in self._routes(name)]
+        routes = [
+            Route(handler=handler, name=name_of(handler), patterns=names)
+            for handler in self._router.message_handlers(*names)
+        ]
         if not routes and names[0] not in MESSAGE_TYPES:
             self._telemetry.text_unhandled(names[0])
         for route in routes:
@@ -126,17 +134,17 @@ class TextMessages:
                         self._waiting.cancel()
                     await self._engine.call(route, message, size)
 
-    def _routes(self, name: str) -> list[Route]:
-        handlers = self._router.message_handlers(name)
-        return [Route(handler=handler, name=name_of(handler), patterns=(name,)) for handler in handlers]
-
     def _receive_heartbeat(self, message: dict[str, Any]) -> None:
         data = message.get("data")
         data = data if isinstance(data, dict) else {}
         status = data.get("status")
+        now = trio.current_time()
+        since_last = None if self._last_heartbeat is None else now - self._last_heartbeat
+        self._last_heartbeat = now
         self._telemetry.text_heartbeat_received(
             self._speaker.id,
-            _number(data.get("timestamp")),
+            since_last,
+            _seconds(data.get("timestamp")),
             _number(data.get("interval")),
             str(status)[:_SHOWN] if isinstance(status, str | int | float) else None,
         )
@@ -146,13 +154,16 @@ class TextMessages:
         if isinstance(code, bool) or not isinstance(code, int):
             self._drop("an auth message without a code that is a whole number")
         elif code and self._token is not None:
-            raise AuthenticationError(
+            error = AuthenticationError(
                 f"the app access token was not accepted: code {code!r:.20} ({self._reason(message)!r})",
                 code=code,
             )
+            self._telemetry.authentication_failed(error)
+            raise error
         elif self._token is None:
             self._drop("an auth message that answers none")
         else:
+            self.is_authenticated = True
             self._telemetry.authenticated(self._speaker.id)
 
     def _reason(self, message: dict[str, Any]) -> str:
@@ -232,3 +243,9 @@ def _number(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def _seconds(value: object) -> float | None:
+    """A time since 1970 in seconds, be it written in seconds or in milliseconds."""
+    number = _number(value)
+    return number if number is None or abs(number) < _MILLISECONDS else number / 1000

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import copy_context
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import trio
 
 from ..config import Ack, PoolConfig
 from ..errors import EventDecodeError
-from ..events import Event, decode_event, encode_result
+from ..events import Event, decode_event, encode_result, flaw_of
 from ..router import Route, Router
 from ..telemetry import Telemetry
 from .batches import Batches
@@ -35,6 +35,8 @@ from .source import ARRIVED, CLAIMED, Delivery, Outcome, Source
 
 __all__ = ["Engine"]
 
+HandlerMode: TypeAlias = Literal["all", "single", "sequential"]
+
 # Of what cannot be read, or comes once the engine has ended.
 _TO_COME_AGAIN: Final = Outcome(False, again=True)
 
@@ -51,6 +53,8 @@ class Engine:
         late: Called with a callback and a handler's result for it that came after the fallback,
             once that has been written.
         queue_bytes: Bytes of payload that may wait, over all pools (see `WaitingBytes`).
+        handler_mode: Which handlers of an event run, and how: "all" side by side; "single", the one that was
+            registered last; "sequential", one after the other, whether or not the one before failed.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Engine:
         telemetry: Telemetry,
         late: Callable[[Event[Any], object], Awaitable[None]],
         queue_bytes: float = math.inf,
+        handler_mode: HandlerMode = "all",
     ) -> None:
         self.in_flight = 0
         """Events with a handler that runs or waits."""
@@ -73,7 +78,11 @@ class Engine:
         self._context = copy_context()  # a copy of it is what each handler runs in
         self._now: Callable[[], float] = trio.lowlevel.current_clock().current_time
         self._settlement = Settlement(ledger, telemetry, self._now)
-        self._planner = Planner(router, self.pools, ack)
+        self._planner = Planner(router, self.pools, ack, is_single=handler_mode == "single")
+        self._is_sequential = handler_mode == "sequential"
+        self._later: dict[
+            Run, list[Job]
+        ] = {}  # the jobs that wait for others of their run, the next one last
         self._batches = Batches(self._note_batch)
         self._workers = trio.CancelScope()
         self._held = 0  # deliveries that wait for room
@@ -203,6 +212,8 @@ class Engine:
             return  # it has ended
         run.withdraw()
         self.in_flight -= 1
+        while run in self._later:
+            self._start_next(run)  # they are dropped, and give up their turns
         for job in jobs:
             if all(each.state is WITHDRAWN for each in job.runs):
                 job.cancel()
@@ -359,13 +370,32 @@ class Engine:
         self.in_flight += 1
         if run.origin is CLAIMED:
             self._claimed[run] = jobs.copy()  # batches are added to it
+        if self._is_sequential and len(jobs) > 1:
+            self._later[run] = jobs[:0:-1]
+            for job in jobs[1:]:
+                job.is_held = True
         for job in jobs:
             if job.route.batch is None:
                 job.pool.submit(job)
-            else:
-                self._batches.add(job)
-                if self._is_draining:
-                    self._batches.flush()
+            elif not job.is_held:
+                self._gather(job)
+
+    def _gather(self, job: Job) -> None:
+        self._batches.add(job)
+        if self._is_draining:
+            self._batches.flush()
+
+    def _start_next(self, run: Run) -> None:
+        """A handler of a run has ended: the one after it may begin."""
+        later = self._later[run]
+        job = later.pop()
+        if not later:
+            del self._later[run]
+        job.is_held = False
+        if job.route.batch is None:
+            job.pool.release(job)
+        elif run.state is not WITHDRAWN:
+            self._gather(job)
 
     def _begun_without_wait(self, run: Run, outcome: Outcome | None) -> None:
         """There is no handler that the outcome waits for."""
@@ -439,6 +469,11 @@ class Engine:
                 json = encode_result(result)
             except (TypeError, ValueError) as error:
                 unfit = error  # a failure of callbacks, which want a result; of events nobody waits for one
+        if json is not None:
+            for each in job.runs:
+                flaw = flaw_of(each.event.type, json) if each.is_callback else None
+                if flaw is not None:
+                    self._telemetry.answer_without_effect(name, each.event, flaw)
         late = self._late.expected(job) if json is not None else ()
         runs = job.runs
         fault = failure or unfit
@@ -469,6 +504,8 @@ class Engine:
     ) -> None:
         if run.state is WITHDRAWN:
             return
+        if self._later and run in self._later:
+            self._start_next(run)
         is_awaited = job.is_awaited
         if now >= run.deadline and is_awaited:
             self._note_late(run, now)

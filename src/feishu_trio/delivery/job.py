@@ -37,6 +37,8 @@ class Job(QuietStruct, eq=False):
     """The bytes of payload that wait with it."""
     scope: trio.CancelScope | None = None
     """Its worker's, while it runs."""
+    is_held: bool = False
+    """Whether it may not begin, even if its turn has come: another handler of its event is before it."""
 
     def cancel(self) -> None:
         """Cancel it, if it runs, by its worker's scope. That is taken from it, so that the worker makes another."""

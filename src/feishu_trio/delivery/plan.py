@@ -27,12 +27,17 @@ _Takers = tuple[Sequence[Route], Sequence[_Place]]
 
 
 class Planner:
-    """Makes plans. `ack` is for routes that have none of their own."""
+    """Makes plans. `ack` is for routes that have none of their own.
 
-    def __init__(self, router: Router, pools: Pools, ack: Ack) -> None:
+    `is_single`: of the router's routes that take an event only the one that was registered last runs. Attached ones
+    run beside it, as they are no handlers.
+    """
+
+    def __init__(self, router: Router, pools: Pools, ack: Ack, *, is_single: bool = False) -> None:
         self._router = router
         self._pools = pools
         self._ack = ack
+        self._is_single = is_single
         # By event type, as of one version.
         self._arrived: dict[str, _Takers] = {}
         self._claimed: dict[str, _Takers] = {}
@@ -55,24 +60,30 @@ class Planner:
         broken: dict[str, Exception] = {}
         taken = routes
         size = len(event.payload)
-        for route, pool, awaited in places:
-            if route.name in run.succeeded:
+        # The last first, if one is enough. What was attached comes before all that, as it stands at the end.
+        is_single, has_its_one = self._is_single, False
+        for route, pool, awaited in reversed(places) if is_single else places:
+            if has_its_one:
+                taken = [other for other in taken if other is not route]
                 continue
-            try:
-                if route.where is not None and not route.where(event):
-                    taken = [other for other in taken if other is not route]
-                    continue
-                # An inbox hands events on in its own order.
-                order_by = None if is_claimed else route.order_by
-                key = run.chat if order_by is None else order_by(event)
-                # Each handler has its own order: those of one event run side by side.
-                lane = None if key is None else (route.name, key)
-                if order_by is not None:
-                    pool.check_key(lane)
-            except Exception as error:
-                broken[route.name] = error
-                continue
-            jobs.append(Job(route, pool, lane, event, run, awaited, (), 1, size))
+            if route.name not in run.succeeded:
+                try:
+                    if route.where is not None and not route.where(event):
+                        taken = [other for other in taken if other is not route]
+                        continue
+                    # An inbox hands events on in its own order.
+                    order_by = None if is_claimed else route.order_by
+                    key = run.chat if order_by is None else order_by(event)
+                    # Each handler has its own order: those of one event run side by side.
+                    lane = None if key is None else (route.name, key)
+                    if order_by is not None:
+                        pool.check_key(lane)
+                except Exception as error:
+                    broken[route.name] = error
+                else:
+                    jobs.append(Job(route, pool, lane, event, run, awaited, (), 1, size))
+            if is_single and route not in self._pools.attached:
+                has_its_one = True
         run.plan(taken, broken, is_unrouted=not routes)
         return jobs
 

@@ -35,6 +35,10 @@ class Queueable(Protocol):
     scope: trio.CancelScope | None
     """Its worker's while it runs; who takes it from here and cancels it ends this job, and no other."""
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it may not begin, even if its turn has come, until `Pool.release`."""
+
 
 J = TypeVar("J", bound=Queueable)
 
@@ -100,6 +104,7 @@ class Pool(Generic[J]):
         self._queued = 0  # jobs in the channel
         # The jobs that wait for the one of their key that runs or is queued; None where none does.
         self._lanes: dict[Hashable, deque[J] | None] = {}
+        self._due: set[J] = set()  # jobs that are held, though their turn has come
         self._nursery: trio.Nursery | None = None
         self._workers = 0
         self._closed = False
@@ -164,6 +169,12 @@ class Pool(Generic[J]):
             self._lanes[key] = None
         self._enqueue(job)
 
+    def release(self, job: J) -> None:
+        """A job that was submitted while it was held is so no more: it may begin once its turn comes, or has come."""
+        if job in self._due:
+            self._due.remove(job)
+            self._enqueue(job)
+
     def look_for_room(self) -> None:
         """There may be room now, for those who wait for it."""
         if self._room:
@@ -221,6 +232,9 @@ class Pool(Generic[J]):
             await self._idle.park()
 
     def _enqueue(self, job: J) -> None:
+        if job.is_held:
+            self._due.add(job)
+            return
         self._queued += 1
         self._ready.send_nowait(job)
         if not self._waking:

@@ -20,13 +20,14 @@ A module of models is loaded when it is imported, or by the first event of its d
 
 from __future__ import annotations
 
-from .answers import Card, CardAnswer, Inline, PreviewAnswer, Toast, encode_result
-from .catalogue import ALIASES, model_for, nearest
+from .answers import Card, CardAnswer, Inline, PreviewAnswer, Toast, encode_result, flaw_of
+from .catalogue import ALIAS_STATUSES, ALIASES, model_for, nearest, types_with
 from .envelope import decode_event
 from .event import Event
 
 __all__ = [
     "ALIASES",
+    "ALIAS_STATUSES",
     "Card",
     "CardAnswer",
     "Event",
@@ -35,6 +36,8 @@ __all__ = [
     "Toast",
     "decode_event",
     "encode_result",
+    "flaw_of",
     "model_for",
     "nearest",
+    "types_with",
 ]

@@ -7,12 +7,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from attrs import fields, frozen
 
-__all__ = ["Card", "CardAnswer", "Inline", "PreviewAnswer", "Toast", "encode_result"]
+__all__ = ["Card", "CardAnswer", "Inline", "PreviewAnswer", "Toast", "encode_result", "flaw_of"]
+
+# What the answer to a callback may hold, by its type.
+_MEMBERS: Final = {"card.action.trigger": ("toast", "card"), "url.preview.get": ("inline", "card")}
+# What JSON calls what Python makes of it.
+_KINDS: Final = {
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "a boolean",
+    list: "a list",
+    type(None): "null",
+}
 
 
 @frozen
@@ -98,6 +110,25 @@ def encode_result(value: object) -> bytes:
         raise kind(
             f"a handler's result ({type(value).__name__}) cannot be written as JSON: {error}"
         ) from error
+
+
+def flaw_of(callback: str, answer: bytes) -> str | None:
+    """What keeps the JSON of an answer from having an effect, and what it may hold; None if nothing does.
+
+    Only its outermost members are looked at: Feishu says itself what is wrong with a card.
+    """
+    members = _MEMBERS.get(callback)
+    if members is None:
+        return None
+    value = json.loads(answer)
+    allowed = f"it may be an object with {' and '.join(map(repr, members))}, each an object, and nothing else"
+    if not isinstance(value, dict):
+        return f"it is {_KINDS[type(value)]}; {allowed}"
+    unknown = [name for name in value if name not in members]
+    if unknown:
+        return f"it has {', '.join(f'{name[:40]!r}' for name in unknown[:5])}; {allowed}"
+    odd = next((name for name in value if not isinstance(value[name], dict | None)), None)
+    return odd and f"its {odd!r} is {_KINDS[type(value[odd])]}; {allowed}"
 
 
 def _without_none(value: object) -> object:

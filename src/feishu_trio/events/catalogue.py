@@ -10,25 +10,28 @@ from typing import Any, Final, cast
 
 from . import types
 
-__all__ = ["ALIASES", "model_for", "nearest"]
+__all__ = ["ALIASES", "ALIAS_STATUSES", "model_for", "nearest", "types_with"]
 
-ALIASES: Final[Mapping[str, str | None]] = MappingProxyType(
+ALIASES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "im.chat.member.user_added_v1": types.IM_CHAT_MEMBER_USER_ADDED_V1,
         "im.chat.member.user_deleted_v1": types.IM_CHAT_MEMBER_USER_DELETED_V1,
         "calendar.event.updated_v4": types.CALENDAR_CALENDAR_EVENT_CHANGED_V4,
         "meeting.meeting.started_v1": types.VC_MEETING_MEETING_STARTED_V1,
         "meeting.meeting.ended_v1": types.VC_MEETING_MEETING_ENDED_V1,
-        # One event tells both, `approval.instance.status_changed_v4`, by its `status`: a handler of approvals
-        # would run on rejections too.
-        "approval.approval.approved_v1": None,
-        "approval.approval.rejected_v1": None,
+        "approval.approval.approved_v1": types.APPROVAL_INSTANCE_STATUS_CHANGED_V4,
+        "approval.approval.rejected_v1": types.APPROVAL_INSTANCE_STATUS_CHANGED_V4,
     }
 )
-"""Names in use (the .NET client has them) that Feishu never sends, to the type that it does send.
+"""Names in use (the .NET client has them) that Feishu never sends, to the type that it does send."""
 
-None where no type means the same.
-"""
+ALIAS_STATUSES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "approval.approval.approved_v1": "APPROVED",
+        "approval.approval.rejected_v1": "REJECTED",
+    }
+)
+"""Of those whose type tells several things: the `status` in the body that stands for the name."""
 
 
 def model_for(event_type: str) -> type[Any] | None:
@@ -50,3 +53,11 @@ def nearest(event_type: str) -> str | None:
     if event_type in MODELS:
         return event_type
     return next(iter(difflib.get_close_matches(event_type, MODELS, n=1)), None)
+
+
+def types_with(word: str) -> tuple[str, ...]:
+    """The known event types of which `word` is one of the parts between the dots, whatever its letters' case."""
+    from ._index import MODELS
+
+    word = word.lower()
+    return tuple(event_type for event_type in MODELS if word in event_type.split("."))

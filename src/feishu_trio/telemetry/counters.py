@@ -100,6 +100,8 @@ class Counts:
     """Frames of a kind that nothing here is made for."""
     dropped_messages: int = 0
     """JSON text messages that a handler did not get because the pool `messages` was full."""
+    lost_lifecycle: int = 0
+    """Lifecycle events that the channel `on_lifecycle` had no room for."""
 
 
 @attrs.frozen(kw_only=True)

@@ -1,8 +1,13 @@
-"""Statistics of the heartbeat: how often it goes out, how fast it is answered, how evenly."""
+"""Statistics of heartbeats: how many there were, how fast they were answered, how evenly they came.
+
+They are two series: the pongs that answer our own pings, and the JSON messages of type `heartbeat` that some
+gateways send of themselves.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,7 +15,7 @@ from typing import Final
 
 import attrs
 
-__all__ = ["Beat", "HeartbeatStats"]
+__all__ = ["Beat", "HeartbeatSeries", "HeartbeatStats"]
 
 logger = logging.getLogger("feishu_trio.heartbeat")
 
@@ -25,33 +30,33 @@ class Beat:
     """One heartbeat: when it came (UTC), and the round trip in seconds, None if it answered no ping."""
 
     at: datetime
-    rtt: float | None
+    rtt: float | None = None
 
 
-class HeartbeatStats:
-    """The heartbeats of a session, over all its connections. Times are in seconds."""
+class HeartbeatSeries:
+    """The heartbeats of one kind in a session, over all its connections. Times are in seconds.
 
-    def __init__(self, warn: Callable[..., object] = logger.warning) -> None:
+    Once the standard deviation of the last ten intervals is above 5 s, a warning is logged, and again only when
+    it has been below that meanwhile.
+    """
+
+    def __init__(self, kind: str, warn: Callable[..., object] = logger.warning) -> None:
+        self._kind = kind
         self._warn = warn
         self.total = 0
-        """Heartbeats answered."""
+        """Heartbeats since the session opened."""
         self._recent: deque[Beat] = deque(maxlen=_RECENT)
         self._intervals: deque[float] = deque(maxlen=_RECENT)
         self._offsets: deque[float] = deque(maxlen=_DEVIATION_OVER)
         self._has_warned = False
 
     def __repr__(self) -> str:
-        return f"<HeartbeatStats total={self.total} last_rtt={self.last_rtt} average_interval={self.average_interval}>"
+        return f"<{type(self).__name__} of {self._kind}: total={self.total} average_interval={self.average_interval}>"
 
     @property
     def last_at(self) -> datetime | None:
-        """When the last heartbeat was answered (UTC)."""
+        """When the last heartbeat came (UTC)."""
         return self._recent[-1].at if self._recent else None
-
-    @property
-    def last_rtt(self) -> float | None:
-        """The last round trip that is known."""
-        return next((beat.rtt for beat in reversed(self._recent) if beat.rtt is not None), None)
 
     @property
     def recent(self) -> tuple[Beat, ...]:
@@ -60,36 +65,58 @@ class HeartbeatStats:
 
     @property
     def average_interval(self) -> float | None:
-        """The mean of the last intervals; None before the second heartbeat."""
+        """The mean of the last 20 intervals; None before the second heartbeat of a connection."""
         return sum(self._intervals) / len(self._intervals) if self._intervals else None
 
     @property
     def jitter(self) -> float | None:
-        """The mean deviation of the last ten intervals from their mean, but for what was meant to differ;
-        None before the second heartbeat.
+        """The standard deviation of the last ten intervals; None before the second heartbeat of a connection.
+
+        Of pongs, it is that of how much the intervals differ from those at which pings were meant to go out.
         """
         last = self._offsets
         if not last:
             return None
         mean = sum(last) / len(last)
-        return sum(abs(offset - mean) for offset in last) / len(last)
+        return math.sqrt(sum((offset - mean) ** 2 for offset in last) / len(last))
 
-    def record(self, rtt: float | None, interval: float | None, intended: float = 0.0) -> None:
-        """Count a heartbeat that was just answered, `interval` after the last one of its connection, if any.
+    def record(self, interval: float | None, *, intended: float = 0.0, rtt: float | None = None) -> None:
+        """Count a heartbeat that has just come, `interval` after the last one of its connection, if any.
 
         `intended` is what the interval should have been; it may be left out where that is always the same.
         """
         self.total += 1
-        if interval is not None:
-            self._intervals.append(interval)
-            self._offsets.append(interval - intended)
         self._recent.append(Beat(datetime.now(UTC), rtt))
-        uneven = len(self._offsets) >= _DEVIATION_OVER and (self.jitter or 0.0) > _DEVIATION_LIMIT
+        if interval is None:
+            return
+        self._intervals.append(interval)
+        self._offsets.append(interval - intended)
+        deviation = self.jitter or 0.0
+        uneven = len(self._offsets) == _DEVIATION_OVER and deviation > _DEVIATION_LIMIT
         if uneven and not self._has_warned:
             self._warn(
-                "heartbeats are uneven: over the last %d they deviate by %.1f s from their mean of %.1f s",
+                "heartbeats are uneven: the last %d intervals between %s deviate by %.1f s (standard deviation), "
+                "around an average of %.1f s",
                 _DEVIATION_OVER,
-                self.jitter,
+                self._kind,
+                deviation,
                 self.average_interval,
             )
         self._has_warned = uneven
+
+
+class HeartbeatStats(HeartbeatSeries):
+    """The pongs of a session, over all its connections; in `messages` the JSON messages of type `heartbeat`.
+
+    A pong in JSON is counted, but answers none of our pings: it has no round trip, and no interval.
+    """
+
+    def __init__(self, warn: Callable[..., object] = logger.warning) -> None:
+        super().__init__("pongs", warn)
+        self.messages = HeartbeatSeries("heartbeat messages", warn)
+        """The heartbeats that the server sends of itself, as JSON messages."""
+
+    @property
+    def last_rtt(self) -> float | None:
+        """The last round trip that is known."""
+        return next((beat.rtt for beat in reversed(self._recent) if beat.rtt is not None), None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeAlias
 
 import attrs
 import trio
@@ -16,6 +17,7 @@ __all__ = [
     "ErrorOccurred",
     "EventAnswered",
     "EventReceived",
+    "Follower",
     "HandlerFailed",
     "HeartbeatReceived",
     "Lifecycle",
@@ -93,17 +95,23 @@ class PongReceived(LifecycleEvent):
 
 @attrs.frozen(kw_only=True)
 class HeartbeatReceived(LifecycleEvent):
-    """A JSON heartbeat message came."""
+    """A JSON heartbeat message came. What it does not say, or not as it should, is None."""
 
     connection_id: str
     timestamp: float | None
+    """The server's time, in seconds since 1970 (UTC), also if it was written in milliseconds."""
     interval: float | None
+    """Seconds until the next heartbeat, as the server has it; what was measured is in `HeartbeatStats.messages`."""
     status: str | None
+    """The server's word for how it is, 100 characters of it at the most."""
 
 
 @attrs.frozen(kw_only=True)
 class Authenticated(LifecycleEvent):
-    """The server accepted the app access token that was sent as a JSON message."""
+    """The server accepted the app access token that was sent as a JSON message.
+
+    Without `app_access_token` none is sent, and `Connected` is all there is.
+    """
 
     connection_id: str
 
@@ -147,10 +155,18 @@ class TextMessageReceived(LifecycleEvent):
 
 @attrs.frozen(kw_only=True)
 class ErrorOccurred(LifecycleEvent):
-    """Something went wrong that the session survives; `where` names the stage."""
+    """Something went wrong. What the session does not survive leaves its block as well."""
 
     where: str
+    """The stage: `connect` (a try to connect failed), `authentication` (the app access token was refused),
+    `connection` (a defect, or one of several was given up), `frame`, `message`, `raw message`, `payload` (what came
+    makes no sense, or its handler raised), or `late result` (of a callback).
+    """
     error: BaseException
+
+
+Follower: TypeAlias = Callable[[LifecycleEvent], object] | trio.MemorySendChannel[LifecycleEvent]
+"""Who is told of a session's lifecycle events from the first on: a plain function, or a memory channel's end."""
 
 
 class LifecycleStream(AsyncIterator[LifecycleEvent]):
@@ -184,11 +200,24 @@ class LifecycleStream(AsyncIterator[LifecycleEvent]):
 
 
 class Lifecycle:
-    """Hands lifecycle events to whoever subscribes."""
+    """Hands lifecycle events to whoever subscribes, and to `follower`, from the first on.
 
-    def __init__(self) -> None:
-        self.is_followed = False
+    `on_lost` is called for each event that a follower's channel had no room for, `on_error` with what a
+    follower's function raised.
+    """
+
+    def __init__(
+        self,
+        follower: Follower | None = None,
+        *,
+        on_lost: Callable[[], object] = lambda: None,
+        on_error: Callable[[Exception], object] = lambda error: None,
+    ) -> None:
+        self.is_followed = follower is not None
         """Whether anybody does: if not, no events need be made."""
+        self._follower = follower
+        self._on_lost = on_lost
+        self._on_error = on_error
         self._streams: list[LifecycleStream] = []
         self._ended = False
 
@@ -196,10 +225,20 @@ class Lifecycle:
         """Give an event to every subscriber, none of whom can hold the caller up."""
         for stream in self._streams:
             stream.put(event)
+        # The last, as a function of the user's may cause another event: all others have had this one by then.
+        if isinstance(self._follower, trio.MemorySendChannel):
+            self._send(self._follower, event)
+        elif self._follower is not None:
+            try:
+                self._follower(event)
+            except Exception as error:
+                self._on_error(error)
 
     def end(self) -> None:
-        """The session has ended, and with it every stream."""
+        """The session has ended, and with it every stream, and the follower's channel."""
         self._ended = True
+        if isinstance(self._follower, trio.MemorySendChannel):
+            self._follower.close()
         for stream in self._streams:
             stream.end()
 
@@ -215,5 +254,17 @@ class Lifecycle:
             yield stream
         finally:
             self._streams.remove(stream)
-            self.is_followed = bool(self._streams)
+            self._update()
             stream.end()
+
+    def _send(self, channel: trio.MemorySendChannel[LifecycleEvent], event: LifecycleEvent) -> None:
+        try:
+            channel.send_nowait(event)
+        except trio.WouldBlock:
+            self._on_lost()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._follower = None  # nobody reads any more
+            self._update()
+
+    def _update(self) -> None:
+        self.is_followed = bool(self._streams) or self._follower is not None

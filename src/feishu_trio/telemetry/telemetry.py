@@ -24,6 +24,7 @@ from .lifecycle import (
     ErrorOccurred,
     EventAnswered,
     EventReceived,
+    Follower,
     HandlerFailed,
     HeartbeatReceived,
     Lifecycle,
@@ -52,11 +53,17 @@ INFO, WARNING, ERROR = logging.INFO, logging.WARNING, logging.ERROR
 
 
 class Telemetry:
-    """What a session or a worker tells of itself. `clock` is trio's, in seconds."""
+    """What a session or a worker tells of itself. `clock` is trio's, in seconds; `follower` is told of everything."""
 
-    def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = trio.current_time, follower: Follower | None = None
+    ) -> None:
         self.counters = Counters()
-        self.lifecycle = Lifecycle()
+        self.lifecycle = Lifecycle(follower, on_lost=self.lifecycle_lost, on_error=self.follower_failed)
+        self.heartbeat_message_at: float | None = None
+        """When the last JSON heartbeat came, on `clock`."""
+        self._clock = clock
+        self._has_follower_failed = False
         self._limit = LogLimit(clock)
         self.heartbeat = HeartbeatStats(functools.partial(self._limit.log, _heartbeat, WARNING))
 
@@ -230,6 +237,18 @@ class Telemetry:
             about=name,
         )
 
+    def answer_without_effect(self, name: str, event: Event[Any], flaw: str) -> None:
+        """What a handler returned for a callback is not what its answer may hold."""
+        self._limit.log(
+            _delivery,
+            WARNING,
+            "the answer of handler %s to event %s (%s) has no effect: %s",
+            name,
+            *_names(event),
+            flaw,
+            about=name,
+        )
+
     def late_result_lost(self, name: str, event: Event[Any], error: Exception) -> None:
         """What a callback's handler returned after its deadline could not be handed on."""
         self._limit.log(
@@ -257,7 +276,11 @@ class Telemetry:
     def pool_missing(self, handler: str, pool: str) -> None:
         """A handler that was added later names a pool that there is not."""
         if self._limit.first("pool", pool):
-            _delivery.error("handler %s: there is no pool %r, so it runs in the default one", handler, pool)
+            _delivery.error(
+                "handler %s: there is no pool %r, so it runs in the default one; name it in pools= of the session",
+                handler,
+                pool,
+            )
 
     # Connections
 
@@ -310,6 +333,10 @@ class Telemetry:
         if self.lifecycle.is_followed:
             self.lifecycle.publish(ReconnectScheduled(attempt=attempt, delay=delay, reason=str(error)))
 
+    def connect_failed(self, error: Exception) -> None:
+        """A try to connect failed. What comes of it is logged: another try, or the error that ends the session."""
+        self._publish_error("connect", error)
+
     def reconnected(self) -> None:
         """A connection was made again."""
         self.counters.reconnects += 1
@@ -333,9 +360,9 @@ class Telemetry:
     def pong_received(
         self, connection_id: str, rtt: float | None, interval: float | None, intended: float
     ) -> None:
-        """A pong came, `rtt` seconds after its ping (None if none was waited for); see `HeartbeatStats.record`."""
+        """A pong came, `rtt` seconds after its ping (None if none was waited for); see `HeartbeatSeries.record`."""
         if rtt is not None:
-            self.heartbeat.record(rtt, interval, intended)
+            self.heartbeat.record(interval, intended=intended, rtt=rtt)
         if self.lifecycle.is_followed:
             self.lifecycle.publish(PongReceived(connection_id=connection_id, rtt=rtt))
 
@@ -380,15 +407,21 @@ class Telemetry:
 
     def text_pong_received(self, connection_id: str) -> None:
         """A JSON pong came. It answers no ping of ours: there is no round trip, and no interval of ours."""
-        self.heartbeat.record(None, None)
+        self.heartbeat.record(None)
         if self.lifecycle.is_followed:
             self.lifecycle.publish(PongReceived(connection_id=connection_id, rtt=None))
 
     def text_heartbeat_received(
-        self, connection_id: str, timestamp: float | None, interval: float | None, status: str | None
+        self,
+        connection_id: str,
+        since_last: float | None,
+        timestamp: float | None,
+        interval: float | None,
+        status: str | None,
     ) -> None:
-        """A JSON heartbeat came."""
-        self.heartbeat.record(None, None)
+        """A JSON heartbeat came, `since_last` seconds after the last one of its connection; the rest is what it says."""
+        self.heartbeat_message_at = self._clock()
+        self.heartbeat.messages.record(since_last)
         if self.lifecycle.is_followed:
             self.lifecycle.publish(
                 HeartbeatReceived(
@@ -402,9 +435,28 @@ class Telemetry:
         if self.lifecycle.is_followed:
             self.lifecycle.publish(Authenticated(connection_id=connection_id))
 
+    def authentication_failed(self, error: Exception) -> None:
+        """The server refused the app access token, which ends the session with this error."""
+        self._publish_error("authentication", error)
+
     def text_unhandled(self, message_type: str) -> None:
-        """No handler takes messages of this type."""
-        self._limit.log(_messages, logging.DEBUG, "no handler takes messages of type %.100r", message_type)
+        """No handler takes messages of this type, nor is it known here."""
+        name = message_type[:_CHARACTERS]
+        if self._limit.first("message", name):
+            _messages.warning("no handler takes messages of type %r: they are dropped", name)
+
+    def raw_handler_failed(self, handler: str, error: Exception) -> None:
+        """A handler of raw messages raised."""
+        self._limit.log(
+            _messages,
+            ERROR,
+            "handler %s failed on a raw message: %s",
+            handler,
+            described(error),
+            about=handler,
+            exc_info=error,
+        )
+        self._publish_error("raw message", error)
 
     def text_handler_failed(self, handler: str, message_type: str, error: Exception) -> None:
         """A handler of text messages raised."""
@@ -431,6 +483,26 @@ class Telemetry:
             message_type,
             about=handler,
         )
+
+    # Who is told of all this
+
+    def lifecycle_lost(self) -> None:
+        """The channel `on_lifecycle` had no room for an event."""
+        self.counters.lost_lifecycle += 1
+        self._limit.log(
+            _session,
+            WARNING,
+            "the channel on_lifecycle is full: an event is lost (%d so far); read it faster, or give it more room",
+            self.counters.lost_lifecycle,
+        )
+
+    def follower_failed(self, error: Exception) -> None:
+        """The function `on_lifecycle` raised. It is called for all that follows, too."""
+        if not self._has_follower_failed:
+            self._has_follower_failed = True
+            _session.error(
+                "on_lifecycle raised, which is logged this once: %s", described(error), exc_info=error
+            )
 
     # Inside
 
