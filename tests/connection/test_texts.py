@@ -755,6 +755,29 @@ async def test_an_event_and_its_message_each_wait_for_their_own_room(autojump_cl
     assert sorted(taken) == sorted([f"e-{number}" for number in range(6)] * 2)
 
 
+async def test_a_message_reaches_its_handler_though_its_event_finds_no_room(
+    autojump_clock: MockClock,
+) -> None:
+    router, taken = Router(), []
+
+    @router.on(USER)
+    async def stuck(event: Event[Any]) -> None:
+        await trio.sleep_forever()
+
+    @router.on_message("event")
+    async def take(message: dict[str, Any]) -> None:
+        taken.append(message["header"]["event_id"])
+
+    settings: dict[str, Any] = {"pools": {"messages": 10}, "shutdown_timeout": 0}
+    async with open_scene(router, concurrency=1, queue_capacity=1, **settings) as (gateway, session):
+        for number in range(10):
+            header = {"event_id": f"e-{number}", "event_type": USER}
+            await gateway.garbage(json.dumps({"schema": "2.0", "header": header, "event": {}}).encode())
+        await trio.sleep(20)
+        assert session.stats().refused == 8
+    assert sorted(taken) == [f"e-{number}" for number in range(10)]
+
+
 async def test_leaving_lets_handlers_end(autojump_clock: MockClock) -> None:
     router, ended = Router(), []
 
@@ -994,6 +1017,112 @@ async def test_a_message_of_10_mb(autojump_clock: MockClock) -> None:
         await trio.sleep(5)
         await still_works(gateway, session)
     assert taken == [10 << 20] * 2
+
+
+def small_lists(kind: str, size: int) -> str:
+    """A text of about so many bytes. Parsed, it takes 27 times as many."""
+    return f'{{"type": "{kind}", "lists": [{",".join(["[]"] * (size // 3))}]}}'
+
+
+async def test_a_large_message_that_nobody_handles_is_not_parsed(autojump_clock: MockClock) -> None:
+    async with open_scene() as (gateway, session):
+        text = small_lists("pong", 1 << 20)
+        await wait_all_tasks_blocked()
+        tracemalloc.start()
+        try:
+            await gateway.garbage(text=text)
+            await gateway.garbage(text.encode())
+            await wait_all_tasks_blocked()
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert session.heartbeat.total == 3
+        assert most < 15 * len(text)
+
+
+async def test_between_two_large_messages_others_have_a_turn(autojump_clock: MockClock) -> None:
+    router, free, turns, seen_at = Router(), trio.Event(), 0, []
+
+    @router.on_message("notice")
+    async def take(message: dict[str, Any]) -> None:
+        seen_at.append(turns)
+        if len(seen_at) == 1:
+            await free.wait()
+
+    async with open_scene(router, pools={"messages": 1}) as (gateway, _):
+        for _ in range(10):
+            await gateway.text({"type": "notice"})
+        await wait_all_tasks_blocked()
+        free.set()
+        while len(seen_at) < 10:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+    assert len(set(seen_at)) >= 5  # tasks of one round run in any order
+
+
+async def test_parsing_a_large_message_starts_no_collector(autojump_clock: MockClock) -> None:
+    """Small lists by the hundred thousand would have it go over them again and again, with the loop standing still."""
+    router, taken, collected = Router(), [], 0
+
+    @router.on_message("notice")
+    async def take(message: dict[str, Any]) -> None:
+        taken.append(len(message["lists"]))
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        nonlocal collected
+        collected += phase == "start"
+
+    async with open_scene(router) as (gateway, _):
+        text = small_lists("notice", 1 << 20)
+        gc.callbacks.append(note)
+        try:
+            await gateway.garbage(text=text)
+            await wait_all_tasks_blocked()
+        finally:
+            gc.callbacks.remove(note)
+    assert taken == [(1 << 20) // 3]
+    assert collected < 50
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize("odd", ["NaN", "-Infinity", r'"\ud800"'])
+async def test_what_is_odd_is_read_up_to_a_megabyte(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, odd: str
+) -> None:
+    router, taken = Router(), []
+
+    @router.on_message("notice")
+    async def take(message: dict[str, Any]) -> None:
+        taken.append(message)
+
+    async with open_scene(router) as (gateway, session):
+        for size in (1 << 19, 1 << 20):
+            text = f'{{"type": "notice", "odd": {odd}, "padding": "{"x" * size}"}}'
+            await gateway.garbage(text=text)
+            await gateway.garbage(text.encode())
+        await still_works(gateway, session)
+        assert session.stats().bad_frames == 2
+    assert [repr(message["odd"]) for message in taken] == [repr(json.loads(odd))] * 2
+    assert all("1048576 bytes" in line and "NaN" in line for line in log_lines(caplog))
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 960 + "]" * 960], ids=["number", "depth"])
+async def test_what_cannot_be_parsed_for_a_handler_is_dropped(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, value: str
+) -> None:
+    router, taken = Router(), []
+
+    @router.on_message("notice")
+    async def take(message: dict[str, Any]) -> None:
+        taken.append(message)
+
+    async with open_scene(router) as (gateway, session):
+        await gateway.garbage(text=f'{{"type": "notice", "value": {value}}}')
+        await still_works(gateway, session)
+        assert session.stats().bad_frames == 1
+    assert not taken
+    (line,) = log_lines(caplog)
+    assert "too long, or that nests too deeply" in line or "no JSON object" in line
 
 
 async def test_5000_unknown_types_leave_nothing_behind(autojump_clock: MockClock) -> None:

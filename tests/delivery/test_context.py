@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from feishu_trio import Event, Router
 
-from .scene import USER, open_scene
+from .scene import CARD, USER, open_scene
 
 tenant: ContextVar[str] = ContextVar("tenant")
 
@@ -85,3 +85,25 @@ async def test_a_handler_in_its_context_is_cancelled_and_fails_as_ever(autojump_
         push = await scene.gateway.push(USER, ladder=())
         assert (await push.settled()).code == 500
     assert ended == ["nobody", "cleaned up"]
+
+
+async def test_what_is_made_of_a_late_result_has_a_context_of_its_own(autojump_clock: MockClock) -> None:
+    router, seen = Router(), []
+
+    @router.on(CARD)
+    async def slow(event: Event[Any]) -> dict[str, object]:
+        await trio.sleep(3)
+        return {"toast": {"content": event.id}}
+
+    @router.late
+    async def late(event: Event[Any], result: object) -> None:
+        seen.append(tenant.get("nobody"))
+        tenant.set(event.id)
+        await trio.sleep(0.1)
+        assert tenant.get() == event.id
+
+    async with open_scene(router, concurrency=1) as scene:
+        for _ in range(3):
+            await scene.gateway.push(CARD)
+            await trio.sleep(4)
+    assert seen == ["nobody"] * 3

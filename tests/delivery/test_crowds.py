@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from typing import Any
 
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from feishu_trio import Event, EventReceived, Router
+from feishu_trio import Event, EventReceived, PoolConfig, Router
 
 from .scene import CARD, MESSAGE, USER, open_scene
 
@@ -108,6 +111,38 @@ async def test_json_in_binary_frames_holds_no_event_up(autojump_clock: MockClock
         assert scene.session.stats().dropped_messages > 50
 
 
+@pytest.mark.parametrize("connections", [1, 4])
+async def test_texts_in_text_and_binary_frames_hold_no_event_up(
+    autojump_clock: MockClock, connections: int
+) -> None:
+    """A binary one, which may not wait, does not keep those that wait from giving up once events are behind them."""
+    router = Router()
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        pass
+
+    @router.on_message("crowd")
+    async def slow(message: dict[str, Any]) -> None:
+        await trio.sleep(0.95)
+
+    pool = PoolConfig(concurrency=1, capacity=1)
+    async with open_scene(
+        router, connections=connections, pools={"messages": pool}, shutdown_timeout=0
+    ) as scene:
+        await scene.gateway.wait_connected(connections)
+        pushes = []
+        for number in range(1000):
+            await scene.gateway.text({"type": "crowd", "padding": "x" * 1000})
+            if number % 8 == 0:
+                await scene.gateway.garbage(b'{"type": "crowd"}')
+            if number % 50 == 0:
+                pushes.append(await scene.gateway.push(USER, {}))
+            if number % 20 == 0:
+                await trio.sleep(0.001)
+        assert max([(await push.settled()).latency for push in pushes]) < 2.5
+
+
 async def test_text_messages_that_wait_are_bounded_in_bytes(autojump_clock: MockClock) -> None:
     router = Router()
 
@@ -120,6 +155,33 @@ async def test_text_messages_that_wait_are_bounded_in_bytes(autojump_clock: Mock
             await scene.gateway.text({"type": "large", "padding": "x" * 10_000})
         await trio.sleep(1)
         assert scene.session.stats().queue_depth <= 11
+
+
+async def test_text_messages_that_wait_take_no_more_memory_than_they_count(autojump_clock: MockClock) -> None:
+    router = Router()
+
+    @router.on_message("large")
+    async def slow(message: dict[str, Any]) -> None:
+        await trio.sleep_forever()
+
+    text = '{"type": "large", "lists": [' + ",".join(["[]"] * 33_000) + "]}"  # parsed, 27 times as much
+    pool = PoolConfig(concurrency=1, capacity=1000)
+    async with open_scene(
+        router, pools={"messages": pool}, queue_bytes=8 * len(text), shutdown_timeout=0
+    ) as scene:
+        tracemalloc.start()
+        try:
+            for _ in range(20):
+                await scene.gateway.garbage(text=text)
+                await trio.sleep(0.01)
+            await trio.sleep(10)
+            gc.collect()
+            used, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert scene.session.stats().queue_depth == 8
+        # One is parsed, for its handler runs.
+        assert used < (27 + 8 + 15) * len(text)
 
 
 async def test_events_that_wait_for_a_loop_are_bounded_in_bytes(autojump_clock: MockClock) -> None:

@@ -566,3 +566,52 @@ async def test_what_a_source_brings_too_soon_waits_until_handlers_are_there(
         await arrived[1].settled.wait()
         nursery.cancel_scope.cancel()
     assert sorted(handled) == ["0", "1"]
+
+
+async def test_a_source_may_withdraw_a_run_as_it_hears_of_its_last_success(autojump_clock: MockClock) -> None:
+    router = Router()
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        pass
+
+    class Lost(Stored):
+        def handler_succeeded(self, name: str, result: bytes | None) -> None:
+            engine.withdraw(run)
+
+    async with open_engine(router) as engine:
+        delivery = Lost(stored("e").payload)
+        accepted = engine.accept_nowait(delivery)
+        assert accepted is not None
+        run = accepted
+        await wait_all_tasks_blocked()
+        assert delivery.outcome is None
+        assert engine.in_flight == 0
+        other = stored("other")
+        engine.accept_nowait(other)
+        await wait_all_tasks_blocked()
+        assert other.outcome is not None, "the worker lives on"
+        assert other.outcome.ok
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_what_is_claimed_as_the_engine_ends_is_settled_whenever_that_is(
+    autojump_clock: MockClock, steps: int
+) -> None:
+    router, started = Router(), []
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        started.append(event.id)
+        await trio.sleep(1)
+
+    async with open_engine(router) as engine, trio.open_nursery() as nursery:
+        delivery = stored("e")
+        nursery.start_soon(engine.accept, delivery)
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        engine.abandon()
+        await trio.sleep(10)
+        assert delivery.outcome is not None
+        assert delivery.outcome.again
+        assert list(engine._held) == []

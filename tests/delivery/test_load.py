@@ -14,11 +14,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from feishu_trio import Event, PoolConfig, Router, open_feishu_session
+from feishu_trio import Event, EventReceived, LifecycleEvent, PoolConfig, Router, open_feishu_session
 from feishu_trio.testing import open_gateway
 from feishu_trio.wire import DATA, encode_frame
 
-from .scene import MESSAGE, USER, message, open_scene
+from .scene import CARD, MESSAGE, USER, message, open_scene
 
 
 async def test_a_thousand_events_with_a_slow_handler_take_about_a_second(autojump_clock: MockClock) -> None:
@@ -118,3 +118,83 @@ async def test_note_10_a_hundred_thousand_events_into_a_stuck_pool(
         assert len(beats) >= 20
         assert max(b - a for a, b in pairwise(beats)) <= 11
         assert (stats.reconnects, scene.session.heartbeat.total) == (0, len(beats))
+
+
+async def test_clicks_are_in_time_behind_any_number_of_full_pools(autojump_clock: MockClock) -> None:
+    """Each full pool may hold the reader for a while, but not one after the other."""
+    router = Router()
+
+    async def stuck(event: Event[Any]) -> None:
+        await trio.sleep_forever()
+
+    names = [f"pool{number}" for number in range(8)]
+    for name in names:
+        router.on(f"{name}.x", pool=name, name=name)(stuck)
+
+    @router.on(CARD)
+    async def click(event: Event[Any]) -> dict[str, object]:
+        return {"toast": {"content": event.id}}
+
+    pools = dict.fromkeys(names, PoolConfig(concurrency=1, capacity=1))
+    async with open_scene(router, pools=pools, shutdown_timeout=0) as scene:
+        for name in names:
+            for _ in range(2):
+                await scene.gateway.push(f"{name}.x", ladder=())
+        await trio.sleep(20)
+        clicks = []
+        for number in range(40):
+            for name in names:
+                await scene.gateway.push(f"{name}.x", {"text": "x" * 2000}, ladder=())
+            clicks.append(await scene.gateway.push(CARD))
+            await trio.sleep(0.05 * (number % 5))
+        answers = [await each.settled() for each in clicks]
+    assert max(answer.latency for answer in answers) < 2.5
+    assert all(
+        answer.data == {"toast": {"content": each.event_id}}
+        for answer, each in zip(answers, clicks, strict=True)
+    )
+
+
+async def test_a_chat_keeps_its_order_in_a_free_pool_while_another_is_full(autojump_clock: MockClock) -> None:
+    """An event waits for room in one pool: a later one of its chat, on another connection, does not pass it in another."""
+    router, seen = Router(), []
+
+    @router.on(MESSAGE, pool="busy")
+    async def archive(event: Event[Any]) -> None:
+        await trio.sleep(0.3)
+
+    @router.on("im.message.*", pool="quick")
+    async def watch(event: Event[Any]) -> None:
+        seen.append(event.id)
+
+    read: list[str] = []
+
+    def note(what: LifecycleEvent) -> None:
+        if isinstance(what, EventReceived):
+            read.append(what.event_id)
+
+    pools = {"busy": PoolConfig(concurrency=1, capacity=1), "quick": PoolConfig(concurrency=8)}
+    async with open_scene(router, connections=2, pools=pools, on_lifecycle=note) as scene:
+        connections = await scene.gateway.wait_connected(2)
+        pairs = []
+        for number in range(300):
+            chat = f"oc_{number}"
+            first = await scene.say(number, chat, connection=connections[number % 2])
+            await trio.sleep(0.02)
+            recalled = {"message_id": f"om_{number}", "chat_id": chat}
+            second = await scene.gateway.push(
+                "im.message.recalled_v1", recalled, connection=connections[(number + 1) % 2]
+            )
+            pairs.append((first, second))
+            await trio.sleep(0.2)
+        for pair in pairs:
+            for push in pair:
+                assert (await push.settled()).code == 200
+    never_refused = [
+        (first.event_id, second.event_id)
+        for first, second in pairs
+        if len(first.deliveries) == len(second.deliveries) == 1
+        and read.index(first.event_id) < read.index(second.event_id)
+    ]
+    assert len(never_refused) > 50
+    assert all(seen.index(first) < seen.index(second) for first, second in never_refused)

@@ -12,6 +12,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 from wsproto.frame_protocol import CloseReason
 
+from ..delivery import PATIENCE
 from ..routes import RawMessage, name_of
 from ..wire import BadFrame, Frame, Ignored, JsonMessage, Pong, Receiver
 from .arrival import Answers, Arrival
@@ -72,6 +73,8 @@ class Reader:
         self._end = end
         self._ack_deadline = shared.config.ack_deadline
         self._buffer_size = shared.config.receive_buffer_size
+        self._patience = PATIENCE
+        self._spent_at = 0.0  # when some of it was last spent
         self._caught_up_at = -math.inf  # when what is read has not waited in the socket any more, presumably
         self._receiver = Receiver(max_assembled=shared.config.max_message_size * 4)
 
@@ -89,7 +92,7 @@ class Reader:
             for message in messages:
                 waiting = self._receive(message, now, received_at, deadline)
                 if waiting is not None:
-                    await self._hold(waiting)
+                    await self._hold(self._within_patience(waiting))
             if len(outbox) > _BACKLOG:
                 await self._hold(outbox.wait_at_most(_BACKLOG))
             if read.is_clogged:
@@ -116,7 +119,7 @@ class Reader:
                 if self._router.raw_handlers:
                     self._show_raw(message, time.time())
                 if self.takes_events:
-                    await self._texts.receive(message)
+                    await self._texts.receive(message.encode())
 
     def _receive(
         self, message: bytes, now: float, received_at: float, deadline: float
@@ -162,6 +165,21 @@ class Reader:
                 handler(raw)
             except Exception as error:
                 self._telemetry.raw_handler_failed(name_of(handler), error)
+
+    async def _within_patience(self, accepting: Awaitable[object]) -> None:
+        """Wait for room for a second at the most, over all pools, and then for no longer than was read since.
+
+        Each pool has its own patience. Several that are full would add them up, and who waits for an answer behind
+        them would be answered too late.
+        """
+        start = trio.current_time()
+        patience = min(PATIENCE, self._patience + start - self._spent_at)
+        if not self._engine.ready.is_set():
+            patience = math.inf  # nothing is full, but nobody is there yet
+        with trio.move_on_after(patience):
+            await accepting
+        self._spent_at = trio.current_time()
+        self._patience = min(PATIENCE, max(0.0, patience - (self._spent_at - start)))
 
     async def _hold(self, waiting: Awaitable[object]) -> None:
         """Read nothing until this is over. Silence in that time is our own, not the server's."""

@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Generator
 from contextvars import Context
 from typing import Any, cast
 
-__all__ = ["resume"]
+__all__ = ["resume", "run_in"]
 
 
 @types.coroutine
@@ -36,3 +36,12 @@ def resume(
             trap = context.run(step, argument)
         except StopIteration as done:
             return cast("object", done.value)
+
+
+async def run_in(context: Context, coroutine: Coroutine[Any, Any, object]) -> object:
+    """Run a coroutine in a context, from its first step to its last."""
+    try:
+        trap = context.run(coroutine.send, None)
+    except StopIteration as done:
+        return cast("object", done.value)
+    return await resume(context, coroutine, trap)

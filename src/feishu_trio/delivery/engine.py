@@ -8,7 +8,7 @@ It knows no connections and no inboxes: they are its sources.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import copy_context
 from typing import Any, Final, Literal, TypeAlias
 
@@ -27,7 +27,7 @@ from .job import Job
 from .late import LateResults
 from .ledger import Ledger
 from .plan import Planner
-from .pool import PATIENCE
+from .pool import PATIENCE, Pool
 from .pools import MESSAGE_POOL, Pools
 from .run import CALLBACKS, ENDED, HELD, RUNNING, WITHDRAWN, Run
 from .settlement import Settlement
@@ -65,7 +65,7 @@ class Engine:
         ack: Ack,
         ledger: Ledger[Run],
         telemetry: Telemetry,
-        late: Callable[[Event[Any], object], Awaitable[None]],
+        late: Callable[[Event[Any], object], Coroutine[Any, Any, None]],
         queue_bytes: float = math.inf,
         handler_mode: HandlerMode = "all",
     ) -> None:
@@ -85,12 +85,13 @@ class Engine:
         ] = {}  # the jobs that wait for others of their run, the next one last
         self._batches = Batches(self._note_batch)
         self._workers = trio.CancelScope()
-        self._held = 0  # deliveries that wait for room
+        self._held: dict[Run, None] = {}  # those that wait for room
+        self._let_in = trio.lowlevel.ParkingLot()  # those of them that wait for others of their chat
         self._sources: Sequence[Source] = ()
         self._is_ready = False
         self._is_draining = False
         self._has_ended = False
-        self._late = LateResults(late, telemetry)
+        self._late = LateResults(late, telemetry, self._context)
         self._claimed: dict[Run, list[Job]] = {}  # the jobs of those that may be withdrawn
 
     # Life
@@ -150,7 +151,7 @@ class Engine:
         """Settle what still runs or waits so that it comes again; cancel its handlers, and start no more."""
         self._has_ended = True
         now = self._now()
-        for run in [*self._settlement.deadlines, *self._claimed]:
+        for run in dict.fromkeys((*self._settlement.deadlines, *self._claimed, *self._held)):
             outcome = run.abandon()
             if outcome is not None:
                 self._settlement.settle(run, outcome, now)
@@ -174,6 +175,8 @@ class Engine:
         run = self._admit(delivery)
         if run is None:
             return None
+        if self._held and self._held_before(run):
+            raise trio.WouldBlock
         jobs = self._planner.plan(run)
         for job in jobs:
             if job.pool.is_full:
@@ -218,8 +221,8 @@ class Engine:
             if all(each.state is WITHDRAWN for each in job.runs):
                 job.cancel()
 
-    def call_nowait(self, route: Route, message: object, size: int = 0) -> None:
-        """Have a handler run for a JSON text message of `size` bytes, in the pool for these.
+    def call_nowait(self, route: Route, text: bytes) -> None:
+        """Have the handler of `route` run for a JSON text message, in the pool for these. Its middleware parses it.
 
         Raises:
             trio.WouldBlock: That pool is full; `call` waits for room.
@@ -227,9 +230,9 @@ class Engine:
         pool = self.pools.named[MESSAGE_POOL]
         if pool.is_full:
             raise trio.WouldBlock
-        self._submit_call(route, message, size)
+        self._submit_call(route, text)
 
-    async def call(self, route: Route, message: object, size: int = 0) -> None:
+    async def call(self, route: Route, text: bytes) -> None:
         """The same, waiting for room while the pool gets on; if it is stuck, the handler does not get the message.
 
         That is longer than `accept` waits, for a text message does not come again. Nor does it get it if this is
@@ -243,12 +246,12 @@ class Engine:
             if not has_room:
                 self._telemetry.text_refused(route.name, route.patterns[0])
         if has_room:
-            self._submit_call(route, message, size)
+            self._submit_call(route, text)
 
-    def _submit_call(self, route: Route, message: object, size: int) -> None:
+    def _submit_call(self, route: Route, text: bytes) -> None:
         if not self._has_ended:
             pool = self.pools.named[MESSAGE_POOL]
-            pool.submit(Job(route, pool, None, message, None, is_awaited=False, size=size))
+            pool.submit(Job(route, pool, None, text, None, is_awaited=False, size=len(text)))
 
     def _admit(self, delivery: Delivery) -> Run | None:
         """The run of a delivery whose event is to run; None for what needs none, and is settled or joined."""
@@ -309,17 +312,26 @@ class Engine:
 
     async def _hold(self, run: Run) -> None:
         """Wait until there is room, and begin; or refuse the event, so that it comes again."""
+        before = self._held_before(run)
         jobs = self._planner.plan(run)
-        full = next((job.pool for job in jobs if job.pool.is_full), None)
-        self._held += 1
+        full = self._first_full(jobs)
+        self._held[run] = None
+        until = run.since + PATIENCE
+        is_next = not before
         try:
-            if full is None:
+            if before:
+                is_next = await self._wait_until_let_in(before, until)
+                if not is_next:
+                    return
+                jobs = self._planner.plan(run)
+                full = self._first_full(jobs)
+            elif full is None:
                 await trio.lowlevel.checkpoint()
             while full is not None:
                 # Those that wait for more of a batch shall not keep others out.
                 self._batches.flush(full)
                 version = self._planner.version
-                if not await full.wait_room(run.since + PATIENCE):
+                if not await full.wait_room(until):
                     break
                 if version != self._planner.version:  # handlers have come and gone
                     jobs = self._planner.plan(run)
@@ -334,13 +346,30 @@ class Engine:
                     None,
                 )
         finally:
-            self._held -= 1
+            del self._held[run]
+            self._let_in.unpark_all()
             if run.state is not HELD:
                 pass  # it was abandoned, and settled
-            elif full is None:
+            elif is_next and full is None:
                 self._begin(run, jobs)
             else:
-                self._refuse(run, full.name)
+                self._refuse(run, full.name if full else "of an earlier event of its chat")
+
+    @staticmethod
+    def _first_full(jobs: list[Job]) -> Pool[Job] | None:
+        return next((job.pool for job in jobs if job.pool.is_full), None)
+
+    async def _wait_until_let_in(self, others: list[Run], until: float) -> bool:
+        """Wait until none of these is held any more; False if one is."""
+        await trio.lowlevel.checkpoint()
+        with trio.move_on_at(until):
+            while any(other in self._held for other in others):
+                await self._let_in.park()
+        return not any(other in self._held for other in others)
+
+    def _held_before(self, run: Run) -> list[Run]:
+        """The events of its chat that wait for room: they go first, though there is room for this one."""
+        return [] if run.chat is None else [other for other in self._held if other.chat == run.chat]
 
     def _refuse(self, run: Run, pool: str) -> None:
         self._telemetry.event_refused(run.event, pool)
@@ -492,8 +521,9 @@ class Engine:
             )
         elif unfit is not None:
             self._telemetry.result_dropped(name, run.event, unfit)
+        failing = frozenset(failed)
         for each in runs:
-            self._handler_ended(each, job, json, fault if each in failed else None, ended)
+            self._handler_ended(each, job, json, fault if each in failing else None, ended)
         for each, written in late:
             await self._late.bring(each, written, name, result)
         if failure is not None:
@@ -511,8 +541,10 @@ class Engine:
             self._note_late(run, now)
         name = job.route.name
         if failure is None and run.origin is CLAIMED:
-            for delivery in run.deliveries:
+            for delivery in run.deliveries.copy():
                 delivery.handler_succeeded(name, json)
+            if self._is_withdrawn(run):
+                return  # the source has found out by that that it does not own it any more
         outcome = run.handler_ended(name, is_awaited, json, failure)
         if outcome is not None:
             self._settlement.settle(run, outcome, now)
@@ -525,6 +557,10 @@ class Engine:
             elif run.is_late:
                 self._late.forget(run)
             self._telemetry.event_ended(run.has_failed, run.has_retried)
+
+    @staticmethod
+    def _is_withdrawn(run: Run) -> bool:
+        return run.state is WITHDRAWN
 
     # Deadlines
 

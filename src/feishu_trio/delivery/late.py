@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any, Final
 
 import trio
 
 from ..events import Event
 from ..telemetry import Telemetry
+from .context import run_in
 from .handlers import fault_of
 from .job import Job
 from .run import Run
@@ -22,11 +24,20 @@ _USING: Final = 30.0
 
 
 class LateResults:
-    """Hands late results to `use`, once the answer before them is written; Feishu asks for that order."""
+    """Hands late results to `use`, once the answer before them is written; Feishu asks for that order.
 
-    def __init__(self, use: Callable[[Event[Any], object], Awaitable[None]], telemetry: Telemetry) -> None:
+    Each is used in a copy of `context`, as its handler ran in one.
+    """
+
+    def __init__(
+        self,
+        use: Callable[[Event[Any], object], Coroutine[Any, Any, None]],
+        telemetry: Telemetry,
+        context: Context,
+    ) -> None:
         self._use = use
         self._telemetry = telemetry
+        self._context = context
         self._written: dict[Run, trio.Event] = {}
 
     def expect(self, run: Run) -> Callable[[], None]:
@@ -50,7 +61,7 @@ class LateResults:
             with trio.fail_after(_WRITING):
                 await written.wait()
             with trio.fail_after(_USING):
-                await self._use(run.event, result)
+                await run_in(self._context.copy(), self._use(run.event, result))
         except BaseException as error:
             fault = fault_of(error)
             if fault is None:
