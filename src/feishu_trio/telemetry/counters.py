@@ -197,6 +197,8 @@ class PoolCounter:
 class _Labelled(dict[K, V]):
     """Counters by label, made on first use; a dict, so that nothing of Python's is called for one that is there."""
 
+    __slots__ = ("_kind", "_others")
+
     def __init__(self, kind: type[V], others: K) -> None:
         super().__init__()
         self._kind = kind

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
@@ -45,9 +44,10 @@ class HeartbeatSeries:
         self._warn = warn
         self.total = 0
         """Heartbeats since the session opened."""
-        self._recent: deque[Beat] = deque(maxlen=_RECENT)
-        self._intervals: deque[float] = deque(maxlen=_RECENT)
-        self._offsets: deque[float] = deque(maxlen=_DEVIATION_OVER)
+        # Tuples: a session that hears little keeps little.
+        self._recent: tuple[Beat, ...] = ()
+        self._intervals: tuple[float, ...] = ()
+        self._offsets: tuple[float, ...] = ()
         self._has_warned = False
 
     def __repr__(self) -> str:
@@ -61,7 +61,7 @@ class HeartbeatSeries:
     @property
     def recent(self) -> tuple[Beat, ...]:
         """The last 20 heartbeats, oldest first."""
-        return tuple(self._recent)
+        return self._recent
 
     @property
     def average_interval(self) -> float | None:
@@ -86,11 +86,11 @@ class HeartbeatSeries:
         `intended` is what the interval should have been; it may be left out where that is always the same.
         """
         self.total += 1
-        self._recent.append(Beat(datetime.now(UTC), rtt))
+        self._recent = (*self._recent, Beat(datetime.now(UTC), rtt))[-_RECENT:]
         if interval is None:
             return
-        self._intervals.append(interval)
-        self._offsets.append(interval - intended)
+        self._intervals = (*self._intervals, interval)[-_RECENT:]
+        self._offsets = (*self._offsets, interval - intended)[-_DEVIATION_OVER:]
         deviation = self.jitter or 0.0
         uneven = len(self._offsets) == _DEVIATION_OVER and deviation > _DEVIATION_LIMIT
         if uneven and not self._has_warned:
