@@ -18,6 +18,8 @@ trio.run(main)
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from .api import Api
 from .config import FEISHU_DOMAIN, LARK_DOMAIN, Ack, PoolConfig, SessionConfig
 from .connection import DisconnectReason
@@ -31,10 +33,15 @@ from .errors import (
     FeishuError,
     ForbiddenError,
     FrameError,
+    InboxError,
     RefusedError,
     Retry,
 )
 from .events import Card, CardAnswer, Event, Inline, PreviewAnswer, Toast
+from .events.order import by_chat, by_sender, by_thread
+from .inbox.protocol import Inbox
+from .inbox.records import Counts, Summary
+from .inbox.records import State as InboxState
 from .pull import EventStream
 from .router import CallNext, Handler, HandlerObject, Middleware, RawHandler, RawMessage, Route, Router
 from .session import Health, Session, SessionState, open_feishu_session
@@ -47,6 +54,7 @@ from .telemetry.lifecycle import (
     Disconnected,
     ErrorOccurred,
     EventAnswered,
+    EventDead,
     EventReceived,
     Follower,
     HandlerFailed,
@@ -59,6 +67,10 @@ from .telemetry.lifecycle import (
     ReconnectScheduled,
     TextMessageReceived,
 )
+
+if TYPE_CHECKING:
+    from .inbox.memory import MemoryInbox
+    from .inbox.sqlite import SQLiteInbox
 
 __all__ = [
     "FEISHU_DOMAIN",
@@ -76,11 +88,13 @@ __all__ = [
     "ConnectError",
     "Connected",
     "ConnectionLimitError",
+    "Counts",
     "DisconnectReason",
     "Disconnected",
     "ErrorOccurred",
     "Event",
     "EventAnswered",
+    "EventDead",
     "EventDecodeError",
     "EventReceived",
     "EventStream",
@@ -97,10 +111,14 @@ __all__ = [
     "HeartbeatSeries",
     "HeartbeatStats",
     "HistogramSnapshot",
+    "Inbox",
+    "InboxError",
+    "InboxState",
     "Inline",
     "Latency",
     "LifecycleEvent",
     "LifecycleStream",
+    "MemoryInbox",
     "Middleware",
     "PingReceived",
     "PingSent",
@@ -115,12 +133,30 @@ __all__ = [
     "Retry",
     "Route",
     "Router",
+    "SQLiteInbox",
     "Session",
     "SessionConfig",
     "SessionState",
     "SessionStats",
+    "Summary",
     "TextMessageReceived",
     "Toast",
     "TypeStats",
+    "by_chat",
+    "by_sender",
+    "by_thread",
     "open_feishu_session",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on use: who has no inbox does not pay for SQLite.
+    if name == "SQLiteInbox":
+        from .inbox.sqlite import SQLiteInbox
+
+        return SQLiteInbox
+    if name == "MemoryInbox":
+        from .inbox.memory import MemoryInbox
+
+        return MemoryInbox
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

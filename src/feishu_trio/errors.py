@@ -8,6 +8,7 @@
     │   ├── ForbiddenError        the app is banned, or may not use long connections
     │   └── ConnectionLimitError  the app has its 50 connections already
     ├── ApiError                  a call to Feishu's HTTP API failed
+    ├── InboxError                stored events cannot be read or written
     ├── FrameError                bytes that are no frame (also a ValueError)
     └── EventDecodeError          a body that does not fit its type (also a ValueError)
 
@@ -30,6 +31,7 @@ __all__ = [
     "FeishuError",
     "ForbiddenError",
     "FrameError",
+    "InboxError",
     "RefusedError",
     "Retry",
     "wished_retry",
@@ -93,6 +95,10 @@ class ApiError(FeishuError):
         super().__init__(message, code=code)
         self.msg = msg
         self.log_id = log_id
+
+
+class InboxError(FeishuError):
+    """An inbox cannot be opened, read or written; the message says which, and what to do about it."""
 
 
 class FrameError(FeishuError, ValueError):

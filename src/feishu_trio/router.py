@@ -19,6 +19,7 @@ from .events import ALIAS_STATUSES, ALIASES, Event, nearest, types_with
 from .routes import (
     BatchSize,
     CallNext,
+    DeadHandler,
     Handler,
     HandlerObject,
     LateHandler,
@@ -52,6 +53,7 @@ __all__ = [
     "MESSAGE_TYPES",
     "BatchSize",
     "CallNext",
+    "DeadHandler",
     "Handler",
     "HandlerObject",
     "LateHandler",
@@ -88,6 +90,7 @@ class Router:
         self._routes: list[Route] = []
         self._default: list[Route] = []
         self._late: list[LateHandler] = []
+        self._dead: list[DeadHandler] = []
         self._messages: list[tuple[tuple[str, ...], Handler]] = []
         self._raw: list[RawHandler] = []
         self._middleware: list[Middleware] = []
@@ -247,6 +250,16 @@ class Router:
         self._late.append(handler)
         return handler
 
+    def dead(self, handler: H) -> H:
+        """Register `async def dead(event, error)`; used as a decorator.
+
+        It is called once an event from an inbox has become a dead letter, to apologise in the chat, say; `error` is
+        the text of the last failure.
+        """
+        function_of("handler", handler, "event", "error")
+        self._dead.append(handler)
+        return handler
+
     def middleware(self, function: Middleware) -> Middleware:
         """Register `async def mw(event, call_next)`; used as a decorator. The first added is outermost.
 
@@ -319,7 +332,7 @@ class Router:
         messages = [each for each in self._messages if each[1] != handler]
         found = found or len(messages) < len(self._messages)
         self._messages = messages
-        for handlers in (self._late, self._middleware, self._raw):
+        for handlers in (self._late, self._dead, self._middleware, self._raw):
             if handler in cast("list[object]", handlers):
                 cast("list[object]", handlers).remove(handler)
                 found = True
@@ -360,6 +373,10 @@ class Router:
         """The handlers of results that came after a callback's deadline."""
         return tuple(h for router in self._family() for h in router._late)
 
+    def dead_handlers(self) -> tuple[DeadHandler, ...]:
+        """The handlers of dead letters."""
+        return tuple(h for router in self._family() for h in router._dead)
+
     def routes(self) -> tuple[Route, ...]:
         """Every route there is, those of included routers and `default` too."""
         return tuple(self._walk())
@@ -389,7 +406,7 @@ class Router:
     def _has(self, handler: object) -> bool:
         """Whether a handler of any kind is registered here, or in a router that is included."""
         return any(route.is_of(handler) for route in self._walk()) or any(
-            handler in (*router._late, *router._middleware, *router._raw)
+            handler in (*router._late, *router._dead, *router._middleware, *router._raw)
             or any(handler == each for _, each in router._messages)
             for router in self._family()
         )

@@ -31,6 +31,8 @@ Handler: TypeAlias = Callable[[Any], object]
 """Takes an `Event` (or a list of them, or a message's dict); plain or async; its result is the answer."""
 LateHandler: TypeAlias = Callable[[Event[Any], Any], object]
 """Takes a callback's event and what its handler returned after the deadline; plain or async."""
+DeadHandler: TypeAlias = Callable[[Event[Any], str], object]
+"""Takes an event that has become a dead letter, and the text of its last failure; plain or async."""
 CallNext: TypeAlias = Callable[[Event[Any]], Awaitable[object]]
 Middleware: TypeAlias = Callable[[Event[Any], CallNext], Awaitable[object]]
 Where: TypeAlias = Callable[[Event[Any]], object]

@@ -19,12 +19,15 @@ from .api import Api
 from .config import FEISHU_DOMAIN, Ack, PoolConfig, SessionConfig, wrong
 from .config.rules import kind_only
 from .connection import Connections, http_client
-from .delivery import CALLBACK_POOL, DEFAULT_POOL, MESSAGE_POOL, Engine, Ledger
-from .errors import ConfigError, first_error
+from .delivery import CALLBACK_POOL, DEFAULT_POOL, MESSAGE_POOL, Engine, Ledger, Source, Storing
+from .errors import ConfigError, FeishuError, first_error
 from .events import Event, encode_result
+from .inbox.protocol import Inbox
+from .inbox.source import InboxSource
+from .inbox.storing import STORING_POOL, storing_route
 from .pull import EventStream
 from .router import Router
-from .routes import count, is_async_function
+from .routes import count, is_async_function, matches_any
 from .telemetry import Telemetry
 from .telemetry.counters import SessionStats
 from .telemetry.heartbeat import HeartbeatStats
@@ -77,6 +80,10 @@ class Session:
         router: Router,
         http: httpx.AsyncClient,
         on_lifecycle: Follower | None = None,
+        *,
+        inbox: Inbox | None = None,
+        store: tuple[str, ...] = (),
+        claim: bool = True,
     ) -> None:
         self._config = config
         self._router = router
@@ -91,17 +98,22 @@ class Session:
         )
         self._engine = Engine(
             router,
-            pools=_pools(config),
-            ack=config.ack,
+            pools=_pools(config, inbox),
+            ack=_ack(config, inbox),
             ledger=Ledger(config.dedupe_window, max_bytes=config.dedupe_bytes),
             telemetry=self._telemetry,
             late=self._use_late_result,
             queue_bytes=config.queue_bytes,
             handler_mode=config.handler_mode,
+            storing=None if inbox is None else _storing(inbox, store, self._telemetry),
         )
         self._connections = Connections(
             config, router, self._engine, self._telemetry, http, self._on_connections
         )
+        self._inbox = inbox
+        self._sources: list[Source] = [self._connections]
+        if inbox is not None and claim:
+            self._sources.append(InboxSource(inbox, self._engine, self._telemetry, router.dead_handlers))
         self._scope = trio.CancelScope()
         self._failure: BaseException | None = None
         self._waiting: set[trio.CancelScope] = set()
@@ -167,6 +179,8 @@ class Session:
             reasons = self._connections.complaints()
         else:
             reasons = [f"the session is {self.state.value}"]
+        if self._inbox is not None and self._inbox.fault is not None:
+            reasons.append(f"nothing can be written to {self._inbox!r}: {self._inbox.fault}")
         reasons += [f"pool {pool.name} is full" for pool in self._engine.pools.named.values() if pool.is_full]
         return Health(not reasons, tuple(reasons))
 
@@ -297,7 +311,7 @@ class Session:
         """All that works in the background, until the session is closed or a fatal error ends it."""
         try:
             with self._scope:
-                await self._engine.run([self._connections])
+                await self._engine.run(self._sources)
         except BaseExceptionGroup as group:
             self._failure = first_error(group)
             raise
@@ -336,7 +350,9 @@ async def open_feishu_session(
     *,
     router: Router | None = None,
     config: SessionConfig | None = None,
-    inbox: None = None,
+    inbox: Inbox | None = None,
+    store: str | type | Iterable[str | type] = (),
+    claim: bool = True,
     on_lifecycle: Follower | None = None,
     **settings: Any,
 ) -> AsyncGenerator[Session, None]:
@@ -353,7 +369,10 @@ async def open_feishu_session(
         app_secret: The app's secret; `config.app_secret` or `FEISHU_APP_SECRET` if not given.
         router: The handlers. Without one, events can be pulled (`Session.events`).
         config: The settings; if not given the defaults, with `FEISHU_DOMAIN` for `domain` if that is set.
-        inbox: The place of a durable inbox, of which there is none yet.
+        inbox: Where events are stored before they are answered (`SQLiteInbox`, `MemoryInbox`): their handlers run from
+            there, with retries. It serves this session alone.
+        store: Event types, globs or models that are stored, too, though no durable handler here takes them.
+        claim: Whether stored events are handled here.
         on_lifecycle: Told of every lifecycle event from the first try to connect on, at once and in order: a plain
             function (what it raises is logged once, and it is called on), or the sending end of a memory channel.
             A channel that is full loses the newest (`SessionStats.lost_lifecycle` counts them). It is closed when
@@ -373,15 +392,16 @@ async def open_feishu_session(
         config = SessionConfig(domain=os.environ.get("FEISHU_DOMAIN", "").strip() or FEISHU_DOMAIN)
     elif not isinstance(config, SessionConfig):
         raise wrong("config", config, "a SessionConfig", show=kind_only)
-    if inbox is not None:
-        raise ConfigError(f"inbox={inbox!r}: there is no durable inbox yet, only None is allowed")
+    if inbox is not None and not isinstance(inbox, Inbox):
+        raise wrong("inbox", inbox, "an inbox, such as SQLiteInbox(path), or None", show=kind_only)
     config = _with_credentials(config.evolve(**settings))
     router = router if router is not None else Router()
-    _check(config, router)
+    _check(config, router, inbox)
     _check_follower(on_lifecycle)
+    patterns = router.selection(store)[0] if store else ()
     error: BaseException | None = None
-    async with http_client(config) as http:
-        session = Session(config, router, http, on_lifecycle)
+    async with http_client(config) as http, _served(inbox, config):
+        session = Session(config, router, http, on_lifecycle, inbox=inbox, store=patterns, claim=claim)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(session._serve, name="feishu_trio session")
@@ -445,15 +465,32 @@ def _with_credentials(config: SessionConfig) -> SessionConfig:
     return config.evolve(**found)
 
 
-def _check(config: SessionConfig, router: Router) -> None:
+def _check(config: SessionConfig, router: Router, inbox: Inbox | None) -> None:
     if not isinstance(router, Router):
         raise wrong("router", router, "a Router")
-    if config.ack is Ack.ON_STORED:
-        raise ConfigError("ack=Ack.ON_STORED needs a durable inbox to store events in, and there is none")
-    pools = _pools(config)
+    if inbox is None and config.ack is Ack.ON_STORED:
+        raise ConfigError(
+            "ack=Ack.ON_STORED needs an inbox to store events in, and there is none: give inbox=SQLiteInbox(path)"
+        )
+    pools = _pools(config, inbox)
+    ack = _ack(config, inbox)
     for route in router.routes():
-        if route.ack is Ack.ON_STORED:
-            raise ConfigError(f"handler {route.name}: Ack.ON_STORED needs a durable inbox, and there is none")
+        if inbox is None and route.ack is Ack.ON_STORED:
+            raise ConfigError(
+                f"handler {route.name}: Ack.ON_STORED needs an inbox, and there is none: give inbox=SQLiteInbox(path)"
+            )
+        if inbox is not None and (route.ack or ack) is Ack.ON_STORED:
+            name, number, _ = route.name.partition("#")
+            if number and any(other.name == name for other in router.routes()):
+                raise ConfigError(
+                    f"two handlers are named {name}: with an inbox what has succeeded is remembered by handler, across "
+                    "restarts too. Give one of them another name: router.on(…, name=…)"
+                )
+            if route.order_by is not None and route.order_by is not inbox.rules.order_by:
+                raise ConfigError(
+                    f"handler {route.name}: its order_by is not the inbox's. Stored events are kept in one order: give "
+                    "order_by to the inbox, or ack=Ack.ON_SUCCESS to the handler"
+                )
         if route.pool is not None and route.pool not in pools:
             raise ConfigError(
                 f"handler {route.name}: there is no pool {route.pool!r}; there is {', '.join(sorted(pools))}; "
@@ -461,10 +498,50 @@ def _check(config: SessionConfig, router: Router) -> None:
             )
 
 
-def _pools(config: SessionConfig) -> dict[str, PoolConfig]:
-    """The pools there are: three from the start, and the user's own."""
+def _ack(config: SessionConfig, inbox: Inbox | None) -> Ack:
+    """When events are answered whose routes do not say."""
+    return config.ack or (Ack.ON_SUCCESS if inbox is None else Ack.ON_STORED)
+
+
+def _pools(config: SessionConfig, inbox: Inbox | None) -> dict[str, PoolConfig]:
+    """The pools there are: three from the start, one for storing if there is an inbox, and the user's own."""
     default = PoolConfig(concurrency=config.concurrency, capacity=config.queue_capacity)
-    return {DEFAULT_POOL: default, CALLBACK_POOL: default, MESSAGE_POOL: default} | dict(config.pools)
+    pools = {DEFAULT_POOL: default, CALLBACK_POOL: default, MESSAGE_POOL: default}
+    if inbox is not None:
+        pools[STORING_POOL] = default
+    return pools | dict(config.pools)
+
+
+def _storing(inbox: Inbox, patterns: tuple[str, ...], telemetry: Telemetry) -> Storing:
+    return Storing(storing_route(inbox, telemetry), lambda event_type: matches_any(event_type, patterns))
+
+
+@asynccontextmanager
+async def _served(inbox: Inbox | None, config: SessionConfig) -> AsyncGenerator[None, None]:
+    """The inbox is open within, and until all within has ended, even if that is cancelled."""
+    if inbox is None:
+        yield
+        return
+    failure: Exception | None = None
+    scope = trio.CancelScope(shield=True)
+
+    async def serve(*, task_status: trio.TaskStatus[None]) -> None:
+        assert config.app_id is not None
+        with scope:
+            await inbox.serve(config.app_id, config.dedupe_window, task_status=task_status)
+
+    async with trio.open_nursery() as nursery:
+        try:
+            await nursery.start(serve, name=f"feishu_trio {type(inbox).__name__}")
+        except FeishuError as error:
+            failure = error
+        else:
+            try:
+                yield
+            finally:
+                scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 def _card_of(result: object) -> dict[str, Any] | None:

@@ -52,7 +52,7 @@ def test_counts_are_whole_numbers(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["pong_timeout", "dedupe_window", "domain", "ack", "pools", "auto_reconnect"]
+    "name", ["pong_timeout", "dedupe_window", "domain", "pools", "auto_reconnect"]
 )
 def test_only_what_may_be_none_may_be_none(name: str) -> None:
     assert refusal(**{name: None}).startswith(f"{name}: None")

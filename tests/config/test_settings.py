@@ -32,7 +32,7 @@ def test_defaults_are_the_documented_ones() -> None:
     assert (config.queue_capacity, config.concurrency, config.connections) == (1000, 64, 1)
     assert config.pools == {}
     assert (config.reconnect_backoff, config.handler_mode) == ("exponential", "all")
-    assert config.ack is Ack.ON_SUCCESS
+    assert config.ack is None
     assert config.ack_deadline == 2.5
     assert (config.dedupe_window, config.dedupe_bytes) == (8 * 3600, 64 << 20)
     for name in ("app_id", "app_secret", "proxy", "ssl_context", "headers", "user_agent", "client_assertion"):

@@ -24,6 +24,7 @@ class NotedDelivery:
     trace_id: str = ""
     received_at: float = 0.0
     deadline: float = 2.5
+    attempt: int = 1
     succeeded: Mapping[str, bytes | None] = attrs.field(factory=dict)
     settled: list[tuple[Outcome, float]] = attrs.field(factory=list)
     """Each outcome, and the seconds it took."""

@@ -34,6 +34,7 @@ class Stored:
     since: float = attrs.field(factory=trio.current_time)
     message_id: str = ""
     trace_id: str = ""
+    attempt: int = 1
     successes: list[tuple[str, bytes | None]] = attrs.field(factory=list)
     outcome: Outcome | None = None
     settled: trio.Event = attrs.field(factory=trio.Event)

@@ -59,6 +59,11 @@ FACTS = {
         lambda t: t.event_answered(event(), True, 0.1), {"answered": 1}, None, "EventAnswered"
     ),
     "event_late": Fact(lambda t: t.event_late(event(), 2.5, ["a"]), {"late": 1}, WARNING),
+    "events_stored": Fact(lambda t: t.events_stored(3), {"stored": 3}),
+    "event_parked": Fact(lambda t: t.event_parked("x.y"), {}, WARNING),
+    "event_dead": Fact(lambda t: t.event_dead("e", "x.y", "no"), {"dead": 1}, ERROR, "EventDead"),
+    "inbox_failed": Fact(lambda t: t.inbox_failed(BROKEN), {}, ERROR, "ErrorOccurred"),
+    "dead_handler_failed": Fact(lambda t: t.dead_handler_failed("h", BROKEN), {}, ERROR),
     "event_refused": Fact(lambda t: t.event_refused(event(), "default"), {"refused": 1}, INFO),
     "event_unrouted": Fact(lambda t: t.event_unrouted("x"), {"unhandled": 1}, WARNING),
     "payload_refused": Fact(

@@ -259,15 +259,17 @@ class SessionConfig:
             "no setting has two names."
         ),
     )
-    ack: Ack = field(
-        default=Ack.ON_SUCCESS,
+    ack: Ack | None = field(
+        default=None,
         converter=_as_ack,
         validator=Rule(
             "one of " + ", ".join(f"{ack} or {ack.value!r}" for ack in Ack),
             lambda value: isinstance(value, Ack),
+            optional=True,
         ),
         metadata=about(
-            "When events are answered. In a file or the environment: `on_success`, `on_receipt`, `on_stored`."
+            "When events are answered. None: once they are stored if there is an inbox (`on_stored`), else once "
+            "all handlers have succeeded (`on_success`). In a file or the environment: `on_success`, `on_receipt`, `on_stored`."
         ),
     )
     ack_deadline: float = field(

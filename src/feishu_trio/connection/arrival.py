@@ -41,6 +41,7 @@ class Arrival(QuietStruct, eq=False):
 
     origin: ClassVar[Origin] = Origin.ARRIVED
     succeeded: ClassVar[Mapping[str, bytes | None]] = _NONE
+    attempt: ClassVar[int] = 1
 
     def settle(self, outcome: Outcome, took: float, written: Callable[[], None] | None = None) -> None:
         """Answer: 200 with the result, if there is one, or 500, so that an event comes again."""
@@ -70,6 +71,7 @@ class TextArrival(QuietStruct, eq=False):
 
     origin: ClassVar[Origin] = Origin.ARRIVED
     succeeded: ClassVar[Mapping[str, bytes | None]] = _NONE
+    attempt: ClassVar[int] = 1
 
     def settle(self, outcome: Outcome, took: float, written: Callable[[], None] | None = None) -> None:
         """Nothing is sent, for this form has no answers."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from .engine import Engine
 from .handlers import call, fault_of
+from .identity import identify
 from .ledger import Ended, Ledger
+from .plan import Storing
 from .pool import PATIENCE, Pool
 from .pools import CALLBACK_POOL, DEFAULT_POOL, MESSAGE_POOL
 from .run import CALLBACKS, Run, State
@@ -27,6 +29,8 @@ __all__ = [
     "Run",
     "Source",
     "State",
+    "Storing",
     "call",
     "fault_of",
+    "identify",
 ]

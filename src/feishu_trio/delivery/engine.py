@@ -26,9 +26,9 @@ from .identity import identify
 from .job import Job
 from .late import LateResults
 from .ledger import Ledger
-from .plan import Planner
+from .plan import Planner, Storing
 from .pool import PATIENCE, Pool
-from .pools import MESSAGE_POOL, Pools
+from .pools import DEFAULT_POOL, MESSAGE_POOL, Pools
 from .run import CALLBACKS, ENDED, HELD, RUNNING, WITHDRAWN, Run
 from .settlement import Settlement
 from .source import ARRIVED, CLAIMED, Delivery, Outcome, Source
@@ -55,6 +55,7 @@ class Engine:
         queue_bytes: Bytes of payload that may wait, over all pools (see `WaitingBytes`).
         handler_mode: Which handlers of an event run, and how: "all" side by side; "single", the one that was
             registered last; "sequential", one after the other, whether or not the one before failed.
+        storing: How events that arrive are stored, if there is an inbox.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Engine:
         late: Callable[[Event[Any], object], Coroutine[Any, Any, None]],
         queue_bytes: float = math.inf,
         handler_mode: HandlerMode = "all",
+        storing: Storing | None = None,
     ) -> None:
         self.in_flight = 0
         """Events with a handler that runs or waits."""
@@ -78,7 +80,7 @@ class Engine:
         self._context = copy_context()  # a copy of it is what each handler runs in
         self._now: Callable[[], float] = trio.lowlevel.current_clock().current_time
         self._settlement = Settlement(ledger, telemetry, self._now)
-        self._planner = Planner(router, self.pools, ack, is_single=handler_mode == "single")
+        self._planner = Planner(router, self.pools, ack, is_single=handler_mode == "single", storing=storing)
         self._is_sequential = handler_mode == "sequential"
         self._later: dict[
             Run, list[Job]
@@ -253,6 +255,24 @@ class Engine:
             pool = self.pools.named[MESSAGE_POOL]
             pool.submit(Job(route, pool, None, text, None, is_awaited=False, size=len(text)))
 
+    @property
+    def plan_version(self) -> int:
+        """Grows whenever other handlers may take an event than before."""
+        return self._planner.version
+
+    @property
+    def takes_stored(self) -> bool:
+        """Whether any handler or stream here takes stored events."""
+        return self._planner.takes_stored
+
+    def takes(self, event_type: str) -> bool:
+        """Whether a handler or stream here takes stored events of this type."""
+        return self._planner.takes(event_type)
+
+    async def wait_idle_workers(self) -> int:
+        """Wait until the default pool has workers with nothing to do; how many there are."""
+        return await self.pools.named[DEFAULT_POOL].wait_idle_workers()
+
     def _admit(self, delivery: Delivery) -> Run | None:
         """The run of a delivery whose event is to run; None for what needs none, and is settled or joined."""
         if self._has_ended:
@@ -267,7 +287,9 @@ class Engine:
             )
         except EventDecodeError as error:
             self._telemetry.payload_refused(error, delivery.trace_id)
-            delivery.settle(_TO_COME_AGAIN, self._now() - delivery.since)
+            failed = {"(its payload)": error}
+            outcome = Outcome(False, failed=failed, again=True, is_fault=True)
+            delivery.settle(outcome, self._now() - delivery.since)
             return None
         origin = delivery.origin
         keys: tuple[int, ...] = ()
@@ -277,6 +299,8 @@ class Engine:
             ledger = self._settlement.ledger
             keys = ledger.keys(names)
             known = ledger.find(keys, delivery.since)
+        else:
+            event.attempt = delivery.attempt
         succeeded: Mapping[str, bytes | None] = delivery.succeeded
         if known is not None:
             event.redelivered = True

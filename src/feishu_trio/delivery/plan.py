@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
+
+import attrs
 
 from ..config import Ack
 from ..errors import Retry
@@ -15,7 +17,7 @@ from .pools import Pools
 from .run import CALLBACKS, Run, is_awaited
 from .source import CLAIMED
 
-__all__ = ["Planner"]
+__all__ = ["Planner", "Storing"]
 
 
 # Types come off the wire: neither many of them nor a long one may cost memory.
@@ -23,6 +25,18 @@ _TYPES: Final = 1024
 _TYPE_LENGTH: Final = 256
 
 _Place = tuple[Route, Pool[Job], bool]  # where a route's handler runs, and whether the outcome waits for it
+
+
+@attrs.frozen
+class Storing:
+    """How events that arrive are stored."""
+
+    route: Route
+    """Its handler stores; it takes the place of an event's durable routes."""
+    takes: Callable[[str], bool]
+    """Whether events of a type are stored that no durable route takes."""
+
+
 _Takers = tuple[Sequence[Route], Sequence[_Place]]
 
 
@@ -33,11 +47,20 @@ class Planner:
     run beside it, as they are no handlers.
     """
 
-    def __init__(self, router: Router, pools: Pools, ack: Ack, *, is_single: bool = False) -> None:
+    def __init__(
+        self,
+        router: Router,
+        pools: Pools,
+        ack: Ack,
+        *,
+        is_single: bool = False,
+        storing: Storing | None = None,
+    ) -> None:
         self._router = router
         self._pools = pools
         self._ack = ack
         self._is_single = is_single
+        self._storing = storing
         # By event type, as of one version.
         self._arrived: dict[str, _Takers] = {}
         self._claimed: dict[str, _Takers] = {}
@@ -110,18 +133,49 @@ class Planner:
             known[event_type] = routes, places
         return routes, places
 
+    @property
+    def takes_stored(self) -> bool:
+        """Whether there is any route or stream here that takes stored events."""
+        return any(map(self._is_durable, (*self._router.routes(), *self._pools.attached)))
+
+    def takes(self, event_type: str) -> bool:
+        """Whether a route or stream here takes stored events of this type."""
+        return bool(self._routes(event_type, is_claimed=True))
+
     def _routes(self, event_type: str, *, is_claimed: bool) -> Sequence[Route]:
         """The routes for an event type; of a claimed event the durable ones."""
         routes = self._router.resolve(event_type)
-        if is_claimed:
-            return [route for route in routes if (route.ack or self._ack) is Ack.ON_STORED]
         if self._pools.attached:
             pulled = [route for route in self._pools.attached if route.matches(event_type)]
             # Whoever pulls an event handles it, so that `default` is not asked.
             routes = (*(route for route in routes if not (pulled and route.is_default)), *pulled)
+        if is_claimed:
+            return [route for route in routes if self._is_durable(route)]
+        if self._storing is not None and event_type not in CALLBACKS:
+            return self._with_storing(self._storing, event_type, routes)
         if not routes and self._pools.was_attached(event_type):
             return (_NOBODY,)
         return routes
+
+    def _with_storing(self, storing: Storing, event_type: str, routes: Sequence[Route]) -> Sequence[Route]:
+        """One route that stores in the place of the durable ones, if an event of this type may be stored."""
+        durable = [route for route in routes if self._is_durable(route)]
+        filters = [route.where for route in durable if route.where is not None]
+        if storing.takes(event_type) or not self.takes_stored or len(filters) < len(durable):
+            where = storing.route.where
+        elif not durable:
+            return routes
+        else:
+
+            def where(event: Event[Any]) -> object:
+                wanted = any(each(event) for each in filters)
+                return wanted and (storing.route.where is None or storing.route.where(event))
+
+        others = [route for route in routes if not self._is_durable(route)]
+        return (*others, attrs.evolve(storing.route, where=where))
+
+    def _is_durable(self, route: Route) -> bool:
+        return (route.ack or self._ack) is Ack.ON_STORED and not CALLBACKS.issuperset(route.patterns)
 
 
 async def _give_back(event: Event[Any]) -> None:

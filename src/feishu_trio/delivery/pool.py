@@ -118,6 +118,7 @@ class Pool(Generic[J]):
         self._sleeping: list[trio.lowlevel.Task] = []
         self._room = trio.lowlevel.ParkingLot()
         self._idle = trio.lowlevel.ParkingLot()
+        self._freed = trio.lowlevel.ParkingLot()
 
     def __repr__(self) -> str:
         return f"<Pool {self.name}: {self.running}/{self.concurrency} running, {self.waiting}/{self.capacity} waiting>"
@@ -226,6 +227,18 @@ class Pool(Generic[J]):
                 self._stuck_at = begun
         return True
 
+    @property
+    def idle_workers(self) -> int:
+        """How many jobs more would begin at once."""
+        return max(0, self.concurrency - self.running - self.waiting)
+
+    async def wait_idle_workers(self) -> int:
+        """Wait until a job would begin at once; how many would."""
+        await trio.lowlevel.checkpoint()
+        while not self.idle_workers:
+            await self._freed.park()
+        return self.idle_workers
+
     async def wait_idle(self) -> None:
         """Wait until nothing runs and nothing waits."""
         while not self.is_idle:
@@ -297,6 +310,8 @@ class Pool(Generic[J]):
                         self.running -= 1
                         if job.key is not None:
                             self._advance(job.key)
+                        if self._freed and self.idle_workers:
+                            self._freed.unpark_all()
                         if not self.running and not self.waiting and self._idle:
                             self._idle.unpark_all()
                     turn += 1

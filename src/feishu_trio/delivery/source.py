@@ -88,6 +88,10 @@ class Delivery(Protocol):
     def succeeded(self) -> Mapping[str, bytes | None]:
         """Handlers that succeeded at an earlier delivery, as the source knows; they do not run again."""
 
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, 1 at first; of an arrived one always 1."""
+
     def handler_succeeded(self, name: str, result: bytes | None) -> None:
         """A handler has succeeded, while others may still run. Called for claimed deliveries: what an arrived one
         needs of it, the ledger remembers.

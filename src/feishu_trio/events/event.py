@@ -61,6 +61,8 @@ class Event(QuietStruct, Generic[T_co], eq=False):
     _received: float
     redelivered: bool = False
     """Whether the platform had sent this event before."""
+    attempt: int = 1
+    """Which attempt this is of an event from an inbox; 1 at first, and for all others."""
     settle: Callable[[bool, Any], None] | None = None
     """What `ack` and `nack` call, with success and result; set by whoever leaves the answer to the user."""
     _data: Any = _UNREAD

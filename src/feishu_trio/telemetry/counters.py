@@ -90,6 +90,10 @@ class Counts:
     """Events refused with 500 because a pool was full."""
     answered: int = 0
     """Deliveries that were answered."""
+    stored: int = 0
+    """Events that were stored in an inbox; those that were there already count, too."""
+    dead: int = 0
+    """Events from an inbox that became dead letters."""
     late: int = 0
     """Events that were not answered by `ack_deadline`."""
     unhandled: int = 0

@@ -16,6 +16,7 @@ __all__ = [
     "Disconnected",
     "ErrorOccurred",
     "EventAnswered",
+    "EventDead",
     "EventReceived",
     "Follower",
     "HandlerFailed",
@@ -151,6 +152,16 @@ class TextMessageReceived(LifecycleEvent):
 
     connection_id: str
     message_type: str
+
+
+@attrs.frozen(kw_only=True)
+class EventDead(LifecycleEvent):
+    """An event from an inbox has become a dead letter: it is not tried again, unless it is requeued."""
+
+    event_id: str
+    event_type: str
+    error: str
+    """What the last failure was."""
 
 
 @attrs.frozen(kw_only=True)

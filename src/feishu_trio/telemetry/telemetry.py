@@ -23,6 +23,7 @@ from .lifecycle import (
     Disconnected,
     ErrorOccurred,
     EventAnswered,
+    EventDead,
     EventReceived,
     Follower,
     HandlerFailed,
@@ -281,6 +282,50 @@ class Telemetry:
                 handler,
                 pool,
             )
+
+    # Stored events
+
+    def events_stored(self, count: int) -> None:
+        """So many events were stored."""
+        self.counters.stored += count
+
+    def event_parked(self, event_type: str) -> None:
+        """A stored event waits for a process that has a route for its type."""
+        name = event_type[:_CHARACTERS]
+        if self._limit.first("parked", name):
+            _delivery.warning("no durable handler takes stored events of type %r: they wait for one", name)
+
+    def event_dead(self, event_id: str, event_type: str, error: str) -> None:
+        """A stored event has become a dead letter."""
+        self.counters.dead += 1
+        self._limit.log(
+            _delivery,
+            ERROR,
+            "event %s (%s) is a dead letter: %s",
+            one_line(event_id),
+            one_line(event_type),
+            one_line(error, _ERROR_CHARACTERS),
+            about=event_type[:_CHARACTERS],
+        )
+        if self.lifecycle.is_followed:
+            self.lifecycle.publish(EventDead(event_id=event_id, event_type=event_type, error=error))
+
+    def inbox_failed(self, error: Exception) -> None:
+        """An inbox could not be read; it is tried again."""
+        self._limit.log(_delivery, ERROR, "%s", one_line(str(error), _ERROR_CHARACTERS))
+        self._publish_error("inbox", error)
+
+    def dead_handler_failed(self, name: str, error: Exception) -> None:
+        """A handler of dead letters raised."""
+        self._limit.log(
+            _delivery,
+            ERROR,
+            "handler %s of dead letters failed: %s",
+            name,
+            described(error),
+            about=name,
+            exc_info=error,
+        )
 
     # Connections
 

@@ -1,0 +1,1 @@
+"""Stored events: kept until every handler has succeeded, whatever becomes of the process."""

@@ -1,0 +1,489 @@
+"""Stored events in SQLite: the tables, and each step as a function of a transaction. No threads, no trio, no clock.
+
+One connection does all of it (two that write and checkpoint a WAL can lose commits, in SQLite before 3.51.3). Whoever
+calls groups what it has: `with database.transaction(): …`, and answers after the commit.
+
+An order key is a lane: at most one event of a lane is ready or runs, the others are blocked behind it. One that waits
+for its next attempt has left its lane, unless order is strict; due again, it is the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from .records import Claim, Counts, Entry, State, Stored, Summary
+
+__all__ = ["APPLICATION_ID", "SUSPECT", "VERSION", "Database"]
+
+APPLICATION_ID: Final = 0x46545249  # "FTRI": what `file` and SQLite's own tools say of it
+VERSION: Final = 1
+
+SUSPECT: Final = 2
+"""Crashes from which on an event runs with no other beside it."""
+
+_MOST_CRASHES: Final = SUSPECT + 3
+
+_SCHEMA: Final = """
+CREATE TABLE meta (app_id TEXT NOT NULL, generation INTEGER NOT NULL);
+CREATE TABLE event (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    keys BLOB NOT NULL,
+    id TEXT NOT NULL,
+    type TEXT NOT NULL,
+    message_id TEXT NOT NULL,
+    trace_id TEXT NOT NULL,
+    lane TEXT,
+    state INTEGER NOT NULL,
+    due REAL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    crashes INTEGER NOT NULL DEFAULT 0,
+    token INTEGER NOT NULL DEFAULT 0,
+    received REAL NOT NULL,
+    stored REAL NOT NULL,
+    settled REAL,
+    error TEXT
+);
+CREATE INDEX ready ON event (number) WHERE state = 0;
+CREATE INDEX suspect ON event (number) WHERE state = 0 AND crashes >= 2;
+CREATE INDEX lane ON event (lane, number) WHERE lane IS NOT NULL AND state < 4;
+CREATE INDEX waiting ON event (due) WHERE state = 3;
+CREATE INDEX running ON event (number) WHERE state = 2;
+CREATE INDEX settled ON event (state, settled) WHERE state >= 4;
+CREATE TABLE body (number INTEGER PRIMARY KEY, payload BLOB NOT NULL);
+CREATE TABLE key (key BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE handler (
+    number INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    result BLOB,
+    at REAL NOT NULL,
+    PRIMARY KEY (number, name)
+) WITHOUT ROWID;
+"""
+
+_KEY_BYTES: Final = 16
+
+
+class Database:
+    """The tables of one inbox, over an open connection. All times are seconds since 1970.
+
+    Args:
+        connection: SQLite's, in autocommit mode.
+        strict_order: Whether an event that waits for its next attempt holds up its lane.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, *, strict_order: bool = False) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+        self._is_strict = strict_order
+        self._token = 0
+
+    # The file
+
+    def create(self, app_id: str) -> None:
+        """Make the tables, in a new file."""
+        with self.transaction():
+            for statement in _SCHEMA.split(";"):
+                self._execute(statement)
+            self._execute("INSERT INTO meta VALUES (?, 0)", (app_id,))
+            self._execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self._execute(f"PRAGMA user_version = {VERSION}")
+
+    @property
+    def app_id(self) -> str:
+        """The app whose events these are."""
+        (app_id,) = self._execute("SELECT app_id FROM meta").fetchone()
+        return str(app_id)
+
+    def latest(self) -> float:
+        """The latest time in the file; 0 in a new one. The clock may have been set back since."""
+        (stored,) = self._execute("SELECT stored FROM event ORDER BY number DESC LIMIT 1").fetchone() or (
+            0.0,
+        )
+        settled = [
+            self._execute(
+                "SELECT max(settled) FROM event INDEXED BY settled WHERE state = ? AND state >= 4", (state,)
+            ).fetchone()[0]
+            for state in (State.DONE, State.DEAD)
+        ]
+        return max(float(stored), *(float(each or 0.0) for each in settled))
+
+    def recover(self, now: float) -> int:
+        """Take the file over at an opening: what ran when its last owner died is ready again; how many ran.
+
+        Who has died in it too often is a dead letter. An earlier claim is outdated by this: a token starts with the
+        generation, which rises with each opening.
+        """
+        with self.transaction():
+            self._execute("UPDATE meta SET generation = generation + 1")
+            (generation,) = self._execute("SELECT generation FROM meta").fetchone()
+            self._token = generation << 40
+            running = self._execute(
+                "SELECT number, lane, crashes FROM event INDEXED BY running WHERE state = 2"
+            ).fetchall()
+            for number, lane, crashes in running:
+                is_dead = crashes + 1 >= _MOST_CRASHES
+                self._execute(
+                    "UPDATE event SET state = ?, crashes = crashes + 1, attempts = attempts - 1, settled = ?, "
+                    "error = CASE WHEN ? THEN ? ELSE error END WHERE number = ?",
+                    (
+                        State.DEAD if is_dead else State.READY,
+                        now if is_dead else None,
+                        is_dead,
+                        f"the process died {crashes + 1} times while it ran",
+                        number,
+                    ),
+                )
+                if is_dead:
+                    self._free(lane)
+        return len(running)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What is done within is committed as a whole at the end, or not at all."""
+        self._execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._execute("ROLLBACK")
+            raise
+
+    # Storing
+
+    def store(self, entries: Iterable[Entry], now: float) -> list[Stored]:
+        """Store what is not known by any of its keys; of what is known and done, the window starts anew."""
+        stored = []
+        for entry in entries:
+            keys = [_digest(key) for key in entry.keys]
+            numbers = [self._number_of(key) for key in keys]
+            number = next((each for each in numbers if each is not None), None)
+            new_keys = [key for key, known in zip(keys, numbers, strict=True) if known is None]
+            is_new = number is None
+            if number is None:
+                number = self._insert(entry, b"".join(new_keys), now)
+            else:
+                self._execute(
+                    "UPDATE event SET settled = max(settled, ?) WHERE number = ? AND state = 4", (now, number)
+                )
+                if new_keys:
+                    self._execute(
+                        "UPDATE event SET keys = CAST(keys || ? AS BLOB) WHERE number = ?",
+                        (b"".join(new_keys), number),
+                    )
+            for key in new_keys:
+                self._execute("INSERT OR IGNORE INTO key VALUES (?, ?)", (key, number))
+            stored.append(Stored(number, is_new))
+        return stored
+
+    def _number_of(self, key: bytes) -> int | None:
+        row = self._execute("SELECT number FROM key WHERE key = ?", (key,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _insert(self, entry: Entry, keys: bytes, now: float) -> int:
+        number = self._execute(
+            "INSERT INTO event (keys, id, type, message_id, trace_id, lane, state, received, stored) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                keys,
+                entry.id,
+                entry.type,
+                entry.message_id,
+                entry.trace_id,
+                entry.lane,
+                State.BLOCKED if self._is_held(entry.lane) else State.READY,
+                entry.received,
+                now,
+            ),
+        ).lastrowid
+        assert number is not None
+        self._execute("INSERT INTO body VALUES (?, ?)", (number, entry.payload))
+        return number
+
+    # Lanes
+
+    def _is_held(self, lane: str | None) -> bool:
+        """Whether a new event of this lane must wait for another."""
+        if lane is None:
+            return False
+        waiting = "" if self._is_strict else "AND state <> 3"
+        query = f"SELECT 1 FROM event INDEXED BY lane WHERE lane = ? AND state < 4 {waiting} LIMIT 1"
+        return self._execute(query, (lane,)).fetchone() is not None
+
+    def _free(self, lane: str | None) -> None:
+        """The event that held this lane does not any more: the next is ready."""
+        if lane is not None:
+            self._execute(
+                "UPDATE event SET state = 0 WHERE number = (SELECT number FROM event INDEXED BY lane "
+                "WHERE lane = ? AND state < 4 AND state = 1 ORDER BY number LIMIT 1)",
+                (lane,),
+            )
+
+    def _enter(self, number: int, lane: str | None) -> None:
+        """An event that stood beside its lane is to run: as the next, if another of the lane runs."""
+        state = State.READY
+        if lane is not None:
+            holders = "(0, 2, 3)" if self._is_strict else "(0, 2)"
+            head = self._execute(
+                "SELECT number, state FROM event INDEXED BY lane "
+                f"WHERE lane = ? AND state < 4 AND state IN {holders} AND number <> ?",
+                (lane, number),
+            ).fetchone()
+            if head is not None:
+                if head[1] != State.READY or head[0] < number:
+                    state = State.BLOCKED
+                else:
+                    self._execute("UPDATE event SET state = 1 WHERE number = ?", (head[0],))
+        self._execute("UPDATE event SET state = ?, due = NULL WHERE number = ?", (state, number))
+
+    # Claiming
+
+    def claim(self, limit: int, now: float) -> list[Claim]:
+        """Claim up to `limit` events, the oldest first; not those that must run alone. Their attempts are counted."""
+        self._wake(now, limit)
+        return self._claim(
+            "SELECT number FROM event INDEXED BY ready WHERE state = 0 AND crashes < ? ORDER BY number LIMIT ?",
+            (SUSPECT, limit),
+        )
+
+    def claim_alone(self, now: float) -> list[Claim]:
+        """Claim the oldest event that must run with no other beside it, if there is one."""
+        self._wake(now, 1)
+        return self._claim(
+            "SELECT number FROM event INDEXED BY suspect WHERE state = 0 AND crashes >= 2 ORDER BY number LIMIT 1",
+            (),
+        )
+
+    def suspect_is_ready(self) -> bool:
+        """Whether there is something for `claim_alone`."""
+        query = "SELECT 1 FROM event INDEXED BY suspect WHERE state = 0 AND crashes >= 2 LIMIT 1"
+        return self._execute(query).fetchone() is not None
+
+    def _claim(self, which: str, arguments: tuple[int, ...]) -> list[Claim]:
+        rows = self._execute(
+            f"UPDATE event SET state = 2, attempts = attempts + 1 WHERE number IN ({which}) "
+            "RETURNING number, id, type, lane, message_id, trace_id, received, stored, attempts, crashes",
+            arguments,
+        ).fetchall()
+        rows.sort()
+        claims = []
+        for number, event_id, kind, lane, message_id, trace_id, received, stored, attempts, crashes in rows:
+            self._token += 1
+            self._execute("UPDATE event SET token = ? WHERE number = ?", (self._token, number))
+            (payload,) = self._execute("SELECT payload FROM body WHERE number = ?", (number,)).fetchone()
+            succeeded = dict(
+                self._execute("SELECT name, result FROM handler WHERE number = ?", (number,)).fetchall()
+            )
+            claims.append(
+                Claim(
+                    number,
+                    self._token,
+                    event_id,
+                    kind,
+                    lane,
+                    payload,
+                    message_id,
+                    trace_id,
+                    received,
+                    stored,
+                    attempts,
+                    crashes,
+                    succeeded,
+                )
+            )
+        return claims
+
+    def _wake(self, now: float, limit: int) -> None:
+        """Those whose next attempt is due are to run."""
+        due = self._execute(
+            "SELECT number, lane FROM event INDEXED BY waiting WHERE state = 3 AND due <= ? ORDER BY due LIMIT ?",
+            (now, max(limit, 100)),
+        ).fetchall()
+        for number, lane in due:
+            self._enter(number, lane)
+
+    def next_due(self) -> float | None:
+        """When the next attempt of a waiting event is due; None if none waits."""
+        (due,) = self._execute("SELECT min(due) FROM event INDEXED BY waiting WHERE state = 3").fetchone()
+        return None if due is None else float(due)
+
+    # Settling
+
+    def succeeded(self, claim: Claim, handler: str, result: bytes | None, now: float) -> bool:
+        """A handler succeeded; it does not run again. False if the claim is outdated."""
+        if not self._owns(claim):
+            return False
+        self._execute(
+            "INSERT OR REPLACE INTO handler VALUES (?, ?, ?, ?)", (claim.number, handler, result, now)
+        )
+        return True
+
+    def done(self, claim: Claim, now: float) -> bool:
+        """Every handler succeeded: only its keys are kept, for the window. False if the claim is outdated."""
+        if not self._leave(claim, State.DONE, now):
+            return False
+        self._execute("DELETE FROM body WHERE number = ?", (claim.number,))
+        self._execute("DELETE FROM handler WHERE number = ?", (claim.number,))
+        return True
+
+    def retry(self, claim: Claim, due: float, error: str, *, counts: bool = True) -> bool:
+        """It is to run again at `due`, for what failed; `counts` if that was an attempt. False if outdated."""
+        if not self._owns(claim):
+            return False
+        self._execute(
+            "UPDATE event SET state = 3, due = ?, error = ?, attempts = attempts - ? WHERE number = ?",
+            (due, error, 0 if counts else 1, claim.number),
+        )
+        if not self._is_strict:
+            self._free(claim.lane)
+        return True
+
+    def die(self, claim: Claim, error: str, now: float) -> bool:
+        """It is a dead letter. False if the claim is outdated."""
+        if not self._leave(claim, State.DEAD, now):
+            return False
+        self._execute("UPDATE event SET error = ? WHERE number = ?", (error, claim.number))
+        return True
+
+    def release(self, claim: Claim) -> bool:
+        """It was not begun, or was cancelled: it is ready again, and no attempt is counted. False if outdated."""
+        if not self._owns(claim):
+            return False
+        self._execute("UPDATE event SET state = 0, attempts = attempts - 1 WHERE number = ?", (claim.number,))
+        return True
+
+    def release_all(self) -> int:
+        """Nobody runs anything any more: what is claimed is ready again, and no attempt is counted; how many."""
+        return self._execute(
+            "UPDATE event SET state = 0, attempts = attempts - 1 "
+            "WHERE number IN (SELECT number FROM event INDEXED BY running WHERE state = 2)"
+        ).rowcount
+
+    def park(self, claim: Claim, now: float) -> bool:
+        """No route here takes it: it waits beside its lane for a process that has one. False if outdated."""
+        if not self._leave(claim, State.PARKED, now):
+            return False
+        self._execute("UPDATE event SET attempts = attempts - 1 WHERE number = ?", (claim.number,))
+        return True
+
+    def _owns(self, claim: Claim) -> bool:
+        row = self._execute("SELECT state, token FROM event WHERE number = ?", (claim.number,)).fetchone()
+        return row is not None and row[0] == State.RUNNING and row[1] == claim.token
+
+    def _leave(self, claim: Claim, state: State, now: float) -> bool:
+        if not self._owns(claim):
+            return False
+        self._execute("UPDATE event SET state = ?, settled = ? WHERE number = ?", (state, now, claim.number))
+        self._free(claim.lane)
+        return True
+
+    # Keeping house
+
+    def unpark(self, is_taken: Callable[[str], bool]) -> int:
+        """Those whose type a route takes now are to run; how many there are."""
+        parked = self._execute(
+            "SELECT number, lane, type FROM event INDEXED BY settled WHERE state = 6 AND state >= 4 ORDER BY number"
+        ).fetchall()
+        taken = [(number, lane) for number, lane, kind in parked if is_taken(kind)]
+        for number, lane in taken:
+            self._execute("UPDATE event SET settled = NULL WHERE number = ?", (number,))
+            self._enter(number, lane)
+        return len(taken)
+
+    def requeue(self, numbers: Iterable[int]) -> list[int]:
+        """Dead letters are to run again, behind all others, with their attempts counted anew; their new numbers.
+
+        What had succeeded does not run again.
+        """
+        requeued = []
+        for number in numbers:
+            row = self._execute(
+                "SELECT lane, keys FROM event WHERE number = ? AND state = 5", (number,)
+            ).fetchone()
+            if row is None:
+                continue
+            lane, keys = row
+            self._execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'event'")
+            (new,) = self._execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
+            self._execute(
+                "UPDATE event SET number = ?, state = ?, attempts = 0, crashes = 0, settled = NULL WHERE number = ?",
+                (new, State.BLOCKED if self._is_held(lane) else State.READY, number),
+            )
+            for table in ("body", "handler"):
+                self._execute(f"UPDATE {table} SET number = ? WHERE number = ?", (new, number))
+            for key in _digests(keys):
+                self._execute("UPDATE key SET number = ? WHERE key = ? AND number = ?", (new, key, number))
+            requeued.append(new)
+        return requeued
+
+    def purge(self, state: State, before: float, limit: int) -> int:
+        """Forget up to `limit` settled events of a state that were settled before; how many there were."""
+        rows = self._execute(
+            "SELECT number, keys FROM event INDEXED BY settled WHERE state = ? AND state >= 4 AND settled < ? "
+            "ORDER BY settled LIMIT ?",
+            (state, before, limit),
+        ).fetchall()
+        many = self._connection.executemany
+        numbers = [(number,) for number, _ in rows]
+        many(
+            "DELETE FROM key WHERE key = ? AND number = ?",
+            [(key, number) for number, keys in rows for key in _digests(keys)],
+        )
+        for table in ("body", "handler", "event"):
+            many(f"DELETE FROM {table} WHERE number = ?", numbers)
+        return len(rows)
+
+    def shrink(self, pages: int) -> None:
+        """Give free pages of the file back to the file system; not within a transaction."""
+        # `execute` would free one page only.
+        self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+
+    # Looking
+
+    def counts(self) -> Counts:
+        """How many events stand where."""
+        rows = self._execute("SELECT state, count(*) FROM event GROUP BY state").fetchall()
+        (oldest,) = self._execute("SELECT min(stored) FROM event WHERE state < 4").fetchone()
+        return Counts(**{State(state).name.lower(): count for state, count in rows}, oldest=oldest)
+
+    def list(self, state: State, limit: int, after: int = 0) -> list[Summary]:
+        """Events of a state, in the order of their numbers, from behind `after` on."""
+        rows = self._execute(
+            "SELECT number, id, type, state, lane, attempts, crashes, received, stored, due, settled, error "
+            "FROM event WHERE state = ? AND number > ? ORDER BY number LIMIT ?",
+            (state, after, limit),
+        ).fetchall()
+        return [
+            Summary(
+                number=number,
+                id=event_id,
+                type=kind,
+                state=State(each),
+                lane=lane,
+                attempts=attempts,
+                crashes=crashes,
+                received=received,
+                stored=stored,
+                due=due,
+                settled=settled,
+                error=error,
+            )
+            for number, event_id, kind, each, lane, attempts, crashes, received, stored, due, settled, error in rows
+        ]
+
+    def payload(self, number: int) -> bytes | None:
+        """An event's payload; None for one that is done, or is not there."""
+        row = self._execute("SELECT payload FROM body WHERE number = ?", (number,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+
+def _digests(keys: bytes) -> list[bytes]:
+    return [keys[at : at + _KEY_BYTES] for at in range(0, len(keys), _KEY_BYTES)]
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=_KEY_BYTES).digest()

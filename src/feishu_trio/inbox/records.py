@@ -1,0 +1,115 @@
+"""What goes into an inbox and what comes out of it, as plain data."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from .._quiet import QuietStruct
+
+__all__ = ["Claim", "Counts", "Entry", "State", "Stored", "Summary"]
+
+_NONE: Final[Mapping[str, bytes | None]] = MappingProxyType({})
+
+
+class State(enum.IntEnum):
+    """Where a stored event stands. The numbers are in files: they are never given another meaning."""
+
+    READY = 0
+    """It may be claimed."""
+    BLOCKED = 1
+    """An earlier event of its order key is ready or runs."""
+    RUNNING = 2
+    """It has been claimed."""
+    WAITING = 3
+    """A handler failed: it waits for its next attempt."""
+    DONE = 4
+    """Every handler succeeded; it is remembered for the window."""
+    DEAD = 5
+    """It is not tried again: a dead letter."""
+    PARKED = 6
+    """No route of this process takes it."""
+
+
+class Entry(QuietStruct, gc=False, kw_only=True):
+    """An event that is to be stored."""
+
+    keys: tuple[str, ...]
+    """By each of which it is known again."""
+    id: str
+    type: str
+    lane: str | None
+    """Its order key; None for none."""
+    payload: bytes
+    message_id: str = ""
+    """The frame's."""
+    trace_id: str = ""
+    received: float = 0.0
+    """Seconds since 1970."""
+
+
+class Claim(QuietStruct):
+    """An event that was claimed: whoever holds this runs it, and settles it."""
+
+    number: int
+    token: int
+    """Of this claim alone: what a later one of the event has outdated is refused."""
+    id: str
+    type: str
+    lane: str | None
+    payload: bytes
+    message_id: str
+    trace_id: str
+    received: float
+    stored: float
+    attempt: int
+    """1 at first."""
+    crashes: int
+    """How often a process died while it ran."""
+    succeeded: Mapping[str, bytes | None] = _NONE
+    """Handlers that need not run again, with the JSON of their results."""
+
+
+class Stored(QuietStruct, gc=False):
+    """What became of one entry of a group."""
+
+    number: int
+    is_new: bool
+    """False if it was known by one of its keys."""
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many events stand where."""
+
+    ready: int = 0
+    blocked: int = 0
+    running: int = 0
+    waiting: int = 0
+    done: int = 0
+    dead: int = 0
+    parked: int = 0
+    oldest: float | None = None
+    """When the oldest of those that are not done, dead or parked was stored; seconds since 1970."""
+
+
+class Summary(QuietStruct, kw_only=True):
+    """One stored event, without its payload."""
+
+    number: int
+    id: str
+    type: str
+    state: State
+    lane: str | None
+    attempts: int
+    crashes: int
+    received: float
+    stored: float
+    due: float | None
+    """When it is tried again."""
+    settled: float | None
+    error: str | None
+    """What the last failure was."""

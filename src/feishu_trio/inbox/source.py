@@ -1,0 +1,197 @@
+"""An inbox as a source of the engine: it claims for idle workers, and writes down what became of what it claimed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar, Final
+
+import trio
+
+from .._quiet import QuietStruct
+from ..delivery import Engine, Origin, Outcome
+from ..errors import InboxError
+from ..events import decode_event
+from ..routes import DeadHandler, name_of
+from ..telemetry import Telemetry
+from .protocol import Inbox
+from .records import Claim
+
+__all__ = ["ClaimedDelivery", "InboxSource"]
+
+_AGAIN: Final = 1.0  # seconds after which an inbox that could not be read is asked again
+_LOOK: Final = 0.05  # seconds after which is looked again whether there is a handler for stored events
+_ERROR_CHARACTERS: Final = 2000
+
+
+class ClaimedDelivery(QuietStruct, eq=False):
+    """A claimed event on its way through the engine."""
+
+    claim: Claim
+    source: InboxSource
+    since: float
+    received_at: float
+    succeeded: Mapping[str, bytes | None]
+    attempt: int
+
+    origin: ClassVar[Origin] = Origin.CLAIMED
+    deadline: ClassVar[float] = float("inf")
+
+    @property
+    def payload(self) -> bytes:
+        """The event's JSON."""
+        return self.claim.payload
+
+    @property
+    def message_id(self) -> str:
+        """The frame's."""
+        return self.claim.message_id
+
+    @property
+    def trace_id(self) -> str:
+        """The frame's."""
+        return self.claim.trace_id
+
+    def handler_succeeded(self, name: str, result: bytes | None) -> None:
+        """It does not run again, whatever becomes of the others."""
+        self.source.inbox.succeeded(self.claim, name, result)
+
+    def settle(self, outcome: Outcome, took: float, written: Callable[[], None] | None = None) -> None:
+        """Write down what is to become of it."""
+        self.source.settle(self.claim, outcome)
+        if written is not None:
+            written()
+
+    def give_up(self) -> None:
+        """No other delivery of it waits beside this one."""
+
+
+class InboxSource:
+    """Brings an inbox's events to an engine.
+
+    Args:
+        inbox: The inbox; somebody else serves it.
+        engine: The engine.
+        telemetry: Where facts go.
+        dead_handlers: The handlers of dead letters that there are at the moment.
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        engine: Engine,
+        telemetry: Telemetry,
+        dead_handlers: Callable[[], Iterable[DeadHandler]],
+    ) -> None:
+        self.inbox = inbox
+        self._engine = engine
+        self._telemetry = telemetry
+        self._dead_handlers = dead_handlers
+        self._nursery: trio.Nursery | None = None
+        self._running: set[int] = set()  # tokens of the claims that are under way
+        self._settled = trio.lowlevel.ParkingLot()
+        self._stopping = trio.CancelScope()
+        self._version = -1
+
+    async def run(self) -> None:
+        """Claim and hand on until `stop`."""
+        await self._engine.ready.wait()
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            with self._stopping:
+                while True:
+                    try:
+                        await self._step()
+                    except InboxError as error:
+                        self._telemetry.inbox_failed(error)
+                        await trio.sleep(_AGAIN)
+
+    async def _step(self) -> None:
+        """Claim what idle workers can take, or wait for what may be claimed."""
+        inbox = self.inbox
+        if inbox.fault is not None:
+            # What is done could not be marked as done: claim no more until it can be.
+            await trio.sleep(_AGAIN)
+            return
+        if not self._engine.takes_stored:
+            await trio.sleep(_LOOK)
+            return
+        if self._version != self._engine.plan_version:
+            self._version = self._engine.plan_version
+            await inbox.unpark(self._engine.takes)
+        if inbox.suspect_is_ready:
+            while self._running:
+                await self._settled.park()
+            claims = await inbox.claim(1, alone=True)
+            self._hand_on(claims)
+            while self._running:
+                await self._settled.park()
+            return
+        room = await self._engine.wait_idle_workers()
+        claims = await inbox.claim(room)
+        if claims:
+            self._hand_on(claims)
+        else:
+            await inbox.wait_changed()
+
+    def _hand_on(self, claims: list[Claim]) -> None:
+        now = trio.current_time()
+        for claim in claims:
+            self._running.add(claim.token)
+            delivery = ClaimedDelivery(claim, self, now, claim.received, claim.succeeded, claim.attempt)
+            try:
+                self._engine.accept_nowait(delivery)
+            except trio.WouldBlock:
+                # A pool of its own is full: it waits there, and is given back if that takes long.
+                assert self._nursery is not None
+                self._nursery.start_soon(self._engine.accept, delivery)
+
+    def settle(self, claim: Claim, outcome: Outcome) -> None:
+        """An event has run: write down what is to become of it."""
+        self._running.discard(claim.token)
+        self._settled.unpark_all()
+        inbox, rules = self.inbox, self.inbox.rules
+        errors = [f"{name}: {type(error).__name__}: {error}" for name, error in outcome.failed.items()]
+        error = "; ".join(errors)[:_ERROR_CHARACTERS]
+        if outcome.ok:
+            inbox.done(claim)
+        elif outcome.is_unrouted:
+            self._telemetry.event_parked(claim.type)
+            inbox.park(claim)
+        elif not outcome.failed and outcome.again:
+            inbox.release(claim)  # it was not begun, or was cancelled as the engine ended
+        elif not outcome.is_fault:
+            delay = rules.delay(claim.attempt) if outcome.after is None else outcome.after
+            inbox.retry(claim, delay, error, counts=False)
+        elif claim.attempt >= rules.max_attempts:
+            inbox.die(claim, error)
+            self._note_dead(claim, error)
+        else:
+            inbox.retry(claim, rules.delay(claim.attempt), error, counts=True)
+
+    def _note_dead(self, claim: Claim, error: str) -> None:
+        self._telemetry.event_dead(claim.id, claim.type, error)
+        handlers = tuple(self._dead_handlers())
+        if handlers and self._nursery is not None:
+            self._nursery.start_soon(self._tell, handlers, claim, error)
+
+    async def _tell(self, handlers: Iterable[DeadHandler], claim: Claim, error: str) -> None:
+        event = decode_event(
+            claim.payload, message_id=claim.message_id, trace_id=claim.trace_id, received_at=claim.received
+        )
+        event.attempt = claim.attempt
+        for handler in handlers:
+            try:
+                given = handler(event, error)
+                if inspect.isawaitable(given):
+                    await given
+            except Exception as raised:
+                self._telemetry.dead_handler_failed(name_of(handler), raised)
+
+    def stop(self) -> None:
+        """Claim no more."""
+        self._stopping.cancel()
+
+    async def close(self) -> None:
+        """Everything is settled: wait until it is written."""
+        await self.inbox.flush()

@@ -1,0 +1,70 @@
+"""Storing is a handler: one route that stands for all durable routes of an event when it arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ..config import Ack
+from ..delivery import identify
+from ..events import Event
+from ..events.order import by_chat, by_sender, by_thread
+from ..routes import BatchSize, Route
+from ..telemetry import Telemetry
+from .protocol import Inbox
+from .records import Entry
+
+__all__ = ["STORING_POOL", "storing_route"]
+
+STORING_POOL: Final = "storing"
+"""Where storing runs: handlers at work never keep an event from being stored."""
+
+_GROUP: Final = 64  # events that one call stores; the inbox puts calls together
+
+
+def storing_route(inbox: Inbox, telemetry: Telemetry) -> Route:
+    """The route that stores events in an inbox. Its success is that they are committed."""
+
+    async def store(events: Sequence[Event[Any]]) -> None:
+        await inbox.store([entry_of(event, inbox.rules.order_by) for event in events])
+        telemetry.events_stored(len(events))
+
+    def has_key(event: Event[Any]) -> bool:
+        # A key that cannot be had is a failure of its event, not of all that are stored with it.
+        assert inbox.rules.order_by is not None
+        inbox.rules.order_by(event)
+        return True
+
+    is_sure = inbox.rules.order_by in (None, by_chat, by_thread, by_sender)
+    return Route(
+        handler=store,
+        name="storing",
+        patterns=("*",),
+        pool=STORING_POOL,
+        ack=Ack.ON_SUCCESS,
+        where=None if is_sure else has_key,
+        batch=BatchSize(_GROUP, 0.0),
+    )
+
+
+def entry_of(event: Event[Any], order_by: Callable[[Event[Any]], object] | None) -> Entry:
+    """What is stored of an event."""
+    keys, _ = identify(event)
+    key = None if order_by is None else order_by(event)
+    return Entry(
+        keys=keys,
+        id=event.id,
+        type=event.type,
+        lane=key if key is None or isinstance(key, str) else _text(key),
+        payload=event.payload,
+        message_id=event.message_id,
+        trace_id=event.trace_id,
+        received=event.received_at.timestamp(),
+    )
+
+
+def _text(key: object) -> str:
+    """An order key as text, the same in each process: for tuples and numbers, say."""
+    return msgspec.json.encode(key).decode()

@@ -1,0 +1,185 @@
+"""What every inbox does, in memory and in a file: one suite for all of them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from feishu_trio.errors import ConfigError, InboxError
+from feishu_trio.inbox.database import Database
+from feishu_trio.inbox.memory import MemoryInbox
+from feishu_trio.inbox.protocol import Inbox
+from feishu_trio.inbox.records import Claim, Entry, State
+from feishu_trio.inbox.sqlite import SQLiteInbox
+
+Make = Callable[..., Inbox]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+    if request.param == "memory":
+        return MemoryInbox
+    return functools.partial(SQLiteInbox, tmp_path / "inbox.db")
+
+
+@asynccontextmanager
+async def serving(inbox: Inbox, app_id: str = "cli_a", window: float = 3600) -> AsyncGenerator[Inbox, None]:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(inbox.serve, app_id, window)
+        yield inbox
+        nursery.cancel_scope.cancel()
+
+
+def entry(name: str, lane: str | None = None, payload: bytes = b"{}") -> Entry:
+    return Entry(keys=(f"event:{name}",), id=name, type="x.y", lane=lane, payload=payload)
+
+
+async def claim(inbox: Inbox, limit: int = 100, *, alone: bool = False) -> dict[str, Claim]:
+    return {each.id: each for each in await inbox.claim(limit, alone=alone)}
+
+
+async def test_what_is_stored_is_claimed_once_and_done(make: Make) -> None:
+    async with serving(make()) as inbox:
+        first = await inbox.store([entry("a"), entry("b")])
+        again = await inbox.store([entry("a"), entry("c")])
+        assert [each.is_new for each in (*first, *again)] == [True, True, False, True]
+        claims = await claim(inbox, 2)
+        assert list(claims) == ["a", "b"]
+        assert list(await claim(inbox)) == ["c"]
+        for each in claims.values():
+            inbox.done(each)
+        await inbox.flush()
+        counts = await inbox.counts()
+        assert (counts.done, counts.running, counts.ready) == (2, 1, 0)
+        assert counts.oldest is not None
+        assert not (await inbox.store([entry("a")]))[0].is_new
+
+
+async def test_many_callers_share_transactions(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = 0
+    transaction = Database.transaction
+
+    def counted(database: Database) -> AbstractContextManager[None]:
+        nonlocal groups
+        groups += 1
+        return transaction(database)
+
+    monkeypatch.setattr(Database, "transaction", counted)
+    async with serving(make()) as inbox:
+        async with trio.open_nursery() as nursery:
+            for number in range(500):
+                nursery.start_soon(inbox.store, [entry(f"e{number}")])
+        assert len(await inbox.claim(1000)) == 500
+        assert groups < 100
+
+
+async def test_handlers_that_succeeded_are_known_at_the_next_claim(make: Make) -> None:
+    async with serving(make(retry_delay=0.001)) as inbox:
+        await inbox.store([entry("a")])
+        first = (await claim(inbox))["a"]
+        inbox.succeeded(first, "one", b'{"x":1}')
+        inbox.retry(first, 0.0, "two: ValueError: no", counts=True)
+        second = (await claim(inbox))["a"]
+        assert (second.attempt, dict(second.succeeded)) == (2, {"one": b'{"x":1}'})
+        inbox.done(first)  # outdated: it changes nothing
+        inbox.release(second)
+        third = (await claim(inbox))["a"]
+        assert third.attempt == 2
+
+
+async def test_waiting_for_a_change_ends_with_the_next_one(make: Make) -> None:
+    async with serving(make()) as inbox:
+        assert await inbox.claim(10) == []
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(inbox.wait_changed)
+                await trio.testing.wait_all_tasks_blocked()
+                await inbox.store([entry("a")])
+        assert len(await inbox.claim(10)) == 1
+
+
+async def test_what_came_between_claim_and_waiting_is_not_missed(make: Make) -> None:
+    async with serving(make()) as inbox:
+        for number in range(50):
+            assert await inbox.claim(10) == []
+            await inbox.store([entry(f"e{number}")])
+            with trio.fail_after(5):
+                await inbox.wait_changed()
+            assert len(await inbox.claim(10)) == 1
+
+
+async def test_dead_letters_are_listed_requeued_and_purged(make: Make) -> None:
+    async with serving(make()) as inbox:
+        await inbox.store([entry("a"), entry("b")])
+        for each in await inbox.claim(10):
+            inbox.die(each, "too often")
+        dead = await inbox.list(State.DEAD)
+        assert [(each.id, each.error) for each in dead] == [("a", "too often"), ("b", "too often")]
+        assert len(await inbox.requeue([dead[0].number])) == 1
+        assert list(await claim(inbox)) == ["a"]
+        assert await inbox.purge(State.DEAD, 0.0) == 1
+        assert await inbox.list(State.DEAD) == []
+
+
+async def test_what_is_too_old_when_its_turn_comes_is_dead() -> None:
+    with trio.fail_after(5):
+        async with serving(MemoryInbox(max_age=0.01)) as inbox:
+            await inbox.store([entry("a")])
+            await trio.sleep(0.05)
+            await inbox.store([entry("b")])
+            assert list(await claim(inbox)) == ["b"]
+            (dead,) = await inbox.list(State.DEAD)
+            assert "max_age" in (dead.error or "")
+
+
+async def test_a_claim_whose_caller_was_cancelled_is_given_back(make: Make) -> None:
+    async with serving(make()) as inbox:
+        await inbox.store([entry("a")])
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await inbox.claim(1)
+        with trio.fail_after(5):
+            while not (found := await claim(inbox)):
+                await inbox.wait_changed()
+        assert found["a"].attempt == 1
+
+
+async def test_outside_its_block_it_says_so(make: Make) -> None:
+    inbox = make()
+    with pytest.raises(InboxError, match="is not open"):
+        await inbox.store([entry("a")])
+
+
+async def test_it_serves_one_session_at_a_time(make: Make) -> None:
+    inbox = make()
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(InboxError, match="an inbox object of its own"), flatten_subgroups=True
+    ):
+        async with serving(inbox), serving(inbox):
+            pass
+    async with serving(inbox):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("window", 0),
+        ("window", "8h"),
+        ("max_attempts", 0),
+        ("max_attempts", True),
+        ("retry_delay", -1),
+        ("max_retry_delay", 0),
+        ("max_age", -5),
+    ],
+)
+def test_a_wrong_argument_is_named(make: Make, name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name}: {value!r} is not allowed"):
+        make(**{name: value})

@@ -1,0 +1,438 @@
+"""Sessions with an inbox: answered at once, handled for sure."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from feishu_trio import (
+    Ack,
+    ConfigError,
+    Event,
+    EventDead,
+    Inbox,
+    InboxError,
+    InboxState,
+    LifecycleEvent,
+    MemoryInbox,
+    Retry,
+    Router,
+    SQLiteInbox,
+    by_sender,
+)
+from feishu_trio.testing import Gateway, Push, open_gateway
+from session.rig import open_real_session, open_session
+
+MESSAGE, USER, CARD = "im.message.receive_v1", "contact.user.created_v3", "card.action.trigger"
+
+
+async def say(gateway: Gateway, number: int, chat: str = "oc_1", **push: Any) -> Push:
+    return await gateway.push(MESSAGE, {"message": {"message_id": f"om_{number}", "chat_id": chat}}, **push)
+
+
+async def settled(inbox: Inbox, **wanted: int) -> None:
+    """Wait until so many events stand in these states."""
+    with trio.fail_after(1000):
+        while True:
+            await inbox.flush()
+            counts = await inbox.counts()
+            if all(getattr(counts, name) == count for name, count in wanted.items()):
+                return
+            await trio.sleep(0.1)
+
+
+async def test_an_event_is_answered_at_once_and_handled_however_long_that_takes(
+    autojump_clock: MockClock,
+) -> None:
+    router, ended = Router(), []
+
+    @router.on(MESSAGE)
+    async def think(event: Event[Any]) -> None:
+        await trio.sleep(60)
+        ended.append((event.id, event.attempt))
+
+    inbox = MemoryInbox()
+    async with open_gateway(seed=1) as gateway, open_session(gateway, router=router, inbox=inbox) as session:
+        pushes = [await say(gateway, number, f"oc_{number}") for number in range(10)]
+        for push in pushes:
+            assert (await push.settled()).latency < 0.1
+        assert ended == []
+        assert session.stats().stored == 10
+        await settled(inbox, done=10)
+        assert sorted(ended) == sorted((push.event_id, 1) for push in pushes)
+        assert all(len(push.deliveries) == 1 for push in pushes)
+
+
+async def test_what_failed_comes_again_with_a_backoff_and_only_what_failed_runs(
+    autojump_clock: MockClock,
+) -> None:
+    router, runs, times = Router(), [], []
+
+    @router.on(USER, name="good")
+    async def good(event: Event[Any]) -> None:
+        runs.append("good")
+
+    @router.on(USER, name="bad")
+    async def bad(event: Event[Any]) -> None:
+        runs.append("bad")
+        times.append(trio.current_time())
+        assert event.attempt == len(times)
+        if len(times) < 4:
+            raise ValueError("not yet")
+
+    inbox = MemoryInbox(retry_delay=8)
+    async with open_gateway(seed=1) as gateway, open_session(gateway, router=router, inbox=inbox):
+        await gateway.push(USER)
+        await settled(inbox, done=1)
+    assert runs.count("good") == 1
+    assert runs.count("bad") == 4
+    waits = [b - a for a, b in pairwise(times)]
+    assert all(longest / 2 <= wait <= longest + 0.5 for wait, longest in zip(waits, (8, 16, 32), strict=True))
+
+
+async def test_after_its_attempts_it_is_a_dead_letter_which_is_told(autojump_clock: MockClock) -> None:
+    router, told, seen = Router(), [], list[LifecycleEvent]()
+
+    @router.on(MESSAGE, name="bad")
+    async def bad(event: Event[Any]) -> None:
+        raise ValueError("no such thing")
+
+    @router.dead
+    async def sorry(event: Event[Any], error: str) -> None:
+        told.append((event.data.message.chat_id, error))
+
+    inbox = MemoryInbox(max_attempts=3)
+    async with (
+        open_gateway(seed=1) as gateway,
+        open_session(gateway, router=router, inbox=inbox, on_lifecycle=seen.append) as session,
+    ):
+        push = await say(gateway, 1)
+        await settled(inbox, dead=1)
+        (dead,) = await inbox.list(InboxState.DEAD)
+        assert (dead.id, dead.attempts, dead.error) == (push.event_id, 3, "bad: ValueError: no such thing")
+        await wait_all_tasks_blocked()
+        assert told == [("oc_1", "bad: ValueError: no such thing")]
+        (event,) = [each for each in seen if isinstance(each, EventDead)]
+        assert (event.event_id, event.event_type, event.error) == (push.event_id, MESSAGE, dead.error)
+        assert session.stats().dead == 1
+
+
+async def test_a_wish_to_come_again_is_no_attempt_and_says_when(autojump_clock: MockClock) -> None:
+    router, times = Router(), []
+
+    @router.on(USER)
+    async def busy(event: Event[Any]) -> None:
+        times.append(trio.current_time())
+        assert event.attempt == 1
+        if len(times) < 5:
+            raise Retry(after=100)
+
+    inbox = MemoryInbox(max_attempts=1)
+    async with open_gateway(seed=1) as gateway, open_session(gateway, router=router, inbox=inbox):
+        await gateway.push(USER)
+        await settled(inbox, done=1)
+    assert all(100 <= b - a < 101 for a, b in pairwise(times))
+
+
+async def test_a_chat_is_handled_in_order_and_others_beside_it(autojump_clock: MockClock) -> None:
+    router, ended, at_work, most = Router(), list[tuple[str, str]](), 0, 0
+
+    @router.on(MESSAGE)
+    async def handle(event: Event[Any]) -> None:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await trio.sleep(1)
+        at_work -= 1
+        ended.append((event.data.message.chat_id, event.data.message.message_id))
+
+    inbox = MemoryInbox()
+    async with open_gateway(seed=1) as gateway, open_session(gateway, router=router, inbox=inbox):
+        for number in range(60):
+            await say(gateway, number, f"oc_{number % 6}")
+        await settled(inbox, done=60)
+    for chat in range(6):
+        assert [message for of, message in ended if of == f"oc_{chat}"] == [
+            f"om_{n}" for n in range(chat, 60, 6)
+        ]
+    assert most == 6
+
+
+async def test_callbacks_and_other_acks_run_as_they_do_without_an_inbox(autojump_clock: MockClock) -> None:
+    router, seen = Router(), []
+
+    @router.on(CARD)
+    async def click(event: Event[Any]) -> dict[str, object]:
+        return {"toast": {"content": "ok"}}
+
+    @router.on(USER, ack=Ack.ON_SUCCESS, name="success")
+    async def success(event: Event[Any]) -> None:
+        await trio.sleep(1)
+        seen.append("success")
+
+    @router.on(USER, name="stored")
+    async def stored(event: Event[Any]) -> None:
+        seen.append("stored")
+
+    @router.on("x.only", ack=Ack.ON_SUCCESS)
+    async def only(event: Event[Any]) -> None:
+        seen.append("only")
+
+    inbox = MemoryInbox()
+    async with open_gateway(seed=1) as gateway, open_session(gateway, router=router, inbox=inbox):
+        assert (await (await gateway.push(CARD)).settled()).data == {"toast": {"content": "ok"}}
+        assert (await (await gateway.push(USER)).settled()).latency == pytest.approx(1, abs=0.1)
+        assert (await (await gateway.push("x.only")).settled()).code == 200
+        await settled(inbox, done=1)
+    assert sorted(seen) == ["only", "stored", "success"]
+
+
+async def test_what_no_durable_handler_takes_is_not_stored_unless_store_says_so(
+    autojump_clock: MockClock,
+) -> None:
+    router, handled = Router(), []
+
+    @router.on(MESSAGE, where=lambda event: event.data.message.chat_id == "oc_mine")
+    async def handle(event: Event[Any]) -> None:
+        handled.append(event.data.message.chat_id)
+
+    inbox = MemoryInbox()
+    async with (
+        open_gateway(seed=1) as gateway,
+        open_session(gateway, router=router, inbox=inbox, store=["contact.*"]) as session,
+    ):
+        for number, chat in enumerate(("oc_mine", "oc_other")):
+            assert (await (await say(gateway, number, chat)).settled()).code == 200
+        assert (await (await gateway.push("x.y")).settled()).code == 200
+        assert (await (await gateway.push(USER)).settled()).code == 200
+        await settled(inbox, done=1, parked=1)
+        assert session.stats().stored == 2
+        # A handler that comes later takes what waited for one.
+
+        @router.on("contact.*")
+        async def late(event: Event[Any]) -> None:
+            handled.append(event.type)
+
+        await say(gateway, 7, "oc_mine")
+        await settled(inbox, done=3, parked=0)
+    assert sorted(handled) == [USER, "oc_mine", "oc_mine"]
+
+
+async def test_without_a_durable_handler_everything_is_stored_and_pulled_from_there(
+    autojump_clock: MockClock,
+) -> None:
+    inbox, got = MemoryInbox(), []
+    async with open_gateway(seed=1) as gateway, open_session(gateway, inbox=inbox) as session:
+        pushes = [await say(gateway, number, f"oc_{number}") for number in range(3)]
+        for push in pushes:
+            assert (await push.settled()).latency < 0.1
+        assert (await inbox.counts()).ready == 3
+        async with session.events(MESSAGE) as events:
+            async for event in events:
+                got.append(event.id)
+                if len(got) == 3:
+                    break
+        await inbox.flush()
+    assert sorted(got) == sorted(push.event_id for push in pushes)
+
+
+async def test_with_claim_false_events_are_stored_for_others(autojump_clock: MockClock) -> None:
+    router = Router()
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        raise AssertionError
+
+    inbox = MemoryInbox()
+    async with (
+        open_gateway(seed=1) as gateway,
+        open_session(gateway, router=router, inbox=inbox, claim=False),
+    ):
+        assert (await (await gateway.push(USER)).settled()).code == 200
+        await trio.sleep(100)
+        assert (await inbox.counts()).ready == 1
+
+
+async def test_no_more_is_claimed_than_there_are_idle_workers(autojump_clock: MockClock) -> None:
+    router = Router()
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        await trio.sleep(10)
+
+    inbox = MemoryInbox()
+    async with (
+        open_gateway(seed=1) as gateway,
+        open_session(gateway, router=router, inbox=inbox, concurrency=4),
+    ):
+        for _ in range(30):
+            await gateway.push(USER)
+        await trio.sleep(1)
+        counts = await inbox.counts()
+        assert (counts.running, counts.ready) == (4, 26)
+        await settled(inbox, done=30)
+        assert trio.current_time() == pytest.approx(80, abs=5)
+
+
+Make = Callable[..., Inbox]
+
+
+async def test_what_a_clean_stop_cuts_off_runs_again_without_a_count(tmp_path: Path) -> None:
+    router, runs, runs_now = Router(), [], trio.Event()
+
+    @router.on(USER)
+    async def slow(event: Event[Any]) -> None:
+        runs.append(event.attempt)
+        runs_now.set()
+        if len(runs) == 1:
+            await trio.sleep_forever()
+
+    make = functools.partial(SQLiteInbox, tmp_path / "bot.db")
+    with trio.fail_after(20):
+        async with open_gateway(seed=1) as gateway:
+            async with open_real_session(gateway, router=router, inbox=make(), shutdown_timeout=0.1):
+                assert (await (await gateway.push(USER)).settled()).code == 200
+                await runs_now.wait()
+            inbox = make()
+            async with open_real_session(gateway, router=router, inbox=inbox):
+                await settled(inbox, done=1)
+    assert runs == [1, 1]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "failed"])
+async def test_and_so_does_what_a_hard_end_cuts_off(tmp_path: Path, how: str) -> None:
+    router, runs, runs_now = Router(), [], trio.Event()
+
+    @router.on(USER)
+    async def slow(event: Event[Any]) -> None:
+        runs.append(event.attempt)
+        runs_now.set()
+        if len(runs) == 1:
+            await trio.sleep_forever()
+
+    make = functools.partial(SQLiteInbox, tmp_path / "bot.db")
+    with trio.fail_after(20):
+        async with open_gateway(seed=1) as gateway:
+            with trio.CancelScope() as scope:
+                try:
+                    async with open_real_session(gateway, router=router, inbox=make()):
+                        assert (await (await gateway.push(USER)).settled()).code == 200
+                        await runs_now.wait()
+                        if how == "failed":
+                            raise ZeroDivisionError
+                        scope.cancel()
+                        await trio.sleep_forever()
+                except ZeroDivisionError:
+                    pass
+            inbox = make()
+            async with open_real_session(gateway, router=router, inbox=inbox):
+                await settled(inbox, done=1)
+                assert [each.crashes for each in await inbox.list(InboxState.DONE)] == [0]
+    assert runs == [1, 1]
+
+
+async def test_what_cannot_be_stored_is_refused_so_that_feishu_keeps_it(tmp_path: Path) -> None:
+    router, handled = Router(), []
+
+    @router.on(MESSAGE)
+    async def handle(event: Event[Any]) -> None:
+        handled.append(event.id)
+
+    inbox = SQLiteInbox(tmp_path / "bot.db")
+    with trio.fail_after(30):
+        async with (
+            open_gateway(seed=1, ladder=[0.2] * 100) as gateway,
+            open_real_session(gateway, router=router, inbox=inbox) as session,
+        ):
+            connection = inbox._connection
+            assert connection is not None
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+            body = {"message": {"message_id": "om_1", "chat_id": "oc_1", "content": "x" * 100_000}}
+            push = await gateway.push(MESSAGE, body)
+            assert (await push.answer()).code == 500
+            assert "nothing can be written to" in session.health().reasons[0]
+            connection.execute("PRAGMA max_page_count = 1000000")
+            assert (await push.settled()).code == 200
+            await settled(inbox, done=1)
+            assert session.health().ok
+    assert handled == [push.event_id]
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"inbox": "bot.db"}, "^inbox: a value of type str .* it must be an inbox, such as SQLiteInbox"),
+        ({"ack": Ack.ON_STORED}, "needs an inbox to store events in"),
+    ],
+)
+async def test_a_wrong_inbox_is_named(settings: dict[str, Any], match: str) -> None:
+    async with open_gateway() as gateway:
+        with pytest.raises(ConfigError, match=match):
+            async with open_session(gateway, **settings):
+                pass
+
+
+async def test_a_durable_handler_has_the_order_of_its_inbox() -> None:
+    router = Router()
+
+    @router.on(MESSAGE, order_by=by_sender)
+    async def handle(event: Event[Any]) -> None: ...
+
+    async with open_gateway() as gateway:
+        with pytest.raises(ConfigError, match="its order_by is not the inbox's"):
+            async with open_session(gateway, router=router, inbox=MemoryInbox()):
+                pass
+        async with open_session(gateway, router=router, inbox=MemoryInbox(order_by=by_sender)):
+            pass
+
+
+async def test_two_durable_handlers_of_one_name_are_refused() -> None:
+    router = Router()
+    for _ in range(2):
+
+        @router.on(USER)
+        async def handle(event: Event[Any]) -> None: ...
+
+    async with open_gateway() as gateway:
+        with pytest.raises(ConfigError, match=r"two handlers are named .*handle: with an inbox"):
+            async with open_session(gateway, router=router, inbox=MemoryInbox()):
+                pass
+        async with open_session(gateway, router=router):
+            pass
+
+
+async def test_an_order_key_that_cannot_be_had_fails_its_event_alone(autojump_clock: MockClock) -> None:
+    router, handled = Router(), []
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        handled.append(event.id)
+
+    def key(event: Event[Any]) -> str:
+        return str(event.raw["event"]["key"])
+
+    inbox = MemoryInbox(order_by=key)
+    async with open_gateway(seed=1, ladder=()) as gateway, open_session(gateway, router=router, inbox=inbox):
+        good = [await gateway.push(USER, {"key": "a"}) for _ in range(3)]
+        bad = await gateway.push(USER, {})
+        good += [await gateway.push(USER, {"key": "b"}) for _ in range(3)]
+        assert (await bad.settled()).code == 500
+        assert [(await push.settled()).code for push in good] == [200] * 6
+        await settled(inbox, done=6)
+
+
+async def test_an_inbox_that_cannot_be_opened_is_an_error_on_entry(tmp_path: Path) -> None:
+    async with open_gateway() as gateway:
+        with pytest.raises(InboxError, match="there is no folder"):
+            async with open_session(gateway, inbox=SQLiteInbox(tmp_path / "no" / "bot.db")):
+                pass
+        assert not gateway.requests, "before anything is asked of Feishu"

@@ -1,0 +1,208 @@
+"""The inbox in a file: who may open it, what survives, and what is said when it cannot be written."""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from feishu_trio.errors import ConfigError, InboxError
+from feishu_trio.inbox.database import APPLICATION_ID, VERSION
+from feishu_trio.inbox.sqlite import SQLiteInbox
+
+from .test_contract import claim, entry, serving
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "bot.db"
+
+
+async def test_what_was_stored_is_there_when_it_is_opened_again(path: Path) -> None:
+    async with serving(SQLiteInbox(path)) as inbox:
+        await inbox.store([entry("a"), entry("b"), entry("c")])
+        claims = await claim(inbox, 2)
+        inbox.done(claims["a"])
+    async with serving(SQLiteInbox(path)) as inbox:
+        found = await claim(inbox)
+        assert {name: (each.attempt, each.crashes) for name, each in found.items()} == {
+            "b": (1, 0),
+            "c": (1, 0),
+        }
+        assert not (await inbox.store([entry("a")]))[0].is_new
+
+
+async def test_each_commit_is_synchronous_and_the_file_says_whose_it_is(path: Path) -> None:
+    inbox = SQLiteInbox(path)
+    async with serving(inbox):
+        await inbox.store([entry("a")])
+        assert inbox._connection is not None
+        facts = {
+            name: inbox._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("journal_mode", "synchronous", "auto_vacuum", "application_id", "user_version")
+        }
+    full, incremental = 2, 2
+    assert facts == {
+        "journal_mode": "wal",
+        "synchronous": full,
+        "auto_vacuum": incremental,
+        "application_id": APPLICATION_ID,
+        "user_version": VERSION,
+    }
+
+
+async def refused(inbox: SQLiteInbox, error: type[Exception], match: str, app_id: str = "cli_a") -> None:
+    with pytest.RaisesGroup(pytest.RaisesExc(error, match=match), flatten_subgroups=True):
+        async with serving(inbox, app_id):
+            pass
+
+
+async def test_a_second_owner_is_refused_and_the_first_is_not_disturbed(path: Path) -> None:
+    async with serving(SQLiteInbox(path)) as inbox:
+        await refused(SQLiteInbox(path), InboxError, "another process has this inbox open")
+        await inbox.store([entry("a")])
+    async with serving(SQLiteInbox(path)) as inbox:
+        assert list(await claim(inbox)) == ["a"]
+
+
+async def test_a_second_process_is_refused(path: Path) -> None:
+    program = (
+        "import sys, trio; from feishu_trio.inbox.sqlite import SQLiteInbox\n"
+        "async def main():\n"
+        "    async with trio.open_nursery() as nursery:\n"
+        "        await nursery.start(SQLiteInbox(sys.argv[1]).serve, 'cli_a', 60)\n"
+        "        print('open', flush=True); await trio.sleep_forever()\n"
+        "trio.run(main)"
+    )
+    async with trio.open_nursery() as nursery:
+        run = functools.partial(
+            trio.run_process, [sys.executable, "-c", program, path], stdout=subprocess.PIPE
+        )
+        process = await nursery.start(functools.partial(run, check=False, capture_stdout=False))
+        assert (await process.stdout.receive_some(100)).startswith(b"open")
+        await refused(SQLiteInbox(path), InboxError, "another process has this inbox open")
+        process.kill()
+    async with serving(SQLiteInbox(path)):
+        pass  # nothing is left of it that would keep others out
+
+
+def text_file(path: Path) -> None:
+    path.write_text("this is the diary of somebody else\n" * 100)
+
+
+def others_database(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE t (x)")
+
+
+def newer(path: Path) -> None:
+    trio.run(leave_empty, path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+
+
+def another_apps(path: Path) -> None:
+    trio.run(leave_empty, path, "cli_other")
+
+
+async def leave_empty(path: Path, app_id: str = "cli_a") -> None:
+    async with serving(SQLiteInbox(path), app_id):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "match"),
+    [
+        pytest.param(text_file, InboxError, "is the path of some other file", id="no database"),
+        pytest.param(others_database, InboxError, "database of another program", id="another's"),
+        pytest.param(newer, InboxError, "written by a newer feishu_trio", id="newer"),
+        pytest.param(
+            another_apps, ConfigError, "holds the events of the app cli_other, not of cli_a", id="app"
+        ),
+        pytest.param(Path.mkdir, InboxError, "this is a folder", id="a folder"),
+    ],
+)
+def test_what_is_no_inbox_of_this_app_is_refused(
+    path: Path, make: Callable[[Path], None], error: type[Exception], match: str
+) -> None:
+    make(path)
+    before = path.read_bytes() if path.is_file() else b""
+    trio.run(refused, SQLiteInbox(path), error, match)
+    assert (path.read_bytes() if path.is_file() else b"") == before, "and is left as it was"
+    trio.run(refused, SQLiteInbox(path), error, match)  # not "another process"
+
+
+async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    await refused(
+        SQLiteInbox(tmp_path / "no" / "bot.db"), InboxError, "there is no folder '.*no': make it first"
+    )
+
+
+async def test_when_the_disk_is_full_nothing_is_stored_and_results_are_kept_until_there_is_room(
+    path: Path,
+) -> None:
+    inbox = SQLiteInbox(path)
+    async with serving(inbox):
+        await inbox.store([entry("a"), entry("b")])
+        claims = await claim(inbox)
+        connection = inbox._connection
+        assert connection is not None
+        # Checkpoint, and allow no further page: SQLite itself says that the disk is full.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(InboxError, match="database or disk is full"):
+            await inbox.store([entry("big", payload=b"x" * 100_000)])
+        assert inbox.fault is not None
+        inbox.succeeded(claims["a"], "h" * 100_000, b"1")
+        inbox.done(claims["b"])
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        connection.execute("PRAGMA max_page_count = 1000000")
+        with trio.fail_after(10):
+            while inbox.fault is not None:
+                await inbox.wait_changed()
+            await inbox.flush()
+        assert (await inbox.counts()).done == 1
+        inbox.release(claims["a"])
+        assert dict((await claim(inbox))["a"].succeeded) == {"h" * 100_000: b"1"}
+        assert (await inbox.store([entry("big", payload=b"x" * 100_000)]))[0].is_new
+
+
+async def test_one_entry_that_cannot_be_stored_keeps_no_other_out(path: Path) -> None:
+    async with serving(SQLiteInbox(path)) as inbox:
+        results: list[object] = []
+
+        async def store(name: str) -> None:
+            try:
+                results.append((await inbox.store([entry(name)]))[0].is_new)
+            except InboxError as error:
+                results.append(str(error))
+
+        async with trio.open_nursery() as nursery:
+            for name in ("a", "half a pair: \ud800", "b"):
+                nursery.start_soon(store, name)
+        assert results.count(True) == 2
+        assert sum("surrogates not allowed" in str(each) for each in results) == 1
+        assert sorted(await claim(inbox)) == ["a", "b"]
+        assert inbox.fault is None
+
+
+async def test_a_clock_that_was_set_back_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 2_000_000_000.0
+    monkeypatch.setattr("time.time", lambda: now)
+    async with serving(SQLiteInbox(path), window=100) as inbox:
+        await inbox.store([entry("a")])
+        inbox.done((await claim(inbox))["a"])
+    now -= 50_000
+    async with serving(SQLiteInbox(path), window=100) as inbox:
+        await inbox.store([entry("b")])
+        assert (await claim(inbox))["b"].stored >= 2_000_000_000.0
+        assert not (await inbox.store([entry("a")]))[0].is_new
