@@ -51,9 +51,7 @@ def test_counts_are_whole_numbers(name: str) -> None:
     assert "a whole number" in refusal(**{name: 2048.0})
 
 
-@pytest.mark.parametrize(
-    "name", ["pong_timeout", "dedupe_window", "domain", "pools", "auto_reconnect"]
-)
+@pytest.mark.parametrize("name", ["pong_timeout", "dedupe_window", "domain", "pools", "auto_reconnect"])
 def test_only_what_may_be_none_may_be_none(name: str) -> None:
     assert refusal(**{name: None}).startswith(f"{name}: None")
 

@@ -137,6 +137,8 @@ def test_note_18_models_are_loaded_on_use() -> None:
         [sys.executable, "-c", LOADED], capture_output=True, text=True, check=True, timeout=30
     )
     imported, by_data = run.stdout.splitlines()
-    assert imported == str(["_json", "answers", "catalogue", "content", "envelope", "event", "order", "types"])
+    assert imported == str(
+        ["_json", "answers", "catalogue", "content", "envelope", "event", "order", "types"]
+    )
     assert by_data == str(["_index", "im", "shared"])
     assert types.IM_MESSAGE_RECEIVE_V1 == im.MessageReceived.EVENT_TYPE

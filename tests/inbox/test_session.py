@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from feishu_trio import (
     InboxState,
     LifecycleEvent,
     MemoryInbox,
+    PoolConfig,
     Retry,
     Router,
     SQLiteInbox,
@@ -281,7 +281,33 @@ async def test_no_more_is_claimed_than_there_are_idle_workers(autojump_clock: Mo
         assert trio.current_time() == pytest.approx(80, abs=5)
 
 
-Make = Callable[..., Inbox]
+async def test_a_busy_pool_keeps_no_other_from_claiming(autojump_clock: MockClock) -> None:
+    router, handled = Router(), []
+
+    @router.on(USER, pool="slow")
+    async def slow(event: Event[Any]) -> None:
+        await trio.sleep(100)
+
+    @router.on(MESSAGE)
+    async def quick(event: Event[Any]) -> None:
+        handled.append(trio.current_time())
+
+    inbox = MemoryInbox()
+    pools = {"slow": PoolConfig(concurrency=2, capacity=10)}
+    async with (
+        open_gateway(seed=1) as gateway,
+        open_session(gateway, router=router, inbox=inbox, pools=pools, shutdown_timeout=0) as session,
+    ):
+        for _ in range(20):
+            await gateway.push(USER)
+        await trio.sleep(1)
+        counts = await inbox.counts()
+        assert (counts.running, counts.ready) == (2, 18), "what waits has not been claimed"
+        start = trio.current_time()
+        await say(gateway, 1)
+        await settled(inbox, done=1)
+        assert handled[0] - start < 0.2
+        assert session.stats().queue_depth == 0
 
 
 async def test_what_a_clean_stop_cuts_off_runs_again_without_a_count(tmp_path: Path) -> None:

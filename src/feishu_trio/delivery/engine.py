@@ -8,7 +8,7 @@ It knows no connections and no inboxes: they are its sources.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from typing import Any, Final, Literal, TypeAlias
 
@@ -28,7 +28,7 @@ from .late import LateResults
 from .ledger import Ledger
 from .plan import Planner, Storing
 from .pool import PATIENCE, Pool
-from .pools import DEFAULT_POOL, MESSAGE_POOL, Pools
+from .pools import MESSAGE_POOL, Pools
 from .run import CALLBACKS, ENDED, HELD, RUNNING, WITHDRAWN, Run
 from .settlement import Settlement
 from .source import ARRIVED, CLAIMED, Delivery, Outcome, Source
@@ -37,6 +37,8 @@ __all__ = ["Engine"]
 
 HandlerMode: TypeAlias = Literal["all", "single", "sequential"]
 
+# Stored events of types without a handler that are claimed at a time, to be parked.
+_UNROUTED: Final = 64
 # Of what cannot be read, or comes once the engine has ended.
 _TO_COME_AGAIN: Final = Outcome(False, again=True)
 
@@ -269,9 +271,24 @@ class Engine:
         """Whether a handler or stream here takes stored events of this type."""
         return self._planner.takes(event_type)
 
-    async def wait_idle_workers(self) -> int:
-        """Wait until the default pool has workers with nothing to do; how many there are."""
-        return await self.pools.named[DEFAULT_POOL].wait_idle_workers()
+    async def wait_idle_workers(self, types: Iterable[str]) -> list[tuple[int, list[str]]]:
+        """Wait until stored events of some of these types would begin at once.
+
+        Returned are so many events, and the types that they may be of: those whose handlers run in the same pools.
+        """
+        await trio.lowlevel.checkpoint()
+        while True:
+            by_pools: dict[frozenset[Pool[Job]], list[str]] = {}
+            for event_type in types:
+                by_pools.setdefault(self._planner.pools_of(event_type), []).append(event_type)
+            idle = [
+                (min((pool.idle_workers for pool in pools), default=_UNROUTED), of)
+                for pools, of in by_pools.items()
+            ]
+            idle = [(count, of) for count, of in idle if count]
+            if idle or not by_pools:
+                return idle
+            await self.pools.freed.park()
 
     def _admit(self, delivery: Delivery) -> Run | None:
         """The run of a delivery whose event is to run; None for what needs none, and is settled or joined."""

@@ -142,6 +142,11 @@ class Planner:
         """Whether a route or stream here takes stored events of this type."""
         return bool(self._routes(event_type, is_claimed=True))
 
+    def pools_of(self, event_type: str) -> frozenset[Pool[Job]]:
+        """The pools that handlers of a stored event of this type run in."""
+        _, places = self._claimed.get(event_type) or self._takers(event_type, is_claimed=True)
+        return frozenset(pool for _, pool, _ in places)
+
     def _routes(self, event_type: str, *, is_claimed: bool) -> Sequence[Route]:
         """The routes for an event type; of a claimed event the durable ones."""
         routes = self._router.resolve(event_type)

@@ -86,6 +86,7 @@ class Pool(Generic[J]):
         concurrency: int,
         capacity: int,
         waiting_bytes: WaitingBytes | None = None,
+        freed: trio.lowlevel.ParkingLot | None = None,
     ) -> None:
         self.name = name
         self.concurrency = concurrency
@@ -118,7 +119,7 @@ class Pool(Generic[J]):
         self._sleeping: list[trio.lowlevel.Task] = []
         self._room = trio.lowlevel.ParkingLot()
         self._idle = trio.lowlevel.ParkingLot()
-        self._freed = trio.lowlevel.ParkingLot()
+        self._freed = trio.lowlevel.ParkingLot() if freed is None else freed  # who waits for an idle worker
 
     def __repr__(self) -> str:
         return f"<Pool {self.name}: {self.running}/{self.concurrency} running, {self.waiting}/{self.capacity} waiting>"
@@ -231,13 +232,6 @@ class Pool(Generic[J]):
     def idle_workers(self) -> int:
         """How many jobs more would begin at once."""
         return max(0, self.concurrency - self.running - self.waiting)
-
-    async def wait_idle_workers(self) -> int:
-        """Wait until a job would begin at once; how many would."""
-        await trio.lowlevel.checkpoint()
-        while not self.idle_workers:
-            await self._freed.park()
-        return self.idle_workers
 
     async def wait_idle(self) -> None:
         """Wait until nothing runs and nothing waits."""

@@ -39,6 +39,8 @@ class Pools:
         queue_bytes: float = math.inf,
     ) -> None:
         self._bytes = WaitingBytes(queue_bytes)
+        self.freed = trio.lowlevel.ParkingLot()
+        """Whoever waits for a worker of any pool to be idle; woken when one is."""
         self.named: dict[str, Pool[Job]] = {
             name: Pool(
                 name,
@@ -46,6 +48,7 @@ class Pools:
                 concurrency=pool.concurrency,
                 capacity=pool.capacity,
                 waiting_bytes=self._bytes,
+                freed=self.freed,
             )
             for name, pool in pools.items()
         }
@@ -95,10 +98,16 @@ class Pools:
         assert self._nursery is not None, "the pools have not been started"
         route = route.renamed(free_name(route.name, {other.name for other in self.attached}))
         pool = self.attached[route] = Pool(
-            route.name, self._work, concurrency=concurrency, capacity=capacity, waiting_bytes=self._bytes
+            route.name,
+            self._work,
+            concurrency=concurrency,
+            capacity=capacity,
+            waiting_bytes=self._bytes,
+            freed=self.freed,
         )
         pool.start(self._nursery)
         self.version += 1
+        self.freed.unpark_all()
 
     def detach(self, route: Route) -> None:
         """Take out a route that `attach` added; what runs for it goes on."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -242,13 +242,24 @@ class Database:
 
     # Claiming
 
-    def claim(self, limit: int, now: float) -> list[Claim]:
-        """Claim up to `limit` events, the oldest first; not those that must run alone. Their attempts are counted."""
+    def claim(self, limit: int, now: float, types: Collection[str] | None = None) -> list[Claim]:
+        """Claim up to `limit` events of these types, the oldest first; not those that must run alone.
+
+        Their attempts are counted.
+        """
         self._wake(now, limit)
+        of_types = "" if types is None else f"AND type IN ({', '.join('?' * len(types))})"
         return self._claim(
-            "SELECT number FROM event INDEXED BY ready WHERE state = 0 AND crashes < ? ORDER BY number LIMIT ?",
-            (SUSPECT, limit),
+            f"SELECT number FROM event INDEXED BY ready WHERE state = 0 AND crashes < ? {of_types} "
+            "ORDER BY number LIMIT ?",
+            (SUSPECT, *(types or ()), limit),
         )
+
+    def types(self) -> set[str]:
+        """The types of events that are neither done nor dead."""
+        return {
+            kind for (kind,) in self._execute("SELECT DISTINCT type FROM event WHERE state NOT IN (4, 5)")
+        }
 
     def claim_alone(self, now: float) -> list[Claim]:
         """Claim the oldest event that must run with no other beside it, if there is one."""
@@ -263,7 +274,7 @@ class Database:
         query = "SELECT 1 FROM event INDEXED BY suspect WHERE state = 0 AND crashes >= 2 LIMIT 1"
         return self._execute(query).fetchone() is not None
 
-    def _claim(self, which: str, arguments: tuple[int, ...]) -> list[Claim]:
+    def _claim(self, which: str, arguments: tuple[int | str, ...]) -> list[Claim]:
         rows = self._execute(
             f"UPDATE event SET state = 2, attempts = attempts + 1 WHERE number IN ({which}) "
             "RETURNING number, id, type, lane, message_id, trace_id, received, stored, attempts, crashes",

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import trio
@@ -55,6 +55,7 @@ class LocalInbox(Inbox):
         self.rules = rules
         self.fault = None
         self.suspect_is_ready = False
+        self.types: set[str] = set()
         self._database: Database | None = None
         self._window = 0.0
         self._requests: deque[_Request[Any]] = deque()
@@ -123,6 +124,7 @@ class LocalInbox(Inbox):
         recovered = database.recover(self._now())
         if recovered:
             logger.warning("%d events were running when the inbox was last used: they run again", recovered)
+        self.types = database.types()
         self._due = database.next_due()
         self.suspect_is_ready = database.suspect_is_ready()
 
@@ -269,15 +271,18 @@ class LocalInbox(Inbox):
     async def store(self, entries: Sequence[Entry]) -> list[Stored]:
         """See `Inbox`."""
         now = self._now()
+        self.types.update([entry.type for entry in entries])
         return await self._ask(lambda database: database.store(entries, now))
 
-    async def claim(self, limit: int, *, alone: bool = False) -> list[Claim]:
+    async def claim(
+        self, limit: int, types: Collection[str] | None = None, *, alone: bool = False
+    ) -> list[Claim]:
         """See `Inbox`."""
         now = self._now()
         max_age = self.rules.max_age
 
         def step(database: Database) -> list[Claim]:
-            claims = database.claim_alone(now) if alone else database.claim(limit, now)
+            claims = database.claim_alone(now) if alone else database.claim(limit, now, types)
             if max_age is None:
                 return claims
             fresh = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -61,6 +61,8 @@ class Inbox(ABC):
     rules: Rules
     fault: Exception | None = None
     """Why nothing can be written at the moment; None if all is well."""
+    types: Collection[str] = frozenset()
+    """The types of events that may be waiting."""
     suspect_is_ready: bool = False
     """Whether an event is ready that must run with no other beside it."""
 
@@ -83,8 +85,12 @@ class Inbox(ABC):
         """
 
     @abstractmethod
-    async def claim(self, limit: int, *, alone: bool = False) -> list[Claim]:
-        """Claim up to `limit` ready events, the oldest first, or one that must run alone; what is too old is dead.
+    async def claim(
+        self, limit: int, types: Collection[str] | None = None, *, alone: bool = False
+    ) -> list[Claim]:
+        """Claim up to `limit` ready events of these types, the oldest first, or one that must run alone.
+
+        What is too old is a dead letter instead.
 
         Cancelled, it gives back what it may have claimed.
 

@@ -20,7 +20,9 @@ from .records import Claim
 __all__ = ["ClaimedDelivery", "InboxSource"]
 
 _AGAIN: Final = 1.0  # seconds after which an inbox that could not be read is asked again
-_LOOK: Final = 0.05  # seconds after which is looked again whether there is a handler for stored events
+_LOOK: Final = (
+    0.05  # seconds after which is looked again whether there is a handler, or a worker, for stored events
+)
 _ERROR_CHARACTERS: Final = 2000
 
 
@@ -127,11 +129,17 @@ class InboxSource:
             while self._running:
                 await self._settled.park()
             return
-        room = await self._engine.wait_idle_workers()
-        claims = await inbox.claim(room)
-        if claims:
+        idle: list[tuple[int, list[str]]] = []
+        with trio.move_on_after(_LOOK) as scope:  # other types may have come, whose workers are idle
+            idle = await self._engine.wait_idle_workers(tuple(inbox.types))
+        if scope.cancelled_caught:
+            return
+        found = False
+        for count, types in idle:
+            claims = await inbox.claim(count, types)
             self._hand_on(claims)
-        else:
+            found = found or bool(claims)
+        if not found:
             await inbox.wait_changed()
 
     def _hand_on(self, claims: list[Claim]) -> None:
