@@ -95,13 +95,13 @@ class Pool(Generic[J]):
         """Events that wait."""
         self.running = 0
         """Jobs that run."""
-        # A limiter of its own, so that no other pool, nor another library, can exhaust it.
-        self._threads = trio.CapacityLimiter(concurrency)
         self._run = run
         self._bytes = WaitingBytes() if waiting_bytes is None else waiting_bytes
         self._bytes.pools.append(self)
-        # Bounded by `has_room`, which callers see to, and which counts what waits in lanes and batches, too.
-        self._ready, self._jobs = trio.open_memory_channel[J](math.inf)
+        # Both are made for the first job: a pool that has none costs next to nothing.
+        self._ready: trio.MemorySendChannel[J] | None = None
+        self._jobs: trio.MemoryReceiveChannel[J] | None = None
+        self._threads: trio.CapacityLimiter | None = None
         self._queued = 0  # jobs in the channel
         # The jobs that wait for the one of their key that runs or is queued; None where none does.
         self._lanes: dict[Hashable, deque[J] | None] = {}
@@ -242,6 +242,9 @@ class Pool(Generic[J]):
         if job.is_held:
             self._due.add(job)
             return
+        if self._ready is None:
+            # Bounded by `has_room`, which callers see to, and which counts what waits in lanes and batches, too.
+            self._ready, self._jobs = trio.open_memory_channel[J](math.inf)
         self._queued += 1
         self._ready.send_nowait(job)
         if not self._waking:
@@ -270,6 +273,12 @@ class Pool(Generic[J]):
         """
         self._waking = False
         turn = 0
+        jobs = self._jobs
+        assert jobs is not None, "workers are started for jobs"
+        if self._threads is None:
+            # A limiter of its own, so that no other pool, nor another library, can exhaust it.
+            self._threads = trio.CapacityLimiter(self.concurrency)
+        threads = self._threads
         while True:
             was_cancelled = False
             with trio.CancelScope() as scope:
@@ -281,7 +290,7 @@ class Pool(Generic[J]):
                             return
                         await self._sleep()
                         self._waking = False
-                    job = self._jobs.receive_nowait()
+                    job = jobs.receive_nowait()
                     self._queued -= 1
                     if self._queued and not self._waking:
                         self._wake()
@@ -297,7 +306,7 @@ class Pool(Generic[J]):
                         self._room.unpark_all()
                     job.scope = scope
                     try:
-                        await self._run(job, self._threads)
+                        await self._run(job, threads)
                     finally:
                         was_cancelled = job.scope is None
                         job.scope = None
