@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import logging
 import tracemalloc
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -28,16 +28,28 @@ from session.test_tls import serving, trusting
 from .storm import LADDER, Handled, StormyProxy, open_stormy_proxy, soak
 
 SOAK_EVENTS: Final = 100_000
+FEISHUS_LADDER: Final = (15.0, 300.0, 3600.0, 21600.0)
 
 
-async def bad_day(seed: int, faults: int, connections: int = 2, events: int | None = None) -> None:
+async def bad_day(
+    seed: int,
+    faults: int,
+    connections: int = 2,
+    events: int | None = None,
+    *,
+    ladder: Sequence[float] = LADDER,
+    gap: float = 20.0,
+) -> None:
     """In memory, with the time a test takes."""
-    handled, random = Handled(), Random(seed)
+    random = Random(seed)
+    handled = Handled(random)
     async with (
-        open_gateway(ladder=LADDER, seed=seed) as gateway,
-        open_session(gateway, router=handled.router(random, 1.0), connections=connections) as session,
+        open_gateway(ladder=ladder, seed=seed) as gateway,
+        open_session(
+            gateway, router=handled.router(), on_lifecycle=handled.follow, connections=connections
+        ) as session,
     ):
-        await soak(gateway, session, handled, random, faults=faults, events=events or 7 * faults)
+        await soak(gateway, session, handled, random, faults=faults, events=events or 7 * faults, gap=gap)
 
 
 @pytest.fixture
@@ -57,7 +69,17 @@ async def test_a_thousand_random_faults_under_load(
 
 
 @pytest.mark.usefixtures("quiet")
-@pytest.mark.parametrize(("connections", "faults"), [(1, 1000), (3, 100)])
+async def test_with_feishus_own_ladder_nothing_is_lost(
+    autojump_clock: trio.testing.MockClock, is_soak: bool
+) -> None:
+    """A fault every five minutes, for most of a day; an event is lost once five deliveries have failed."""
+    events = SOAK_EVENTS if is_soak else 5000
+    async with nothing_left():
+        await bad_day(5, 250, events=events, ladder=FEISHUS_LADDER, gap=300)
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize(("connections", "faults"), [(1, 600), (3, 100)])
 async def test_no_byte_is_left_of_a_bad_day(
     autojump_clock: trio.testing.MockClock, connections: int, faults: int
 ) -> None:
@@ -92,7 +114,8 @@ async def no_proxy(scheme: str, random: Random) -> AsyncGenerator[StormyProxy | 
 async def test_no_socket_is_left_of_a_bad_day(scheme: str, is_soak: bool) -> None:
     """Over TLS and loopback sockets, through a proxy too, in real time, with seconds that last some milliseconds."""
     events, faults, unit = (SOAK_EVENTS, 200, 0.02) if is_soak else (1000, 40, 0.01)
-    authority, random, handled = trustme.CA(), Random(4), Handled()
+    authority, random = trustme.CA(), Random(4)
+    handled = Handled(random, unit)
     settings = {
         "connections": 2,
         "ack_deadline": 20 * unit,
@@ -111,11 +134,23 @@ async def test_no_socket_is_left_of_a_bad_day(scheme: str, is_soak: bool) -> Non
         (open_stormy_proxy if scheme else no_proxy)(scheme, random) as proxy,
         open_real_session(
             gateway,
-            router=handled.router(random, unit),
+            router=handled.router(),
+            on_lifecycle=handled.follow,
             ssl_context=trusting(authority),
             proxy=proxy and proxy.address,
             **settings,
         ) as session,
     ):
-        await soak(gateway, session, handled, random, events=events, faults=faults, unit=unit, proxy=proxy)
+        await soak(
+            gateway,
+            session,
+            handled,
+            random,
+            events=events,
+            faults=faults,
+            unit=unit,
+            patience=30,
+            punctual=0.9,
+            proxy=proxy,
+        )
     assert open_files() == before
