@@ -4,7 +4,19 @@ import subprocess
 import sys
 
 # Each costs more to import than this whole package, and is needed by some, or later, or never.
-LATER = {"httpx", "betterproto", "google.protobuf", "coredis", "typer", "rich", "h2", "tomllib", "asyncio", "sqlite3", "filelock"}
+LATER = {
+    "httpx",
+    "betterproto",
+    "google.protobuf",
+    "coredis",
+    "typer",
+    "rich",
+    "h2",
+    "tomllib",
+    "asyncio",
+    "sqlite3",
+    "filelock",
+}
 
 
 def test_note_18_importing_the_package_loads_no_models_and_no_heavy_library() -> None:
