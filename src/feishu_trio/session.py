@@ -523,7 +523,7 @@ async def _served(inbox: Inbox | None, config: SessionConfig) -> AsyncGenerator[
         yield
         return
     failure: Exception | None = None
-    scope = trio.CancelScope(shield=True)
+    scope = trio.CancelScope()
 
     async def serve(*, task_status: trio.TaskStatus[None]) -> None:
         assert config.app_id is not None
@@ -536,6 +536,7 @@ async def _served(inbox: Inbox | None, config: SessionConfig) -> AsyncGenerator[
         except FeishuError as error:
             failure = error
         else:
+            scope.shield = True  # it ends after all that is within, however that ends
             try:
                 yield
             finally:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,11 +27,15 @@ from feishu_trio import (
     PoolConfig,
     Retry,
     Router,
+    Session,
     SQLiteInbox,
     by_sender,
 )
+from feishu_trio.inbox.records import Entry
 from feishu_trio.testing import Gateway, Push, open_gateway
 from session.rig import open_real_session, open_session
+
+from .test_contract import serving
 
 MESSAGE, USER, CARD = "im.message.receive_v1", "contact.user.created_v3", "card.action.trigger"
 
@@ -42,10 +49,25 @@ async def settled(inbox: Inbox, **wanted: int) -> None:
     with trio.fail_after(1000):
         while True:
             await inbox.flush()
-            counts = await inbox.counts()
-            if all(getattr(counts, name) == count for name, count in wanted.items()):
+            if await counted(inbox, **wanted):
                 return
             await trio.sleep(0.1)
+
+
+async def counted(inbox: Inbox, **wanted: int) -> bool:
+    counts = await inbox.counts()
+    return all(getattr(counts, name) == count for name, count in wanted.items())
+
+
+async def healthy(session: Session, *, ok: bool) -> bool:
+    return session.health().ok is ok
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    while True:
+        if await holds():
+            return
+        await trio.sleep(0.1)
 
 
 async def test_an_event_is_answered_at_once_and_handled_however_long_that_takes(
@@ -462,3 +484,170 @@ async def test_an_inbox_that_cannot_be_opened_is_an_error_on_entry(tmp_path: Pat
             async with open_session(gateway, inbox=SQLiteInbox(tmp_path / "no" / "bot.db")):
                 pass
         assert not gateway.requests, "before anything is asked of Feishu"
+
+
+class BrokenTextError(Exception):
+    """Its text cannot be had."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError("bad\udcff.txt"),
+        BrokenTextError(),
+        ExceptionGroup("\x00", [ValueError("é" * 100_000)]),
+        Retry(after=10**400),
+        Retry(after=float("inf")),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_whatever_a_handler_raises_its_chat_goes_on(
+    autojump_clock: MockClock, error: Exception
+) -> None:
+    router, handled = Router(), []
+
+    @router.on(MESSAGE)
+    async def handle(event: Event[Any]) -> None:
+        if event.data.message.message_id == "om_0":
+            raise error
+        handled.append(event.id)
+
+    inbox = MemoryInbox(max_attempts=2)
+    async with open_gateway(seed=1) as gateway, open_session(gateway, router=router, inbox=inbox):
+        for number in range(3):
+            await say(gateway, number)
+        await settled(inbox, done=2)
+        with trio.fail_after(100):
+            await until(lambda: counted(inbox, running=0))
+        counts = await inbox.counts()
+        assert counts.dead + counts.waiting == 1
+    assert len(handled) == 2
+
+
+async def test_a_dead_letter_of_the_last_moment_is_told(autojump_clock: MockClock) -> None:
+    router, told = Router(), []
+
+    @router.on(USER)
+    async def slow(event: Event[Any]) -> None:
+        await trio.sleep(2)
+        raise ValueError("no")
+
+    @router.dead
+    async def sorry(event: Event[Any], error: str) -> None:
+        await trio.sleep(1)
+        told.append(event.id)
+
+    inbox = MemoryInbox(max_attempts=1)
+    async with open_gateway(seed=1) as gateway, open_session(gateway, router=router, inbox=inbox):
+        push = await gateway.push(USER)
+        await push.settled()
+        await trio.sleep(1)
+    assert told == [push.event_id]
+
+
+async def test_what_is_too_old_keeps_its_chat_no_longer_than_a_moment_and_is_told(
+    autojump_clock: MockClock,
+) -> None:
+    router, handled, told = Router(), [], []
+
+    @router.on(MESSAGE)
+    async def handle(event: Event[Any]) -> None:
+        handled.append(event.data.message.message_id)
+        if len(handled) == 1:
+            await trio.sleep(60)
+
+    @router.dead
+    async def sorry(event: Event[Any], error: str) -> None:
+        told.append(error)
+
+    inbox = MemoryInbox(max_age=30)
+    async with open_gateway(seed=1) as gateway, open_session(gateway, router=router, inbox=inbox):
+        for number in range(10):
+            await say(gateway, number)
+        await trio.sleep(50)
+        await say(gateway, 10)
+        await settled(inbox, done=2, dead=9)
+        assert trio.current_time() < 80
+        await wait_all_tasks_blocked()
+    assert handled == ["om_0", "om_10"]
+    assert len(told) == 9
+    assert "max_age" in told[0]
+
+
+async def test_a_session_that_is_cancelled_while_its_inbox_opens_ends(tmp_path: Path) -> None:
+    path = tmp_path / "bot.db"
+    async with open_gateway() as gateway:
+        async with open_real_session(gateway, inbox=SQLiteInbox(path)):
+            pass
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            # The lock is waited for in a thread, which cannot be cancelled, for five seconds.
+            with trio.fail_after(30), suppress(InboxError), trio.move_on_after(0.2):
+                async with open_real_session(gateway, inbox=SQLiteInbox(path)):
+                    raise AssertionError("it is open though the file is locked")
+            with trio.fail_after(30), pytest.raises(InboxError, match="database is locked"):
+                async with open_real_session(gateway, inbox=SQLiteInbox(path)):
+                    pass
+            other.execute("ROLLBACK")
+        async with open_real_session(gateway, inbox=SQLiteInbox(path)):
+            pass
+
+
+async def test_a_fault_is_over_when_its_cause_is_though_nothing_arrives(tmp_path: Path) -> None:
+    router, runs = Router(), []
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        runs.append(event.attempt)
+        if len(runs) == 1:
+            raise ValueError("once")
+
+    inbox = SQLiteInbox(tmp_path / "bot.db", retry_delay=2)
+    with trio.fail_after(60):
+        async with (
+            open_gateway(seed=1) as gateway,
+            open_real_session(gateway, router=router, inbox=inbox) as session,
+        ):
+            assert (await (await gateway.push(USER)).settled()).code == 200
+            await settled(inbox, waiting=1)
+            assert inbox._connection is not None
+            inbox._connection.execute("PRAGMA query_only = 1")
+            await until(lambda: healthy(session, ok=False))
+            inbox._connection.execute("PRAGMA query_only = 0")
+            await until(lambda: healthy(session, ok=True))
+            await settled(inbox, done=1)
+    assert runs == [1, 2]
+
+
+async def test_while_much_is_owed_whoever_asks_has_an_answer(tmp_path: Path) -> None:
+    inbox = SQLiteInbox(tmp_path / "bot.db")
+    async with serving(inbox):
+        entries = [
+            Entry(keys=(f"event:{n}",), id=str(n), type="x", lane=None, payload=b"{}") for n in range(600)
+        ]
+        await inbox.store(entries)
+        claims = await inbox.claim(600)
+        assert inbox._connection is not None
+        inbox._connection.execute("PRAGMA query_only = 1")
+        for claim in claims:
+            inbox.done(claim)
+        with trio.fail_after(5), pytest.raises(InboxError):
+            await inbox.store([Entry(keys=("event:new",), id="new", type="x", lane=None, payload=b"{}")])
+        inbox._connection.execute("PRAGMA query_only = 0")
+        with trio.fail_after(20):
+            await until(lambda: counted(inbox, done=600))
+
+
+async def test_a_file_has_one_owner_by_whatever_name(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(tmp_path / "bot.db")
+    async with serving(SQLiteInbox(tmp_path / "bot.db")):
+        with pytest.RaisesGroup(
+            pytest.RaisesExc(InboxError, match="has this inbox open"), flatten_subgroups=True
+        ):
+            async with serving(SQLiteInbox(tmp_path / "link.db")):
+                pass
+    with pytest.raises(ConfigError, match=r"MemoryInbox\(\) has none"):
+        SQLiteInbox(":memory:")

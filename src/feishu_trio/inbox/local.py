@@ -28,7 +28,7 @@ _AGAIN: Final = 1.0  # seconds after which what could not be written is tried ag
 _CLOSE: Final = 5.0  # seconds for what is left to be written at the end
 _PURGE_EVERY: Final = 30.0
 _PURGE_STEP: Final = 500
-_LOOK_AGAIN: Final = 60.0
+_LOOK_AGAIN: Final = 1.0  # seconds after which is looked again, as handlers come and go
 _TOO_OLD: Final = "it was older than max_age allows when its turn came"
 
 
@@ -100,14 +100,21 @@ class LocalInbox(Inbox):
         self._is_served = True
         try:
             self._window = self.rules.window or window
+            self.fault = None
             self._database = await self._open(app_id)
+            is_ours = False
             try:
-                await self._call(self._recover)
+                try:
+                    await self._call(self._recover)
+                except sqlite3.Error as error:
+                    self._raise(error)
+                is_ours = True
                 task_status.started()
                 await self._write()
             finally:
-                with trio.move_on_after(_CLOSE, shield=True):
-                    await self._write_rest()
+                if is_ours:
+                    with trio.move_on_after(_CLOSE, shield=True):
+                        await self._write_rest()
                 self._database = None
                 for request in self._requests:
                     self._fail(request, InboxError("the inbox is closed"))
@@ -138,6 +145,8 @@ class LocalInbox(Inbox):
                 await self._write_group()
             if self.fault is not None:
                 await trio.sleep(_AGAIN)
+                if not self._requests:
+                    self._note(_Request(lambda _: None))  # whether it is over
             elif trio.current_time() - purged_at >= _PURGE_EVERY:
                 # One step at a time: what is asked meanwhile comes between.
                 purged_at = trio.current_time() if await self._purge_step() < _PURGE_STEP else -_PURGE_EVERY
@@ -155,8 +164,17 @@ class LocalInbox(Inbox):
                 )
                 return
 
+    def _next_group(self) -> list[_Request[Any]]:
+        if self.fault is not None:
+            # Those that wait for an answer shall have one, however much is owed.
+            waiting = [request for request in self._requests if request.done is not None][:_GROUP]
+            if waiting:
+                self._requests = deque(request for request in self._requests if request not in waiting)
+                return waiting
+        return [self._requests.popleft() for _ in range(min(_GROUP, len(self._requests)))]
+
     async def _write_group(self) -> None:
-        group = [self._requests.popleft() for _ in range(min(_GROUP, len(self._requests)))]
+        group = self._next_group()
         self._writing = True
         try:
             # What was taken is written and told, come what may; a thread could not be cancelled either.
@@ -278,8 +296,9 @@ class LocalInbox(Inbox):
         self, limit: int, types: Collection[str] | None = None, *, alone: bool = False
     ) -> list[Claim]:
         """See `Inbox`."""
-        now = self._now()
+        now = self._time()
         max_age = self.rules.max_age
+        dead: list[Claim] = []
 
         def step(database: Database) -> list[Claim]:
             claims = database.claim_alone(now) if alone else database.claim(limit, now, types)
@@ -289,18 +308,24 @@ class LocalInbox(Inbox):
             for claim in claims:
                 if now - claim.stored > max_age:
                     database.die(claim, _TOO_OLD, now)
+                    dead.append(claim)
                 else:
                     fresh.append(claim)
             return fresh
 
         self._seen = self._changes
-        return await self._look(step, claims=True)
+        claims = await self._look(step, claims=True)
+        if dead:
+            self._changes += 1  # others may be ready in their place
+            for claim in dead:
+                self.on_dead(claim, _TOO_OLD)
+        return claims
 
     async def wait_changed(self) -> None:
         """See `Inbox`."""
         until = _LOOK_AGAIN
         if self._due is not None:
-            until = min(until, max(0.0, self._due - self._now()))
+            until = min(until, max(0.0, self._due - self._time()))
         await trio.lowlevel.checkpoint()
         with trio.move_on_after(until):
             while self._changes == self._seen:
@@ -324,7 +349,7 @@ class LocalInbox(Inbox):
 
     def retry(self, claim: Claim, delay: float, error: str, *, counts: bool) -> None:
         """See `Inbox`."""
-        due = self._now() + delay
+        due = self._time() + delay
         self._note(_Request(lambda database: database.retry(claim, due, error, counts=counts)))
 
     def die(self, claim: Claim, error: str) -> None:

@@ -61,6 +61,8 @@ class Inbox(ABC):
     rules: Rules
     fault: Exception | None = None
     """Why nothing can be written at the moment; None if all is well."""
+    on_dead: Callable[[Claim, str], object] = staticmethod(lambda claim, error: None)
+    """Called with each event that becomes a dead letter as it is claimed, and why."""
     types: Collection[str] = frozenset()
     """The types of events that may be waiting."""
     suspect_is_ready: bool = False

@@ -24,6 +24,8 @@ _LOOK: Final = (
     0.05  # seconds after which is looked again whether there is a handler, or a worker, for stored events
 )
 _ERROR_CHARACTERS: Final = 2000
+_CLOSE: Final = 5.0  # seconds for what is left to be written and told
+_LONGEST: Final = 10 * 365 * 86_400.0
 
 
 class ClaimedDelivery(QuietStruct, eq=False):
@@ -94,6 +96,8 @@ class InboxSource:
         self._settled = trio.lowlevel.ParkingLot()
         self._stopping = trio.CancelScope()
         self._version = -1
+        self._telling = 0  # dead letters whose handlers are at work
+        inbox.on_dead = self._note_dead
 
     async def run(self) -> None:
         """Claim and hand on until `stop`."""
@@ -107,6 +111,7 @@ class InboxSource:
                     except InboxError as error:
                         self._telemetry.inbox_failed(error)
                         await trio.sleep(_AGAIN)
+            await trio.sleep_forever()  # what still runs may become a dead letter, which is told from here
 
     async def _step(self) -> None:
         """Claim what idle workers can take, or wait for what may be claimed."""
@@ -119,8 +124,9 @@ class InboxSource:
             await trio.sleep(_LOOK)
             return
         if self._version != self._engine.plan_version:
-            self._version = self._engine.plan_version
+            version = self._engine.plan_version
             await inbox.unpark(self._engine.takes)
+            self._version = version
         if inbox.suspect_is_ready:
             while self._running:
                 await self._settled.park()
@@ -159,8 +165,8 @@ class InboxSource:
         self._running.discard(claim.token)
         self._settled.unpark_all()
         inbox, rules = self.inbox, self.inbox.rules
-        errors = [f"{name}: {type(error).__name__}: {error}" for name, error in outcome.failed.items()]
-        error = "; ".join(errors)[:_ERROR_CHARACTERS]
+        error = "; ".join(f"{name}: {_shown(error)}" for name, error in outcome.failed.items())
+        error = error[:_ERROR_CHARACTERS].encode("utf-8", "replace").decode()
         if outcome.ok:
             inbox.done(claim)
         elif outcome.is_unrouted:
@@ -169,7 +175,7 @@ class InboxSource:
         elif not outcome.failed and outcome.again:
             inbox.release(claim)  # it was not begun, or was cancelled as the engine ended
         elif not outcome.is_fault:
-            delay = rules.delay(claim.attempt) if outcome.after is None else outcome.after
+            delay = rules.delay(claim.attempt) if outcome.after is None else _seconds(outcome.after)
             inbox.retry(claim, delay, error, counts=False)
         elif claim.attempt >= rules.max_attempts:
             inbox.die(claim, error)
@@ -181,6 +187,7 @@ class InboxSource:
         self._telemetry.event_dead(claim.id, claim.type, error)
         handlers = tuple(self._dead_handlers())
         if handlers and self._nursery is not None:
+            self._telling += 1
             self._nursery.start_soon(self._tell, handlers, claim, error)
 
     async def _tell(self, handlers: Iterable[DeadHandler], claim: Claim, error: str) -> None:
@@ -188,18 +195,40 @@ class InboxSource:
             claim.payload, message_id=claim.message_id, trace_id=claim.trace_id, received_at=claim.received
         )
         event.attempt = claim.attempt
-        for handler in handlers:
-            try:
-                given = handler(event, error)
-                if inspect.isawaitable(given):
-                    await given
-            except Exception as raised:
-                self._telemetry.dead_handler_failed(name_of(handler), raised)
+        try:
+            for handler in handlers:
+                try:
+                    given = handler(event, error)
+                    if inspect.isawaitable(given):
+                        await given
+                except Exception as raised:
+                    self._telemetry.dead_handler_failed(name_of(handler), raised)
+        finally:
+            self._telling -= 1
+            self._settled.unpark_all()
 
     def stop(self) -> None:
         """Claim no more."""
         self._stopping.cancel()
 
     async def close(self) -> None:
-        """Everything is settled: wait until it is written."""
-        await self.inbox.flush()
+        """Everything is settled: wait until it is written, and dead letters are told of, for a few seconds at the most."""
+        with trio.move_on_after(_CLOSE):
+            await self.inbox.flush()
+            while self._telling:
+                await self._settled.park()
+
+
+def _shown(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # its own text is broken
+        return type(error).__name__
+
+
+def _seconds(after: float) -> float:
+    """What a handler wished for, as a time that can be had: it may be any number."""
+    try:
+        return min(max(0.0, float(after)), _LONGEST)
+    except OverflowError:
+        return _LONGEST

@@ -70,9 +70,14 @@ class SQLiteInbox(LocalInbox):
         )
         if not isinstance(path, str | Path) or not str(path).strip():
             raise ConfigError(f"path: {path!r} is not allowed; it must be the path of a file")
+        if str(path) == ":memory:":
+            raise ConfigError(
+                "path: ':memory:' is not allowed; it must be the path of a file. MemoryInbox() has none"
+            )
         self.path = Path(path)
         """The database file."""
-        self._lock = FileLock(f"{self.path}.lock", thread_local=False)
+        # Of the file itself, by whatever name it was given.
+        self._lock = FileLock(f"{self.path.resolve()}.lock", thread_local=False)
         self._connection: sqlite3.Connection | None = None
         self._limiter = trio.CapacityLimiter(1)
 

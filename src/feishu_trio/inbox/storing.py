@@ -33,9 +33,8 @@ def storing_route(inbox: Inbox, telemetry: Telemetry) -> Route:
 
     def has_key(event: Event[Any]) -> bool:
         # A key that cannot be had is a failure of its event, not of all that are stored with it.
-        assert inbox.rules.order_by is not None
-        inbox.rules.order_by(event)
-        return True
+        lane = _lane(event, inbox.rules.order_by)
+        return lane is None or lane.encode() is not None
 
     is_sure = inbox.rules.order_by in (None, by_chat, by_thread, by_sender)
     return Route(
@@ -52,12 +51,11 @@ def storing_route(inbox: Inbox, telemetry: Telemetry) -> Route:
 def entry_of(event: Event[Any], order_by: Callable[[Event[Any]], object] | None) -> Entry:
     """What is stored of an event."""
     keys, _ = identify(event)
-    key = None if order_by is None else order_by(event)
     return Entry(
         keys=keys,
         id=event.id,
         type=event.type,
-        lane=key if key is None or isinstance(key, str) else _text(key),
+        lane=_lane(event, order_by),
         payload=event.payload,
         message_id=event.message_id,
         trace_id=event.trace_id,
@@ -65,6 +63,7 @@ def entry_of(event: Event[Any], order_by: Callable[[Event[Any]], object] | None)
     )
 
 
-def _text(key: object) -> str:
-    """An order key as text, the same in each process: for tuples and numbers, say."""
-    return msgspec.json.encode(key).decode()
+def _lane(event: Event[Any], order_by: Callable[[Event[Any]], object] | None) -> str | None:
+    """An event's order key as text, the same in each process; a key may be a tuple or a number, too."""
+    key = None if order_by is None else order_by(event)
+    return key if key is None or isinstance(key, str) else msgspec.json.encode(key).decode()
