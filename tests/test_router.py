@@ -475,3 +475,19 @@ def test_resolving_is_matching_and_keeps_the_order(added: list[tuple[str, int]],
     logging.disable(logging.NOTSET)
     assert routers[0].handlers(event_type) == tuple(expected[0] + expected[1] + expected[2])
     assert routers[1].handlers(event_type) == tuple(expected[1] + expected[2])
+
+
+def test_an_object_may_have_a_name_of_its_own() -> None:
+    class Handler:
+        event_type = USER
+
+        async def handle(self, event: Event[Any]) -> None: ...
+
+    router = Router()
+    router.add(Handler(), name="first")
+    router.add(Handler())
+    assert [route.name.rpartition(".")[2] for route in router.routes()] == ["first", "Handler"]
+    with pytest.raises(
+        ConfigError, match=r"^name: 'first' is not allowed; it must be one that no other handler has"
+    ):
+        router.add(Handler(), name="first")

@@ -39,7 +39,7 @@ from .errors import (
 )
 from .events import Card, CardAnswer, Event, Inline, PreviewAnswer, Toast
 from .events.order import by_chat, by_sender, by_thread
-from .inbox.protocol import Inbox
+from .inbox.protocol import Inbox, InboxRules
 from .inbox.records import Counts, Summary
 from .inbox.records import State as InboxState
 from .pull import EventStream
@@ -113,6 +113,7 @@ __all__ = [
     "HistogramSnapshot",
     "Inbox",
     "InboxError",
+    "InboxRules",
     "InboxState",
     "Inline",
     "Latency",

@@ -215,24 +215,25 @@ class Router:
         return register
 
     @overload
-    def add(self, handler: Callable[[], T]) -> T: ...
+    def add(self, handler: Callable[[], T], *, name: str | None = None) -> T: ...
 
     @overload
-    def add(self, handler: T) -> T: ...
+    def add(self, handler: T, *, name: str | None = None) -> T: ...
 
-    def add(self, handler: Any) -> Any:
+    def add(self, handler: Any, *, name: str | None = None) -> Any:
         """Register an object with `event_type` (a type, a glob or several) and `async handle(event)`; returned is it.
 
         A class whose instances need no arguments will do, or a function that makes the object:
-        `router.add(lambda: Handler(db))`.
+        `router.add(lambda: Handler(db))`. `name` is what logs and inboxes know it by; without one, its class's.
 
         Raises:
-            ConfigError: It is no such object, nor makes one.
+            ConfigError: It is no such object, nor makes one, or another handler has this name.
         """
         made = handler_object(handler)
         patterns, where = self.selection(made.event_type)
         route_of = functools.partial(Route, patterns=patterns, where=where)
-        self._append(self._routes, route_of, made.handle, type(made).__qualname__, given=False)
+        own = type(made).__qualname__
+        self._append(self._routes, route_of, made.handle, name or own, given=name is not None)
         return made
 
     def default(self, handler: H) -> H:

@@ -427,9 +427,7 @@ def _check_trio() -> None:
     try:
         trio.lowlevel.current_task()
     except RuntimeError:
-        # Not imported here: who runs asyncio has done that.
-        asyncio = sys.modules.get("asyncio")
-        if asyncio is None or asyncio._get_running_loop() is None:
+        if not _is_asyncio_running():
             raise RuntimeError(
                 "open_feishu_session needs trio, which is not running: call it in an async function, main, "
                 "and run that with trio.run(main)"
@@ -439,6 +437,14 @@ def _check_trio() -> None:
             "asyncio.run(main()). Beside asyncio it runs in a thread, await asyncio.to_thread(trio.run, main), "
             "or in asyncio's own by trio's guest mode, trio.lowlevel.start_guest_run"
         ) from None
+
+
+def _is_asyncio_running() -> bool:
+    asyncio = sys.modules.get("asyncio")  # not imported here: who runs it has done that
+    try:
+        return asyncio is not None and asyncio.get_running_loop() is not None
+    except RuntimeError:
+        return False
 
 
 def _check_follower(follower: object) -> None:
@@ -484,7 +490,7 @@ def _check(config: SessionConfig, router: Router, inbox: Inbox | None) -> None:
             if number and any(other.name == name for other in router.routes()):
                 raise ConfigError(
                     f"two handlers are named {name}: with an inbox what has succeeded is remembered by handler, across "
-                    "restarts too. Give one of them another name: router.on(…, name=…)"
+                    "restarts too. Give one of them another name: name=… of router.on and router.add"
                 )
             if route.order_by is not None and route.order_by is not inbox.rules.order_by:
                 raise ConfigError(

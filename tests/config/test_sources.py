@@ -297,3 +297,11 @@ def test_comments_and_commas_leave_values_alone(value: object, comment: str) -> 
     strict = strict_json(document)
     assert json.loads(strict) == [value]
     assert len(strict) == len(document)
+
+
+def test_a_variable_that_is_nearly_a_setting_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    SessionConfig.from_env({"FEISHU_HEARTBEAT_INTERVL": "22", "FEISHU_SHELL": "x", "FEISHU_CONNECTIONS": "2"})
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "FEISHU_HEARTBEAT_INTERVL is no setting, and is ignored; the nearest is 'heartbeat_interval'"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
@@ -178,8 +179,71 @@ async def test_it_serves_one_session_at_a_time(make: Make) -> None:
         ("retry_delay", -1),
         ("max_retry_delay", 0),
         ("max_age", -5),
+        ("order_by", "chat"),
+        ("order_by", trio.sleep),
+        ("strict_order", 1),
     ],
 )
 def test_a_wrong_argument_is_named(make: Make, name: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=rf"^{name}: {value!r} is not allowed"):
+    with pytest.raises(ConfigError, match=re.escape(f"{name}: {value!r} is not allowed")):
         make(**{name: value})
+
+
+def test_arguments_that_are_none_or_do_not_go_together_are_named(make: Make) -> None:
+    with pytest.raises(ConfigError, match=r"^max_retry_delay: 1 .* not less than retry_delay, which is 10"):
+        make(retry_delay=10, max_retry_delay=1)
+    with pytest.raises(ConfigError, match=r"'max_attempt' is no setting; the nearest is 'max_attempts'"):
+        make(max_attempt=3)
+
+
+async def test_only_what_is_settled_can_be_purged(make: Make) -> None:
+    async with serving(make()) as inbox:
+        await inbox.store([entry("a")])
+        for state in (State.READY, State.RUNNING, "dead"):
+            with pytest.raises(ConfigError, match=r"^state: "):
+                await inbox.purge(state, 0.0)  # type: ignore[arg-type]  # a wrong one
+        assert (await inbox.counts()).ready == 1
+
+
+async def test_any_number_of_event_types_can_wait(make: Make) -> None:
+    async with serving(make()) as inbox:
+        entries = [
+            Entry(keys=(), id=str(number), type=f"x.{number}", lane=None, payload=b"{}")
+            for number in range(40_000)
+        ]
+        await inbox.store(entries)
+        assert len(inbox.types) == 40_000
+        assert len(await inbox.claim(10, inbox.types)) == 10
+        assert [each.type for each in await inbox.claim(10, ["x.39999", "x.5"])] == ["x.39999"]
+
+
+async def test_done_events_are_forgotten_under_load_too(autojump_clock: trio.testing.MockClock) -> None:
+    async with serving(MemoryInbox(window=10)) as inbox:
+        for number in range(2000):
+            await inbox.store([entry(f"e{number}")])
+            for each in await inbox.claim(1):
+                inbox.done(each)
+            await trio.sleep(0.1)
+        assert (await inbox.counts()).done < 1000
+
+
+async def test_memory_is_bounded_and_what_fits_goes_on() -> None:
+    async with serving(MemoryInbox(max_bytes=4 << 20)) as inbox:
+        stored = 0
+
+        async def fill() -> None:
+            nonlocal stored
+            while True:
+                await inbox.store([entry(f"e{stored}", payload=b"x" * 100_000)])
+                stored += 1
+
+        with pytest.raises(InboxError, match="full"):
+            await fill()
+        assert 20 <= stored <= 41
+        while claims := await inbox.claim(10):
+            for each in claims:
+                inbox.done(each)
+            await inbox.flush()
+        assert (await inbox.counts()).done == stored
+        assert not inbox.owes
+        assert (await inbox.store([entry("new", payload=b"x" * 100_000)]))[0].is_new

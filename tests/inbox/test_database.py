@@ -248,8 +248,8 @@ def test_what_no_route_takes_is_parked_beside_its_lane(database: Database) -> No
         assert database.park(first, 3.0)
     assert list(claim(database)) == ["a2"]
     with database.transaction():
-        assert database.unpark(lambda kind: kind == "other") == 0
-        assert database.unpark(lambda kind: kind == "x.y") == 1
+        assert database.unpark(["other"]) == 0
+        assert database.unpark(["x.y"]) == 1
     assert states(database) == {"a1": State.BLOCKED, "a2": State.RUNNING}
     assert claim(database) == {}
 
@@ -424,7 +424,7 @@ class Inbox(RuleBasedStateMachine):
     @rule()
     def unpark(self) -> None:
         with self.database.transaction():
-            self.database.unpark(lambda kind: True)
+            self.database.unpark(["x.y"])
 
     @rule()
     def requeue(self) -> None:

@@ -18,7 +18,9 @@ from feishu_trio import (
     Ack,
     ConfigError,
     Event,
+    EventAnswered,
     EventDead,
+    EventReceived,
     Inbox,
     InboxError,
     InboxState,
@@ -119,6 +121,29 @@ async def test_what_failed_comes_again_with_a_backoff_and_only_what_failed_runs(
     assert all(longest / 2 <= wait <= longest + 0.5 for wait, longest in zip(waits, (8, 16, 32), strict=True))
 
 
+async def test_an_event_is_counted_and_told_of_once_however_often_it_runs(autojump_clock: MockClock) -> None:
+    router, seen = Router(), list[LifecycleEvent]()
+
+    @router.on(USER)
+    async def fails_twice(event: Event[Any]) -> None:
+        if event.attempt < 3:
+            raise ValueError("not yet")
+
+    inbox = MemoryInbox()
+    async with (
+        open_gateway(seed=1) as gateway,
+        open_session(gateway, router=router, inbox=inbox, on_lifecycle=seen.append) as session,
+    ):
+        await gateway.push(USER)
+        await settled(inbox, done=1)
+        stats = session.stats()
+    assert (stats.received, stats.stored, stats.answered, stats.handled, stats.failed) == (1, 1, 1, 1, 2)
+    assert [type(each) for each in seen if isinstance(each, EventReceived | EventAnswered)] == [
+        EventReceived,
+        EventAnswered,
+    ]
+
+
 async def test_after_its_attempts_it_is_a_dead_letter_which_is_told(autojump_clock: MockClock) -> None:
     router, told, seen = Router(), [], list[LifecycleEvent]()
 
@@ -139,6 +164,7 @@ async def test_after_its_attempts_it_is_a_dead_letter_which_is_told(autojump_clo
         await settled(inbox, dead=1)
         (dead,) = await inbox.list(InboxState.DEAD)
         assert (dead.id, dead.attempts, dead.error) == (push.event_id, 3, "bad: ValueError: no such thing")
+        assert repr(dead) == f"<Summary 1: {MESSAGE} {push.event_id} is dead, attempts=3>"
         await wait_all_tasks_blocked()
         assert told == [("oc_1", "bad: ValueError: no such thing")]
         (event,) = [each for each in seen if isinstance(each, EventDead)]

@@ -59,4 +59,5 @@ def _help(a: attrs.Attribute[Any]) -> str:
     texts = [a.metadata["about"]]
     if isinstance(a.validator, Rule):
         texts.append(f"Allowed: {a.validator.described}.")
-    return f"{a.name} = {default!r}\n" + indent("\n".join(fill(text, 100) for text in texts), "    ")
+    shown = getattr(default, "__name__", None) or repr(default)
+    return f"{a.name} = {shown}\n" + indent("\n".join(fill(text, 100) for text in texts), "    ")

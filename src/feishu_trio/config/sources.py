@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -37,15 +37,23 @@ def from_environment(environ: Mapping[str, str], prefix: str, rules: Mapping[str
     known = _names(rules)
     for variable, text in environ.items():
         start, *keys = variable.split("__")
+        if not keys and variable.startswith(prefix):
+            _warn_if_nearly(variable, variable[len(prefix) :].lower(), rules)
         if start.casefold() != root or not keys:
             continue
         *tables, key = keys
         name = "".join(_INNER.get(table.casefold(), f"{table}:") for table in tables) + key
         if name.casefold() in known:
             entries.append((variable, name, text))
-        elif near := nearest(name, known.values(), alike=0.8):
-            _log.warning("%s is no setting, and is ignored; the nearest is %r", variable, near)
+        else:
+            _warn_if_nearly(variable, name, known.values())
     return settings_in([(place, name, text.strip()) for place, name, text in entries if text.strip()], rules)
+
+
+def _warn_if_nearly(variable: str, name: str, names: Collection[str]) -> None:
+    """Tell of a variable that is ignored, but may have been meant for a setting."""
+    if name not in names and (near := nearest(name, names, alike=0.8)):
+        _log.warning("%s is no setting, and is ignored; the nearest is %r", variable, near)
 
 
 # --- files --------------------------------------------------------------------------------------------------

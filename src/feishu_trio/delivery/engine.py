@@ -84,9 +84,8 @@ class Engine:
         self._settlement = Settlement(ledger, telemetry, self._now)
         self._planner = Planner(router, self.pools, ack, is_single=handler_mode == "single", storing=storing)
         self._is_sequential = handler_mode == "sequential"
-        self._later: dict[
-            Run, list[Job]
-        ] = {}  # the jobs that wait for others of their run, the next one last
+        # The jobs that wait for others of their run, the next one last.
+        self._later: dict[Run, list[Job]] = {}
         self._batches = Batches(self._note_batch)
         self._workers = trio.CancelScope()
         self._held: dict[Run, None] = {}  # those that wait for room
@@ -346,7 +345,8 @@ class Engine:
         return run
 
     def _register(self, run: Run) -> None:
-        self._telemetry.event_received(run.event, known=run.event.redelivered)
+        if run.origin is ARRIVED:  # what comes from an inbox has arrived before, and was answered
+            self._telemetry.event_received(run.event, known=run.event.redelivered)
         self._settlement.ledger.begin(run.keys, run)
         if run.deadline < math.inf:
             self._settlement.deadlines.add(run)
@@ -477,7 +477,7 @@ class Engine:
             self._telemetry.event_unrouted(run.event.type)
         if run.state is ENDED:
             self._late.forget(run)
-            self._telemetry.event_ended(run.has_failed, run.has_retried)
+            self._telemetry.event_ended(run.has_failed, run.has_retried, run.is_stored)
 
     def _note_batch(self, job: Job) -> None:
         """A batch has been submitted: whoever withdraws one of its runs finds it."""
@@ -597,7 +597,7 @@ class Engine:
                 del self._claimed[run]
             elif run.is_late:
                 self._late.forget(run)
-            self._telemetry.event_ended(run.has_failed, run.has_retried)
+            self._telemetry.event_ended(run.has_failed, run.has_retried, run.is_stored)
 
     @staticmethod
     def _is_withdrawn(run: Run) -> bool:

@@ -107,7 +107,9 @@ class Planner:
                     jobs.append(Job(route, pool, lane, event, run, awaited, (), 1, size))
             if is_single and route not in self._pools.attached:
                 has_its_one = True
-        run.plan(taken, broken, is_unrouted=not routes)
+        storing = self._storing
+        is_stored = storing is not None and any(job.route.handler is storing.route.handler for job in jobs)
+        run.plan(taken, broken, is_unrouted=not routes, is_stored=is_stored)
         return jobs
 
     def _forget(self) -> None:

@@ -100,6 +100,8 @@ class Run(QuietStruct, eq=False):
     """Whether its deadline passed without an outcome."""
     is_unrouted: bool = False
     """Whether no route takes its type here."""
+    is_stored: bool = False
+    """Whether it is stored in an inbox, from where it is handled."""
     has_result: bool = False
     """Whether a handler returned something, this time or before."""
     has_failed: bool = False
@@ -130,7 +132,12 @@ class Run(QuietStruct, eq=False):
         return self.deliveries.pop(0) if len(self.deliveries) > _WAITING else None
 
     def plan(
-        self, routes: Sequence[Route], broken: Mapping[str, Exception] = _NONE, *, is_unrouted: bool = False
+        self,
+        routes: Sequence[Route],
+        broken: Mapping[str, Exception] = _NONE,
+        *,
+        is_unrouted: bool = False,
+        is_stored: bool = False,
     ) -> None:
         """These routes take it. It may be planned again while it is held, as handlers come and go.
 
@@ -140,6 +147,7 @@ class Run(QuietStruct, eq=False):
         """
         self.routes = routes
         self.is_unrouted = is_unrouted
+        self.is_stored = is_stored
         self.broken = broken
 
     def begin(self, awaited: int, on_receipt: Sequence[str] = ()) -> Outcome | None:

@@ -9,7 +9,7 @@ from ..telemetry import Telemetry
 from .deadlines import Deadlines
 from .ledger import Ended, Ledger
 from .run import Run
-from .source import Delivery, Outcome
+from .source import ARRIVED, Delivery, Outcome
 
 __all__ = ["Settlement"]
 
@@ -53,7 +53,8 @@ class Settlement:
         """Settle one delivery."""
         took = now - delivery.since
         delivery.settle(outcome, took, written)
-        self._telemetry.event_answered(event, outcome.ok, took)
+        if delivery.origin is ARRIVED:
+            self._telemetry.event_answered(event, outcome.ok, took)
 
     def record(self, run: Run, now: float) -> None:
         """The handlers that the outcome waits for have ended: remember what came of it."""

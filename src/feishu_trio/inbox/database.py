@@ -10,8 +10,9 @@ for its next attempt has left its lane, unless order is strict; due again, it is
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -65,6 +66,9 @@ CREATE TABLE handler (
 """
 
 _KEY_BYTES: Final = 16
+
+# A list of any length as one parameter.
+_IN_LIST: Final = "type IN (SELECT value FROM json_each(?))"
 
 
 class Database:
@@ -140,6 +144,10 @@ class Database:
                 if is_dead:
                     self._free(lane)
         return len(running)
+
+    def touch(self) -> None:
+        """Write, and change nothing."""
+        self._execute("UPDATE meta SET generation = generation")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -248,11 +256,11 @@ class Database:
         Their attempts are counted.
         """
         self._wake(now, limit)
-        of_types = "" if types is None else f"AND type IN ({', '.join('?' * len(types))})"
+        of_types = "" if types is None else f"AND {_IN_LIST}"
         return self._claim(
             f"SELECT number FROM event INDEXED BY ready WHERE state = 0 AND crashes < ? {of_types} "
             "ORDER BY number LIMIT ?",
-            (SUSPECT, *(types or ()), limit),
+            (SUSPECT, limit) if types is None else (SUSPECT, _list(types), limit),
         )
 
     def types(self) -> set[str]:
@@ -394,16 +402,17 @@ class Database:
 
     # Keeping house
 
-    def unpark(self, is_taken: Callable[[str], bool]) -> int:
-        """Those whose type a route takes now are to run; how many there are."""
+    def unpark(self, types: Collection[str]) -> int:
+        """Those of these types are to run, as a route takes them now; how many there are."""
         parked = self._execute(
-            "SELECT number, lane, type FROM event INDEXED BY settled WHERE state = 6 AND state >= 4 ORDER BY number"
+            f"SELECT number, lane FROM event INDEXED BY settled WHERE state = 6 AND state >= 4 AND {_IN_LIST} "
+            "ORDER BY number",
+            (_list(types),),
         ).fetchall()
-        taken = [(number, lane) for number, lane, kind in parked if is_taken(kind)]
-        for number, lane in taken:
+        for number, lane in parked:
             self._execute("UPDATE event SET settled = NULL WHERE number = ?", (number,))
             self._enter(number, lane)
-        return len(taken)
+        return len(parked)
 
     def requeue(self, numbers: Iterable[int]) -> list[int]:
         """Dead letters are to run again, behind all others, with their attempts counted anew; their new numbers.
@@ -490,6 +499,10 @@ class Database:
         """An event's payload; None for one that is done, or is not there."""
         row = self._execute("SELECT payload FROM body WHERE number = ?", (number,)).fetchone()
         return None if row is None else bytes(row[0])
+
+
+def _list(types: Collection[str]) -> str:
+    return json.dumps(list(types))
 
 
 def _digests(keys: bytes) -> list[bytes]:

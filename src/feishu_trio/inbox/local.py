@@ -8,13 +8,14 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 import trio
 
+from ..config import wrong
 from ..errors import InboxError
 from .database import Database
-from .protocol import Inbox, Rules
+from .protocol import Inbox, InboxRules
 from .records import Claim, Counts, Entry, State, Stored, Summary
 
 __all__ = ["LocalInbox"]
@@ -23,50 +24,55 @@ logger = logging.getLogger("feishu_trio.inbox")
 
 T = TypeVar("T")
 
-_GROUP: Final = 256  # requests of one transaction
+_GROUP: Final = 256  # requests of each kind in one transaction
+_TYPES: Final = 1000  # more event types than that are looked up anew now and then: most have gone by
 _AGAIN: Final = 1.0  # seconds after which what could not be written is tried again
 _CLOSE: Final = 5.0  # seconds for what is left to be written at the end
 _PURGE_EVERY: Final = 30.0
 _PURGE_STEP: Final = 500
 _LOOK_AGAIN: Final = 1.0  # seconds after which is looked again, as handlers come and go
+_FORGETTABLE: Final = (State.DONE, State.DEAD, State.PARKED)
 _TOO_OLD: Final = "it was older than max_age allows when its turn came"
 
 
 class _Request(Generic[T]):
-    """One step of a transaction, and what became of it. Whoever waits for it sets `done`."""
+    """One step of a transaction, and what became of it."""
 
-    def __init__(
-        self, step: Callable[[Database], T], done: trio.Event | None = None, *, is_look: bool = False
-    ) -> None:
+    def __init__(self, step: Callable[[Database], T], *, is_look: bool = False) -> None:
         self.step = step
-        self.done = done
         self.is_look = is_look
         """Whether there is nothing more to claim after it."""
+        self.done = trio.Event()
         self.result: T | None = None
         self.error: Exception | None = None
         self.unclaimed = False
-        """Whether nobody waits for the result any more, which is of claims."""
+        """Whether nobody waits for the claims that it makes any more."""
 
 
 class LocalInbox(Inbox):
     """What `MemoryInbox` and `SQLiteInbox` have in common."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: InboxRules) -> None:
         self.rules = rules
         self.fault = None
+        self.owes = False
         self.suspect_is_ready = False
         self.types: set[str] = set()
         self._database: Database | None = None
         self._window = 0.0
-        self._requests: deque[_Request[Any]] = deque()
+        self._owed: deque[_Request[Any]] = (
+            deque()
+        )  # results, which nobody waits for: kept until they are written
+        self._asked: deque[_Request[Any]] = deque()  # what somebody waits for, with success or without
         self._filled = trio.lowlevel.ParkingLot()
         self._flushed = trio.lowlevel.ParkingLot()
         self._changed = trio.lowlevel.ParkingLot()
         self._changes = 0
         self._seen = -1
         self._due: float | None = None  # when the next attempt of a waiting event is due
-        self._writing = False
+        self._is_writing = False
         self._last = 0.0
+        self._doubt_until = 0.0  # on trio's clock: a fault is not asked after before that
         self._is_served = False
 
     @abstractmethod
@@ -100,7 +106,7 @@ class LocalInbox(Inbox):
         self._is_served = True
         try:
             self._window = self.rules.window or window
-            self.fault = None
+            self.fault, self.owes = None, False
             self._database = await self._open(app_id)
             is_ours = False
             try:
@@ -116,9 +122,11 @@ class LocalInbox(Inbox):
                     with trio.move_on_after(_CLOSE, shield=True):
                         await self._write_rest()
                 self._database = None
-                for request in self._requests:
-                    self._fail(request, InboxError("the inbox is closed"))
-                self._requests.clear()
+                for request in self._asked:
+                    request.error = InboxError("the inbox is closed")
+                    request.done.set()
+                self._asked.clear()
+                self._owed.clear()
                 with trio.move_on_after(_CLOSE, shield=True):
                     await self._close()
         finally:
@@ -138,95 +146,96 @@ class LocalInbox(Inbox):
     async def _write(self) -> None:
         purged_at = -_PURGE_EVERY
         while True:
-            if not self._requests:
-                with trio.move_on_after(_PURGE_EVERY):
+            if not self._asked and (self.owes or not self._owed):
+                with trio.move_on_after(_PURGE_EVERY if self.fault is None else _AGAIN):
                     await self._filled.park()
-            if self._requests:
+            if self._asked or self._owed or self.fault is not None:
                 await self._write_group()
-            if self.fault is not None:
-                await trio.sleep(_AGAIN)
-                if not self._requests:
-                    self._note(_Request(lambda _: None))  # whether it is over
-            elif trio.current_time() - purged_at >= _PURGE_EVERY:
+            if self.fault is None and trio.current_time() - purged_at >= _PURGE_EVERY:
                 # One step at a time: what is asked meanwhile comes between.
                 purged_at = trio.current_time() if await self._purge_step() < _PURGE_STEP else -_PURGE_EVERY
 
     async def _write_rest(self) -> None:
         # Whoever handled events has ended: what they had claimed and not settled was cut off.
-        self._note(_Request(lambda database: database.release_all()))
-        while self._requests:
+        self._note(lambda database: database.release_all())
+        while self._asked or self._owed:
             await self._write_group()
-            if self.fault is not None:
+            if self.owes:
                 logger.error(
                     "%d results could not be written: their events run again (%s)",
-                    len(self._requests),
+                    len(self._owed),
                     self.fault,
                 )
                 return
 
-    def _next_group(self) -> list[_Request[Any]]:
-        if self.fault is not None:
-            # Those that wait for an answer shall have one, however much is owed.
-            waiting = [request for request in self._requests if request.done is not None][:_GROUP]
-            if waiting:
-                self._requests = deque(request for request in self._requests if request not in waiting)
-                return waiting
-        return [self._requests.popleft() for _ in range(min(_GROUP, len(self._requests)))]
-
     async def _write_group(self) -> None:
-        group = self._next_group()
-        self._writing = True
+        owed, asked = (
+            [kind.popleft() for _ in range(min(_GROUP, len(kind)))] for kind in (self._owed, self._asked)
+        )
+        if self.fault is not None and trio.current_time() >= self._doubt_until:
+            asked.append(_Request(lambda database: database.touch()))  # to find out whether the fault is over
+        self._is_writing = True
         try:
             # What was taken is written and told, come what may; a thread could not be cancelled either.
             with trio.CancelScope(shield=True):
-                fault = await self._call(self._apply, group)
+                fault = await self._call(self._apply, owed, asked)
         finally:
-            self._writing = False
-        if fault is not None and self.fault is None:
-            logger.error("nothing can be written to %r: %s", self, fault)
-        elif fault is None and self.fault is not None:
+            self._is_writing = False
+        has_written = any(not request.is_look for request in (*owed, *asked))
+        if fault is not None:
+            self._doubt_until = trio.current_time() + _AGAIN
+            if self.fault is None:
+                logger.error("what should be kept cannot be written to %r: %s", self, fault)
+            self.fault = fault
+        elif self.fault is not None and has_written:
             logger.warning("%r can be written to again", self)
-        self.fault = fault
-        owed = []
-        for request in group:
-            if request.done is not None:
-                request.done.set()
-                self._give_back(request)
-            elif request.error is not None:
-                request.error = None
-                owed.append(request)
-        self._requests.extendleft(reversed(owed))
-        changes = sum(not request.is_look for request in group)
+            self.fault = None
+        for request in asked:
+            request.done.set()
+            self._give_back(request)
+        again = [request for request in owed if request.error is not None and _is_of_the_disk(request.error)]
+        for request in owed:
+            if request.error is not None and request not in again:
+                logger.error("a result could not be written to %r", self, exc_info=request.error)
+        self._owed.extendleft(reversed(again))
+        self.owes = bool(again)
+        changes = len(owed) - len(again) + sum(not request.is_look for request in asked)
         if changes:
             self._changes += changes
             self._changed.unpark_all()
-        if not self._requests or self.fault is not None:
+        if self.owes or not (self._asked or self._owed):
             self._flushed.unpark_all()
 
-    def _apply(self, group: Sequence[_Request[Any]]) -> Exception | None:
-        """Do all in one transaction, or if that fails one by one; returned is why nothing can be written."""
+    def _apply(self, owed: Sequence[_Request[Any]], asked: Sequence[_Request[Any]]) -> Exception | None:
+        """Do all in one transaction, or else each kind in one of its own; returned is what is wrong with the disk.
+
+        An event that does not fit shall not keep results from being written.
+        """
+        fault = self._commit([*owed, *asked])
+        if fault is not None and owed and asked:
+            faults = [self._commit(owed), self._commit(asked)]
+            fault = next((each for each in faults if each is not None), None)
+        return fault
+
+    def _commit(self, group: Sequence[_Request[Any]]) -> Exception | None:
+        """Do all in one transaction, or one by one if one of them cannot be done."""
         database = self._database
         assert database is not None
         try:
             with database.transaction():
                 for request in group:
                     request.result = request.step(database)
+                self._due = database.next_due()
+                self.suspect_is_ready = database.suspect_is_ready()
         except Exception as error:
             if len(group) > 1 and not _is_of_the_disk(error):
-                faults = [self._apply([request]) for request in group]
+                faults = [self._commit([request]) for request in group]
                 return next((fault for fault in faults if fault is not None), None)
-            if _is_of_the_disk(error):
-                for request in group:
-                    request.error = error
-                return error
-            (request,) = group
-            if request.done is None:
-                logger.exception("a result could not be written to %r", self)
-            else:
+            for request in group:
                 request.error = error
-        else:
-            self._due = database.next_due()
-            self.suspect_is_ready = database.suspect_is_ready()
+            return error if _is_of_the_disk(error) else None
+        for request in group:
+            request.error = None
         return None
 
     async def _purge_step(self) -> int:
@@ -238,6 +247,8 @@ class LocalInbox(Inbox):
                 count = database.purge(State.DONE, self._now() - self._window, _PURGE_STEP)
             if count:
                 database.shrink(_PURGE_STEP)
+            if len(self.types) > _TYPES:
+                self.types = database.types()
             return count
 
         try:
@@ -254,9 +265,9 @@ class LocalInbox(Inbox):
     async def _ask(self, step: Callable[[Database], T], *, claims: bool = False, is_look: bool = False) -> T:
         if self._database is None:
             raise InboxError(f"{self!r} is not open: it is within the block of its session")
-        request = _Request(step, trio.Event(), is_look=is_look)
-        self._note(request)
-        assert request.done is not None
+        request = _Request(step, is_look=is_look)
+        self._asked.append(request)
+        self._filled.unpark_all()
         try:
             await request.done.wait()
         except trio.Cancelled:
@@ -266,7 +277,7 @@ class LocalInbox(Inbox):
             raise
         if request.error is not None:
             self._raise(request.error)
-        return request.result  # type: ignore[return-value]
+        return cast("T", request.result)
 
     def _give_back(self, request: _Request[Any]) -> None:
         """Whoever claimed was cancelled: nobody runs what was claimed."""
@@ -274,17 +285,12 @@ class LocalInbox(Inbox):
             for claim in request.result or ():
                 self.release(claim)
 
-    def _note(self, request: _Request[Any]) -> None:
-        self._requests.append(request)
+    def _note(self, step: Callable[[Database], object]) -> None:
+        self._owed.append(_Request(step))
         self._filled.unpark_all()
 
     def _raise(self, error: Exception) -> None:
         raise InboxError(f"{self!r}: {error}") from error
-
-    def _fail(self, request: _Request[Any], error: Exception) -> None:
-        request.error = error
-        if request.done is not None:
-            request.done.set()
 
     async def store(self, entries: Sequence[Entry]) -> list[Stored]:
         """See `Inbox`."""
@@ -334,41 +340,41 @@ class LocalInbox(Inbox):
 
     async def flush(self) -> None:
         """See `Inbox`."""
-        while (self._requests or self._writing) and self.fault is None:
+        while (self._asked or self._owed or self._is_writing) and not self.owes:
             await self._flushed.park()
 
     def succeeded(self, claim: Claim, handler: str, result: bytes | None) -> None:
         """See `Inbox`."""
         now = self._now()
-        self._note(_Request(lambda database: database.succeeded(claim, handler, result, now)))
+        self._note(lambda database: database.succeeded(claim, handler, result, now))
 
     def done(self, claim: Claim) -> None:
         """See `Inbox`."""
         now = self._now()
-        self._note(_Request(lambda database: database.done(claim, now)))
+        self._note(lambda database: database.done(claim, now))
 
     def retry(self, claim: Claim, delay: float, error: str, *, counts: bool) -> None:
         """See `Inbox`."""
         due = self._time() + delay
-        self._note(_Request(lambda database: database.retry(claim, due, error, counts=counts)))
+        self._note(lambda database: database.retry(claim, due, error, counts=counts))
 
     def die(self, claim: Claim, error: str) -> None:
         """See `Inbox`."""
         now = self._now()
-        self._note(_Request(lambda database: database.die(claim, error, now)))
+        self._note(lambda database: database.die(claim, error, now))
 
     def release(self, claim: Claim) -> None:
         """See `Inbox`."""
-        self._note(_Request(lambda database: database.release(claim)))
+        self._note(lambda database: database.release(claim))
 
     def park(self, claim: Claim) -> None:
         """See `Inbox`."""
         now = self._now()
-        self._note(_Request(lambda database: database.park(claim, now)))
+        self._note(lambda database: database.park(claim, now))
 
-    async def unpark(self, is_taken: Callable[[str], bool]) -> int:
+    async def unpark(self, types: Collection[str]) -> int:
         """See `Inbox`."""
-        return await self._ask(lambda database: database.unpark(is_taken))
+        return await self._ask(lambda database: database.unpark(types))
 
     # For users
 
@@ -383,6 +389,8 @@ class LocalInbox(Inbox):
 
     async def purge(self, state: State, older_than: float) -> int:
         """See `Inbox`."""
+        if state not in _FORGETTABLE:
+            raise wrong("state", state, "one of " + ", ".join(map(str, _FORGETTABLE)))
         before = self._now() - older_than
         total = 0
         while True:

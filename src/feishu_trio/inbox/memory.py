@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar, Unpack
 
 import trio
 
-from ..events import Event
-from ..events.order import by_chat
+from ..config.rules import number
 from .database import Database
 from .local import LocalInbox
-from .protocol import Rules
+from .protocol import InboxRules, RuleArguments
 
 __all__ = ["MemoryInbox"]
 
@@ -24,44 +23,18 @@ class MemoryInbox(LocalInbox):
     """Answers at once and retries what failed, but keeps nothing once its session has ended. For tests, too: its time
     is trio's.
 
-    The arguments are those of every inbox:
-
     Args:
-        window: Seconds for which a done event is remembered after its last arrival; None: `dedupe_window`.
-        max_attempts: Failed attempts after which an event is a dead letter.
-        retry_delay: The longest wait for the second attempt, in seconds; it doubles with each further one.
-        max_retry_delay: The longest wait of all.
-        order_by: From an event to its order key (`by_chat`, `by_thread`, `by_sender`): events of one key run one after
-            the other. None for no order.
-        strict_order: Whether an event that waits for its next attempt holds up those of its key.
-        max_age: Seconds since it was stored after which an event is not begun any more, but a dead letter; None: never.
+        max_bytes: Memory for stored events at the most; what does not fit is refused, so that it comes again.
+        rules: What every inbox is told: fields of `InboxRules` by name.
 
     Raises:
         ConfigError: An argument is wrong.
     """
 
-    def __init__(
-        self,
-        *,
-        window: float | None = None,
-        max_attempts: int = 8,
-        retry_delay: float = 1.0,
-        max_retry_delay: float = 3600.0,
-        order_by: Callable[[Event[Any]], Hashable] | None = by_chat,
-        strict_order: bool = False,
-        max_age: float | None = None,
-    ) -> None:
-        super().__init__(
-            Rules(
-                window=window,
-                max_attempts=max_attempts,
-                retry_delay=retry_delay,
-                max_retry_delay=max_retry_delay,
-                order_by=order_by,
-                strict_order=strict_order,
-                max_age=max_age,
-            )
-        )
+    def __init__(self, *, max_bytes: int = 256 << 20, **rules: Unpack[RuleArguments]) -> None:
+        super().__init__(InboxRules(**rules))
+        number(int, 1 << 20).check("max_bytes", max_bytes)
+        self._max_bytes = max_bytes
         self._since = 0.0  # what trio's clock lacks to the time of day
         self._connection: sqlite3.Connection | None = None
 
@@ -73,6 +46,8 @@ class MemoryInbox(LocalInbox):
         # There are no threads: nothing here waits for a disk.
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
         database = Database(self._connection, strict_order=self.rules.strict_order)
+        (page,) = self._connection.execute("PRAGMA page_size").fetchone()
+        self._connection.execute(f"PRAGMA max_page_count = {self._max_bytes // page}")
         database.create(app_id)
         await trio.lowlevel.checkpoint()
         return database

@@ -5,46 +5,92 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import attrs
 import trio
 
-from ..errors import ConfigError
+from ..config import wrong
+from ..config.fields import about, settings
+from ..config.rules import Form, Rule, flag, number
 from ..events import Event
+from ..events.order import by_chat
+from ..routes import is_async_function
 from .records import Claim, Counts, Entry, State, Stored, Summary
 
-__all__ = ["Inbox", "Rules"]
+__all__ = ["Inbox", "InboxRules", "RuleArguments"]
 
 
-def _positive(rules: object, field: attrs.Attribute[float], value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ConfigError(f"{field.name}: {value!r} is not allowed; it must be a number of seconds above 0")
+class RuleArguments(TypedDict, total=False):
+    """The arguments that every inbox has: the fields of `InboxRules`."""
 
-
-def _count(rules: object, field: attrs.Attribute[int], value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{field.name}: {value!r} is not allowed; it must be a whole number, 1 or more")
-
-
-@attrs.frozen(kw_only=True)
-class Rules:
-    """The common arguments of inboxes. Times are in seconds."""
-
-    window: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
-    """For how long a done event is remembered after its last arrival; None for the session's `dedupe_window`."""
-    max_attempts: int = attrs.field(default=8, validator=_count)
-    """Failed attempts after which an event is a dead letter."""
-    retry_delay: float = attrs.field(default=1.0, validator=_positive)
-    """The longest wait for the second attempt; it doubles with each further one."""
-    max_retry_delay: float = attrs.field(default=3600.0, validator=_positive)
-    """The longest wait of all."""
+    window: float | None
+    max_attempts: int
+    retry_delay: float
+    max_retry_delay: float
     order_by: Callable[[Event[Any]], Hashable] | None
-    """From an event to its order key: events of one key run one after the other. None for no order."""
-    strict_order: bool = False
-    """Whether an event that waits for its next attempt holds up those of its key."""
-    max_age: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
-    """How old an event may be when it is claimed, counted from when it was stored; None for any age."""
+    strict_order: bool
+    max_age: float | None
+
+
+@settings
+@attrs.frozen(kw_only=True)
+class InboxRules:
+    """What every inbox is told. Times are in seconds."""
+
+    window: float | None = attrs.field(
+        default=None,
+        validator=number(float, 0.001, unit="seconds", optional=True),
+        metadata=about(
+            "For how long a done event is remembered after its last arrival. None: the session's `dedupe_window`."
+        ),
+    )
+    max_attempts: int = attrs.field(
+        default=8,
+        validator=number(int, 1),
+        metadata=about("Failed attempts after which an event is a dead letter."),
+    )
+    retry_delay: float = attrs.field(
+        default=1.0,
+        validator=number(float, 0.001, unit="seconds"),
+        metadata=about("The longest wait for the second attempt; it doubles with each further one."),
+    )
+    max_retry_delay: float = attrs.field(
+        default=3600.0,
+        validator=number(float, 0.001, unit="seconds"),
+        metadata=about("The longest wait of all; not less than `retry_delay`."),
+    )
+    order_by: Callable[[Event[Any]], Hashable] | None = attrs.field(
+        default=by_chat,
+        validator=Rule(
+            "a plain function from an event to its order key, such as by_chat",
+            lambda value: callable(value) and not is_async_function(value),
+            optional=True,
+            form=Form.OBJECT,
+        ),
+        metadata=about(
+            "From an event to its order key (`by_chat`, `by_thread`, `by_sender`): events of one key run one after "
+            "the other. None: no order."
+        ),
+    )
+    strict_order: bool = attrs.field(
+        default=False,
+        validator=flag(),
+        metadata=about("Whether an event that waits for its next attempt holds up those of its key."),
+    )
+    max_age: float | None = attrs.field(
+        default=None,
+        validator=number(float, 0.001, unit="seconds", optional=True),
+        metadata=about(
+            "How old an event may be when its turn comes, counted from when it was stored; older, it is a dead "
+            "letter. None: any age."
+        ),
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.max_retry_delay < self.retry_delay:
+            allowed = f"a number of seconds, not less than retry_delay, which is {self.retry_delay!r}"
+            raise wrong("max_retry_delay", self.max_retry_delay, allowed)
 
     def delay(self, attempt: int) -> float:
         """Seconds to wait after this attempt has failed: exponential, with jitter of a half."""
@@ -58,9 +104,11 @@ class Inbox(ABC):
     The methods that return nothing only note what is to be written; it is, in this order, soon.
     """
 
-    rules: Rules
+    rules: InboxRules
     fault: Exception | None = None
-    """Why nothing can be written at the moment; None if all is well."""
+    """Why something could not be written of late; None if all is well."""
+    owes: bool = False
+    """Whether results could not be written down yet: nothing more is to be claimed."""
     on_dead: Callable[[Claim, str], object] = staticmethod(lambda claim, error: None)
     """Called with each event that becomes a dead letter as it is claimed, and why."""
     types: Collection[str] = frozenset()
@@ -92,9 +140,7 @@ class Inbox(ABC):
     ) -> list[Claim]:
         """Claim up to `limit` ready events of these types, the oldest first, or one that must run alone.
 
-        What is too old is a dead letter instead.
-
-        Cancelled, it gives back what it may have claimed.
+        What is too old is a dead letter instead. Cancelled, it gives back what it may have claimed.
 
         Raises:
             InboxError: Nothing was claimed.
@@ -102,7 +148,7 @@ class Inbox(ABC):
 
     @abstractmethod
     async def wait_changed(self) -> None:
-        """Wait until there may be more to claim than there was; returns in a minute at the latest."""
+        """Wait until there may be more to claim than there was; returns soon in any case."""
 
     @abstractmethod
     async def flush(self) -> None:
@@ -133,8 +179,8 @@ class Inbox(ABC):
         """No route here takes it."""
 
     @abstractmethod
-    async def unpark(self, is_taken: Callable[[str], bool]) -> int:
-        """Those whose type a route takes now are to run; how many there are."""
+    async def unpark(self, types: Collection[str]) -> int:
+        """Those of these types are to run, as a route takes them now; how many there are."""
 
     # For users
 
@@ -148,7 +194,11 @@ class Inbox(ABC):
 
     @abstractmethod
     async def purge(self, state: State, older_than: float) -> int:
-        """Forget done events, dead letters or parked ones that have been so for `older_than` seconds; how many."""
+        """Forget done events, dead letters or parked ones that have been so for `older_than` seconds; how many.
+
+        Raises:
+            ConfigError: Events of another state are not forgotten.
+        """
 
     @abstractmethod
     async def list(self, state: State, limit: int = 100, after: int = 0) -> list[Summary]:

@@ -113,3 +113,6 @@ class Summary(QuietStruct, kw_only=True):
     settled: float | None
     error: str | None
     """What the last failure was."""
+
+    def __repr__(self) -> str:
+        return f"<Summary {self.number}: {self.type} {self.id} is {self.state.name.lower()}, attempts={self.attempts}>"

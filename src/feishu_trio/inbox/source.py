@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar, Final
 
@@ -13,16 +14,15 @@ from ..delivery import Engine, Origin, Outcome
 from ..errors import InboxError
 from ..events import decode_event
 from ..routes import DeadHandler, name_of
-from ..telemetry import Telemetry
+from ..telemetry import Telemetry, described
 from .protocol import Inbox
 from .records import Claim
 
 __all__ = ["ClaimedDelivery", "InboxSource"]
 
 _AGAIN: Final = 1.0  # seconds after which an inbox that could not be read is asked again
-_LOOK: Final = (
-    0.05  # seconds after which is looked again whether there is a handler, or a worker, for stored events
-)
+# Seconds after which is looked again whether there is a handler, or an idle worker, for stored events.
+_LOOK: Final = 0.05
 _ERROR_CHARACTERS: Final = 2000
 _CLOSE: Final = 5.0  # seconds for what is left to be written and told
 _LONGEST: Final = 10 * 365 * 86_400.0
@@ -34,12 +34,9 @@ class ClaimedDelivery(QuietStruct, eq=False):
     claim: Claim
     source: InboxSource
     since: float
-    received_at: float
-    succeeded: Mapping[str, bytes | None]
-    attempt: int
 
     origin: ClassVar[Origin] = Origin.CLAIMED
-    deadline: ClassVar[float] = float("inf")
+    deadline: ClassVar[float] = math.inf
 
     @property
     def payload(self) -> bytes:
@@ -55,6 +52,21 @@ class ClaimedDelivery(QuietStruct, eq=False):
     def trace_id(self) -> str:
         """The frame's."""
         return self.claim.trace_id
+
+    @property
+    def received_at(self) -> float:
+        """When it came from Feishu, in seconds since 1970."""
+        return self.claim.received
+
+    @property
+    def succeeded(self) -> Mapping[str, bytes | None]:
+        """Handlers that need not run again."""
+        return self.claim.succeeded
+
+    @property
+    def attempt(self) -> int:
+        """1 at first."""
+        return self.claim.attempt
 
     def handler_succeeded(self, name: str, result: bytes | None) -> None:
         """It does not run again, whatever becomes of the others."""
@@ -116,7 +128,7 @@ class InboxSource:
     async def _step(self) -> None:
         """Claim what idle workers can take, or wait for what may be claimed."""
         inbox = self.inbox
-        if inbox.fault is not None:
+        if inbox.owes:
             # What is done could not be marked as done: claim no more until it can be.
             await trio.sleep(_AGAIN)
             return
@@ -125,15 +137,12 @@ class InboxSource:
             return
         if self._version != self._engine.plan_version:
             version = self._engine.plan_version
-            await inbox.unpark(self._engine.takes)
+            await inbox.unpark([each for each in inbox.types if self._engine.takes(each)])
             self._version = version
         if inbox.suspect_is_ready:
-            while self._running:
-                await self._settled.park()
-            claims = await inbox.claim(1, alone=True)
-            self._hand_on(claims)
-            while self._running:
-                await self._settled.park()
+            await self._wait_settled()
+            self._hand_on(await inbox.claim(1, alone=True))
+            await self._wait_settled()
             return
         idle: list[tuple[int, list[str]]] = []
         with trio.move_on_after(_LOOK) as scope:  # other types may have come, whose workers are idle
@@ -148,11 +157,16 @@ class InboxSource:
         if not found:
             await inbox.wait_changed()
 
+    async def _wait_settled(self) -> None:
+        """Wait until nothing that was claimed is under way."""
+        while self._running:
+            await self._settled.park()
+
     def _hand_on(self, claims: list[Claim]) -> None:
         now = trio.current_time()
         for claim in claims:
             self._running.add(claim.token)
-            delivery = ClaimedDelivery(claim, self, now, claim.received, claim.succeeded, claim.attempt)
+            delivery = ClaimedDelivery(claim, self, now)
             try:
                 self._engine.accept_nowait(delivery)
             except trio.WouldBlock:
@@ -165,7 +179,7 @@ class InboxSource:
         self._running.discard(claim.token)
         self._settled.unpark_all()
         inbox, rules = self.inbox, self.inbox.rules
-        error = "; ".join(f"{name}: {_shown(error)}" for name, error in outcome.failed.items())
+        error = "; ".join(f"{name}: {described(error)}" for name, error in outcome.failed.items())
         error = error[:_ERROR_CHARACTERS].encode("utf-8", "replace").decode()
         if outcome.ok:
             inbox.done(claim)
@@ -217,13 +231,6 @@ class InboxSource:
             await self.inbox.flush()
             while self._telling:
                 await self._settled.park()
-
-
-def _shown(error: Exception) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # its own text is broken
-        return type(error).__name__
 
 
 def _seconds(after: float) -> float:

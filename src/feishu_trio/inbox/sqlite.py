@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar, Unpack
 
 import trio
 from filelock import FileLock, Timeout
 
 from ..errors import ConfigError, InboxError
-from ..events import Event
-from ..events.order import by_chat
 from .database import APPLICATION_ID, VERSION, Database
 from .local import LocalInbox
-from .protocol import Rules
+from .protocol import InboxRules, RuleArguments
 
 __all__ = ["SQLiteInbox"]
 
@@ -32,42 +30,14 @@ class SQLiteInbox(LocalInbox):
 
     Args:
         path: The database file, on a local disk; made if it is not there. Beside it stand `-wal`, `-shm` and `.lock`.
-        window: Seconds for which a done event is remembered after its last arrival; None: `dedupe_window`.
-        max_attempts: Failed attempts after which an event is a dead letter.
-        retry_delay: The longest wait for the second attempt, in seconds; it doubles with each further one.
-        max_retry_delay: The longest wait of all.
-        order_by: From an event to its order key (`by_chat`, `by_thread`, `by_sender`): events of one key run one after
-            the other. None for no order.
-        strict_order: Whether an event that waits for its next attempt holds up those of its key.
-        max_age: Seconds since it was stored after which an event is not begun any more, but a dead letter; None: never.
+        rules: What every inbox is told: fields of `InboxRules` by name.
 
     Raises:
         ConfigError: An argument is wrong.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        window: float | None = None,
-        max_attempts: int = 8,
-        retry_delay: float = 1.0,
-        max_retry_delay: float = 3600.0,
-        order_by: Callable[[Event[Any]], Hashable] | None = by_chat,
-        strict_order: bool = False,
-        max_age: float | None = None,
-    ) -> None:
-        super().__init__(
-            Rules(
-                window=window,
-                max_attempts=max_attempts,
-                retry_delay=retry_delay,
-                max_retry_delay=max_retry_delay,
-                order_by=order_by,
-                strict_order=strict_order,
-                max_age=max_age,
-            )
-        )
+    def __init__(self, path: str | Path, **rules: Unpack[RuleArguments]) -> None:
+        super().__init__(InboxRules(**rules))
         if not isinstance(path, str | Path) or not str(path).strip():
             raise ConfigError(f"path: {path!r} is not allowed; it must be the path of a file")
         if str(path) == ":memory:":

@@ -217,13 +217,13 @@ class Telemetry:
                     HandlerFailed(handler=name, event_id=event.id, event_type=event.type, error=error)
                 )
 
-    def event_ended(self, failed: bool, retried: bool) -> None:
-        """All handlers of an event have ended."""
+    def event_ended(self, failed: bool, retried: bool, stored: bool = False) -> None:
+        """All handlers of an event have ended; `stored` if others run for it from an inbox."""
         if failed:
             self.counters.failed += 1
         elif retried:
             self.counters.retried += 1
-        else:
+        elif not stored:
             self.counters.handled += 1
 
     def result_dropped(self, name: str, event: Event[Any], error: Exception) -> None:

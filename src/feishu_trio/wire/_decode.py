@@ -25,10 +25,8 @@ from ._varint import read_length
 
 # Fields 1 to 4 in their order, each once: varints, the last of them a single byte. The first three are not
 # decoded here; an answer repeats them as they are.
-_match_numbers: Final = re.compile(
-    rb"%c[\x80-\xff]{0,9}[\0-\x7f]%c[\x80-\xff]{0,9}[\0-\x7f]%c[\x80-\xff]{0,9}[\0-\x7f]%c[\0-\x7f]"
-    % (SEQ_ID, LOG_ID, SERVICE, METHOD)
-).match
+NUMBERS: Final = "".join(rf"\x{tag:02x}[\x80-\xff]{{0,9}}[\0-\x7f]" for tag in (SEQ_ID, LOG_ID, SERVICE))
+_match_numbers: Final = re.compile(rf"{NUMBERS}\x{METHOD:02x}[\0-\x7f]".encode()).match
 
 # The usual header keys, with the bytes around them: all that stands between a header's length and its value's
 # length. One look-up checks these bytes and makes no new string.

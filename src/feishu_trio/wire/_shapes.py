@@ -10,18 +10,15 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from ._decode import decode_frame
+from ._decode import NUMBERS, decode_frame
 from ._frame import DATA, Frame
 from ._tags import (
     ENCODING,
     HEADERS,
     KEY,
-    LOG_ID,
     LOG_ID_NEW,
     METHOD,
     PAYLOAD,
-    SEQ_ID,
-    SERVICE,
     TYPE,
     VALUE,
 )
@@ -34,9 +31,6 @@ _MOST: Final = 4
 _REPEATED: Final = 32
 # Frames without a pattern that are looked at: a server that writes them ever differently is none to learn from.
 _LESSONS: Final = 1024
-
-# Fields 1 to 3 in their order, each once.
-_NUMBERS: Final = "".join(rf"\x{tag:02x}[\x80-\xff]{{0,9}}[\0-\x7f]" for tag in (SEQ_ID, LOG_ID, SERVICE))
 
 # The headers in their order, with the lengths of their values.
 _Shape = tuple[tuple[str, int], ...]
@@ -88,7 +82,7 @@ def _pattern(shape: _Shape, head: str) -> str | None:
 
     None if there is anything else, or a value that is not ASCII.
     """
-    pattern = rf"{_NUMBERS}\x{METHOD:02x}\x{DATA:02x}"
+    pattern = rf"{NUMBERS}\x{METHOD:02x}\x{DATA:02x}"
     for key, length in shape:
         fixed = [HEADERS, 4 + len(key) + length, KEY, len(key), *key.encode(), VALUE, length]
         if max(fixed) > 0x7F:
