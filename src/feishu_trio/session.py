@@ -7,7 +7,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Hashable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -112,8 +112,11 @@ class Session:
         )
         self._inbox = inbox
         self._sources: list[Source] = [self._connections]
-        if inbox is not None and claim:
-            self._sources.append(InboxSource(inbox, self._engine, self._telemetry, router.dead_handlers))
+        self._stored: InboxSource | None = None
+        if inbox is not None:
+            self._stored = InboxSource(inbox, self._engine, self._telemetry, router.dead_handlers)
+            if claim:
+                self._sources.append(self._stored)
         self._scope = trio.CancelScope()
         self._failure: BaseException | None = None
         self._waiting: set[trio.CancelScope] = set()
@@ -270,6 +273,30 @@ class Session:
         """
         with self._until_closing():
             await self._connections.reconnect()
+
+    async def cancel(self, key: Hashable) -> int:
+        """End what runs or waits behind an order key, such as a chat's id: it counts as handled. How many events.
+
+        Handlers that run are cancelled; one in a thread goes on, but nothing waits for it. Of events in an inbox
+        none is left behind the key. The caller's own run is spared: a handler may end all that is behind its own key.
+        Cancelling this may have ended some.
+
+        Raises:
+            InboxError: What is stored could not be ended.
+            TypeError: None is no key.
+            trio.ClosedResourceError: The session is over.
+        """
+        if key is None:
+            raise TypeError("None is no order key; give what order_by returns, such as a chat's id")
+        hash(key)  # raises, as order_by's would
+        if self.state in _OVER:
+            raise trio.ClosedResourceError("the session is closed")
+        count = self._engine.cancel(key)
+        if self._stored is not None:
+            await self._engine.wait_stored()
+            count += await self._stored.cancel(key)
+        await trio.lowlevel.checkpoint()
+        return count
 
     async def aclose(self) -> None:
         """Close the session, gracefully: read no more, let handlers end within `shutdown_timeout`, write

@@ -15,7 +15,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from feishu_trio import Ack, Event, PoolConfig, Retry, Router
-from feishu_trio.delivery import Engine, Ledger, Origin, Outcome, Run
+from feishu_trio.delivery import Engine, Ledger, Origin, Outcome
 from feishu_trio.delivery.engine import HandlerMode
 from feishu_trio.telemetry import Telemetry
 
@@ -252,12 +252,11 @@ async def test_a_withdrawn_run_is_cancelled_and_others_go_on(
 
     async with open_engine(router) as engine:
         lost, kept, waits = stored("lost"), stored("kept"), stored("waits")
-        runs = [engine.accept_nowait(each) for each in (lost, kept, waits)]
-        assert all(isinstance(run, Run) for run in runs)
+        for each in (lost, kept, waits):
+            engine.accept_nowait(each)
         await trio.sleep(0.5)
-        assert runs[0] is not None
-        engine.withdraw(runs[0])
-        engine.withdraw(runs[0])
+        engine.withdraw(lost)
+        engine.withdraw(lost)
         assert engine.in_flight == 2
         await kept.settled.wait()
         await waits.settled.wait()
@@ -286,9 +285,9 @@ async def test_a_run_that_is_withdrawn_while_it_waits_never_starts(autojump_cloc
 
     async with open_engine(router) as engine:
         deliveries = [stored(str(number)) for number in range(3)]
-        runs = [engine.accept_nowait(each) for each in deliveries]
-        assert runs[2] is not None
-        engine.withdraw(runs[2])
+        for each in deliveries:
+            engine.accept_nowait(each)
+        engine.withdraw(deliveries[2])
         await engine.drain()
     assert started == ["0", "1"]
     assert deliveries[2].outcome is None
@@ -318,7 +317,7 @@ async def test_a_full_pool_would_block_and_nothing_has_been_done(autojump_clock:
         assert late.outcome is not None
         assert late.outcome.ok
         again = arrived("late")
-        assert await engine.accept(again) is None, "it is known"
+        await engine.accept(again)  # it is known
         assert again.outcome is not None
         assert again.outcome.ok
 
@@ -424,12 +423,11 @@ async def test_of_a_batch_what_is_withdrawn_is_left_out(
             for _ in range(2):
                 engine.accept_nowait(stored(event_type="busy"))
         deliveries = {name: stored(name) for name in ("a", "b")}
-        runs = {name: engine.accept_nowait(each) for name, each in deliveries.items()}
+        for each in deliveries.values():
+            engine.accept_nowait(each)
         await trio.sleep(2)
         for name in lost:
-            run = runs[name]
-            assert run is not None
-            engine.withdraw(run)
+            engine.withdraw(deliveries[name])
         await engine.drain()
         kept = [name for name in deliveries if name not in lost]
         assert [name for name, each in deliveries.items() if each.outcome is not None] == kept
@@ -521,8 +519,8 @@ async def test_what_comes_once_the_engine_has_ended_is_to_come_again(autojump_cl
         await wait_all_tasks_blocked()
         await engine.end(timeout=0)
         late = [stored("late", origin=Origin.ARRIVED), stored("later", origin=Origin.ARRIVED)]
-        assert engine.accept_nowait(late[0]) is None
-        assert await engine.accept(late[1]) is None
+        engine.accept_nowait(late[0])
+        await engine.accept(late[1])
         await trio.sleep(5)
         assert [each.outcome is not None and each.outcome.again for each in late] == [True, True]
     assert sorted(started) == ["0", "1"]
@@ -578,13 +576,11 @@ async def test_a_source_may_withdraw_a_run_as_it_hears_of_its_last_success(autoj
 
     class Lost(Stored):
         def handler_succeeded(self, name: str, result: bytes | None) -> None:
-            engine.withdraw(run)
+            engine.withdraw(self)
 
     async with open_engine(router) as engine:
         delivery = Lost(stored("e").payload)
-        accepted = engine.accept_nowait(delivery)
-        assert accepted is not None
-        run = accepted
+        engine.accept_nowait(delivery)
         await wait_all_tasks_blocked()
         assert delivery.outcome is None
         assert engine.in_flight == 0

@@ -176,10 +176,10 @@ async def test_in_sequence_what_is_withdrawn_gives_up_its_turn(autojump_clock: M
     sleeper(router, log, "a", 10)
     sleeper(router, log, "b", 1)
     async with open_engine(router, handler_mode="sequential") as engine:
-        run = engine.accept_nowait(stored("e1"))
-        assert run is not None
+        first = stored("e1")
+        engine.accept_nowait(first)
         await wait_all_tasks_blocked()
-        engine.withdraw(run)
+        engine.withdraw(first)
         await trio.sleep(20)
         assert [name for name, _, _ in log] == ["a"]
         assert (engine.in_flight, engine.queue_depth) == (0, 0)

@@ -25,7 +25,6 @@ class Work:
     key: Hashable = None
     weight: int = 1
     size: int = 0
-    scope: trio.CancelScope | None = None
     is_held: bool = False
 
 

@@ -123,10 +123,145 @@ async def test_dead_letters_are_listed_requeued_and_purged(make: Make) -> None:
             inbox.die(each, "too often")
         dead = await inbox.list(State.DEAD)
         assert [(each.id, each.error) for each in dead] == [("a", "too often"), ("b", "too often")]
-        assert len(await inbox.requeue([dead[0].number])) == 1
+        assert await inbox.requeue([dead[0].id]) == 1
         assert list(await claim(inbox)) == ["a"]
         assert await inbox.purge(State.DEAD, 0.0) == 1
         assert await inbox.list(State.DEAD) == []
+
+
+async def test_one_event_is_shown_with_all_there_is_of_it(make: Make) -> None:
+    async with serving(make()) as inbox:
+        await inbox.store([entry("a", "oc_1", b'{"x":1}')])
+        first = (await claim(inbox))["a"]
+        inbox.succeeded(first, "one", None)
+        inbox.failed(first, "two", "ValueError: no")
+        inbox.retry(first, 0.0, "two: ValueError: no", counts=True)
+        shown = await inbox.show("a")
+        assert shown is not None
+        assert (shown.state, shown.lane, shown.payload, shown.error) == (
+            "waiting",
+            "oc_1",
+            b'{"x":1}',
+            "two: ValueError: no",
+        )
+        assert [(each.name, each.error) for each in shown.handlers] == [
+            ("one", None),
+            ("two", "ValueError: no"),
+        ]
+        assert all(each.at >= shown.stored for each in shown.handlers)
+        second = (await claim(inbox))["a"]
+        assert list(second.succeeded) == ["one"], "what failed runs again"
+        inbox.done(second)
+        done = await inbox.show(shown.number)
+        assert done is not None
+        assert (done.state, done.payload, done.handlers) == ("done", None, ())
+        assert await inbox.show("b") is None
+        assert await inbox.show(99) is None
+
+
+async def test_what_a_handler_noted_is_there_at_the_next_claim_and_gone_once_it_is_done(make: Make) -> None:
+    async with serving(make()) as inbox:
+        await inbox.store([entry("a")])
+        first = (await claim(inbox))["a"]
+        assert first.notes == {}
+        assert await inbox.note(first, "one", "said", b"om_1")
+        assert await inbox.note(first, "one", "said", b"om_2")
+        assert await inbox.note(first, "two", "said", b"")
+        inbox.retry(first, 0.0, "no", counts=True)
+        second = (await claim(inbox))["a"]
+        assert second.notes == {("one", "said"): b"om_2", ("two", "said"): b""}
+        assert not await inbox.note(first, "one", "said", b"late"), "the claim is outdated"
+        with pytest.raises(ValueError, match="70000 bytes"):
+            await inbox.note(second, "one", "said", bytes(70_000))
+        inbox.done(second)
+        await inbox.flush()
+        assert not await inbox.note(second, "one", "said", b"late")
+
+
+async def test_what_is_behind_a_key_is_ended_wherever_it_stands(make: Make) -> None:
+    async with serving(make()) as inbox:
+        await inbox.store([entry("a", "x"), entry("b", "x"), entry("c", "x"), entry("d", "y"), entry("e")])
+        claims = await claim(inbox)
+        inbox.retry(claims["a"], 60.0, "no", counts=True)
+        again = await claim(inbox)
+        assert list(again) == ["b"]
+        assert await inbox.cancel("x") == (3, [again["b"].number])
+        inbox.retry(again["b"], 0.0, "late", counts=True)  # outdated: it changes nothing
+        assert await claim(inbox) == {}
+        counts = await inbox.counts()
+        assert (counts.done, counts.running) == (3, 2)
+        assert await inbox.cancel("y", [claims["d"].number]) == (0, [])
+        await inbox.store([entry("f", "x")])
+        assert list(await claim(inbox)) == ["f"]
+
+
+async def test_dead_letters_are_untold_until_somebody_was_told(make: Make) -> None:
+    async with serving(make()) as inbox:
+        await inbox.store([entry("a", payload=b"A"), entry("b", payload=b"B")])
+        for each in await inbox.claim(10):
+            inbox.die(each, "too often")
+        with trio.fail_after(5):
+            await inbox.wait_untold()
+        untold = await inbox.untold(10)
+        assert [(each.id, each.error, each.payload) for each in untold] == [
+            ("a", "too often", b"A"),
+            ("b", "too often", b"B"),
+        ]
+        inbox.told(untold[0].number)
+        assert [each.id for each in await inbox.untold(10)] == ["b"]
+        assert await inbox.requeue(["b"]) == 1
+        assert not inbox.has_untold
+
+
+async def test_what_has_no_order_once_claimed_lets_the_next_of_its_key_go_first(make: Make) -> None:
+    async with serving(make()) as inbox:
+        await inbox.store([entry(f"e{number}", "x") for number in range(10)])
+        assert list(await claim(inbox)) == ["e0"]
+        assert await inbox.claim(10, in_order=False) == [], "one of the key runs"
+        for each in await inbox.list("running"):
+            await inbox.cancel("x", [row.number for row in await inbox.list("blocked")])
+            assert each.id == "e0"
+        batch = await inbox.claim(5, in_order=False)
+        assert [each.id for each in batch] == ["e1", "e2", "e3", "e4", "e5"]
+        inbox.retry(batch[0], 0.0, "no", counts=True)
+        inbox.release(batch[1])
+        assert [each.id for each in await inbox.claim(10, in_order=False)] == [
+            "e1",
+            "e2",
+            "e6",
+            "e7",
+            "e8",
+            "e9",
+        ]
+
+
+async def test_what_goes_on_in_a_thread_is_not_ready_again_when_the_inbox_closes(tmp_path: Path) -> None:
+    path = tmp_path / "inbox.db"
+    async with serving(SQLiteInbox(path)) as inbox:
+        await inbox.store([entry("a"), entry("b")])
+        claims = await claim(inbox)
+        inbox.keep(claims["a"])
+    async with serving(SQLiteInbox(path)) as inbox:
+        found = await claim(inbox)
+        assert {name: (each.attempt, each.crashes) for name, each in found.items()} == {
+            "a": (1, 1),
+            "b": (1, 0),
+        }
+
+
+async def test_what_nobody_takes_for_seven_days_is_a_dead_letter(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with serving(MemoryInbox()) as inbox:
+        await inbox.store([entry("a", "x"), entry("b", "x")])
+        inbox.park((await claim(inbox))["a"])
+        await trio.sleep(6.9 * 86_400)
+        assert (await inbox.counts()).parked == 1
+        with trio.fail_after(0.2 * 86_400):
+            await inbox.wait_untold()
+        (dead,) = await inbox.untold(10)
+        assert (dead.id, dead.error) == ("a", "no handler took it for seven days")
+        assert list(await claim(inbox)) == ["b"]
 
 
 async def test_what_is_too_old_when_its_turn_comes_is_dead() -> None:
@@ -199,9 +334,11 @@ def test_arguments_that_are_none_or_do_not_go_together_are_named(make: Make) -> 
 async def test_only_what_is_settled_can_be_purged(make: Make) -> None:
     async with serving(make()) as inbox:
         await inbox.store([entry("a")])
-        for state in (State.READY, State.RUNNING, "dead"):
+        with pytest.raises(ConfigError, match=r"^state: 'gone' .* ready, blocked, running"):
+            await inbox.list("gone")
+        for state in (State.READY, State.RUNNING, "gone"):
             with pytest.raises(ConfigError, match=r"^state: "):
-                await inbox.purge(state, 0.0)  # type: ignore[arg-type]  # a wrong one
+                await inbox.purge(state, 0.0)
         assert (await inbox.counts()).ready == 1
 
 

@@ -56,6 +56,12 @@ def states(database: Database) -> dict[str, State]:
     return {each.id: each.state for each in everything(database)}
 
 
+def payload(database: Database, number: int) -> bytes | None:
+    details = database.show(number)
+    assert details is not None
+    return details.payload
+
+
 def everything(database: Database) -> list[Summary]:
     return [each for state in State for each in database.list(state, 1000)]
 
@@ -224,7 +230,8 @@ def test_dead_letters_stay_and_run_again_behind_all_others_when_requeued(databas
         database.succeeded(first, "done before", None, 3.0)
         database.die(first, "too often", 3.0)
     (dead,) = database.list(State.DEAD, 10)
-    assert (dead.id, dead.error, database.payload(dead.number)) == ("a1", "too often", b"a1")
+    assert (dead.id, dead.error) == ("a1", "too often")
+    assert payload(database, dead.number) == b"a1"
     store(database, entry("a3", "a"), entry("a1", "a"))
     assert database.counts().dead == 1, "it is known"
     with database.transaction():
@@ -260,7 +267,7 @@ def test_what_is_done_is_remembered_until_it_is_purged_and_leaves_nothing(databa
     with database.transaction():
         database.done(claims["a"], 10.0)
         database.done(claims["b"], 10.0)
-        assert database.payload(claims["a"].number) is None
+        assert payload(database, claims["a"].number) is None
     store(database, entry("a", None, "message:late"), now=20.0)  # its window starts anew
     with database.transaction():
         assert database.purge(State.DONE, 15.0, 100) == 1
@@ -321,6 +328,7 @@ def test_what_is_done_and_remembered_takes_350_bytes(tmp_path: Path) -> None:
 
 
 ASIDE = {State.WAITING, State.DONE, State.DEAD, State.PARKED}
+LIVE = (State.READY, State.BLOCKED, State.RUNNING, State.WAITING)
 LANES = st.sampled_from([None, "a", "b"])
 
 
@@ -341,6 +349,8 @@ class Inbox(RuleBasedStateMachine):
         self.live: dict[str, Claim] = {}
         self.finished: set[str] = set()
         self.marks: dict[str, set[str]] = {}
+        self.notes: dict[str, dict[tuple[str, str], bytes]] = {}
+        self.told: set[int] = set()
 
     def teardown(self) -> None:
         if hasattr(self, "connection"):
@@ -354,8 +364,8 @@ class Inbox(RuleBasedStateMachine):
         assert stored.is_new == (key not in self.lanes)
         self.lanes.setdefault(key, lane)
 
-    @rule(limit=st.integers(1, 5), target=claims)
-    def claim(self, limit: int) -> list[Claim]:
+    @rule(limit=st.integers(1, 5), in_order=st.booleans(), target=claims)
+    def claim(self, limit: int, in_order: bool) -> list[Claim]:
         before = {each.number: each for each in everything(self.database)}
         with self.database.transaction():
             claims = self.database.claim(limit, self.now)
@@ -364,11 +374,17 @@ class Inbox(RuleBasedStateMachine):
             assert each.id not in self.live
             assert each.id not in self.finished
             assert set(each.succeeded) == self.marks.get(each.id, set())
+            assert each.notes == self.notes.get(each.id, {})
             self.live[each.id] = each
             # Whoever stands before it in its lane has stepped aside, or must run alone.
             for other in before.values():
                 if other.lane == each.lane is not None and other.number < each.number:
                     assert other.state in ASIDE or other.due is not None
+        if not in_order:
+            with self.database.transaction():
+                for each in claims:
+                    if each.lane is not None:
+                        self.database.step_aside(each)
         return claims
 
     @rule(target=claims)
@@ -386,6 +402,49 @@ class Inbox(RuleBasedStateMachine):
                 if self.database.succeeded(each, name, None, self.now):
                     assert self.live.get(each.id) is each
                     self.marks.setdefault(each.id, set()).add(name)
+
+    @rule(claims=claims, name=st.sampled_from(["h", "g", "f"]), value=st.binary(max_size=3))
+    def fail_and_note(self, claims: list[Claim], name: str, value: bytes) -> None:
+        with self.database.transaction():
+            for each in claims:
+                is_live = self.live.get(each.id) is each
+                if name not in self.marks.get(each.id, ()):
+                    assert self.database.failed(each, name, "no", self.now) == is_live
+                assert self.database.note(each, name, "key", value) == is_live
+                if is_live:
+                    self.notes.setdefault(each.id, {})[name, "key"] = value
+
+    @rule(lane=st.sampled_from(["a", "b"]), spares=st.sets(st.sampled_from(list(LIVE))))
+    def cancel(self, lane: str, spares: set[State]) -> None:
+        mine = [each for each in everything(self.database) if each.lane == lane and each.state in LIVE]
+        spared = [each.number for each in mine if each.state in spares]
+        with self.database.transaction():
+            count, running = self.database.cancel(lane, spared, self.now)
+        ended = [each for each in mine if each.number not in spared]
+        assert (count, len(running)) == (len(ended), sum(each.state is State.RUNNING for each in ended))
+        for each in ended:
+            self.live.pop(each.id, None)
+            self.finished.add(each.id)
+
+    @rule()
+    def bury_parked(self) -> None:
+        before = {each.id: each.settled for each in self.database.list(State.PARKED, 100)}
+        with self.database.transaction():
+            count = self.database.bury_parked(self.now - 2, "nobody came", self.now, 100)
+        assert count == sum(at is not None and at <= self.now - 2 for at in before.values())
+
+    @rule(limit=st.integers(1, 3))
+    def tell(self, limit: int) -> None:
+        dead = {each.number for each in self.database.list(State.DEAD, 100)}
+        with self.database.transaction():
+            untold = self.database.untold(limit)
+            for each in untold:
+                assert each.state is State.DEAD
+                assert each.payload == each.id.encode()
+                self.database.told(each.number)
+        assert {each.number for each in untold} <= dead - self.told
+        assert self.database.has_untold() == bool(dead - self.told - {each.number for each in untold})
+        self.told |= {each.number for each in untold}
 
     @rule(
         claims=consumes(claims),
@@ -440,6 +499,7 @@ class Inbox(RuleBasedStateMachine):
             self.finished.discard(name)
             self.lanes.pop(name)
             self.marks.pop(name, None)
+            self.notes.pop(name, None)
 
     @invariant()
     def lanes_are_in_order(self) -> None:
@@ -456,6 +516,8 @@ class Inbox(RuleBasedStateMachine):
         assert all(each.state is not State.BLOCKED for each in events if each.lane is None)
         assert {each.id for each in events if each.state is State.RUNNING} == set(self.live)
         assert all(each.attempts >= 0 for each in events)
+        done = [self.database.show(each.number) for each in events if each.state is State.DONE]
+        assert all(each and each.payload is None and not each.handlers for each in done)
 
 
 TestInbox = Inbox.TestCase

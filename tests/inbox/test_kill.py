@@ -82,7 +82,9 @@ def successes(database: Path) -> set[tuple[str, str]]:
     """The handlers whose success is on the disk: they never start again."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         try:
-            single = connection.execute("SELECT name, id FROM handler JOIN event USING (number)").fetchall()
+            single = connection.execute(
+                "SELECT name, id FROM handler JOIN event USING (number) WHERE handler.error IS NULL"
+            ).fetchall()
             whole = connection.execute("SELECT id FROM event WHERE state = 4").fetchall()
         except sqlite3.OperationalError:  # killed before it had made its tables
             return set()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import sqlite3
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing, suppress
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from feishu_trio import (
 )
 from feishu_trio.inbox.records import Entry
 from feishu_trio.testing import Gateway, Push, open_gateway
-from session.rig import open_real_session, open_session
+from session.rig import come_true, open_real_session, open_session
 
 from .test_contract import serving
 
@@ -63,6 +64,10 @@ async def counted(inbox: Inbox, **wanted: int) -> bool:
 
 async def healthy(session: Session, *, ok: bool) -> bool:
     return session.health().ok is ok
+
+
+async def nothing(event: Event[Any]) -> None:
+    pass
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
@@ -677,3 +682,143 @@ async def test_a_file_has_one_owner_by_whatever_name(tmp_path: Path) -> None:
                 pass
     with pytest.raises(ConfigError, match=r"MemoryInbox\(\) has none"):
         SQLiteInbox(":memory:")
+
+
+async def test_a_batch_takes_many_events_of_one_chat(autojump_clock: MockClock) -> None:
+    router, batches = Router(), []
+
+    @router.on_batch(MESSAGE, max_size=10, max_wait=5)
+    async def handle(events: Sequence[Event[Any]]) -> None:
+        batches.append([event.data.message.message_id for event in events])
+        await trio.sleep(1)
+
+    inbox = MemoryInbox()
+    async with (
+        open_gateway(seed=1) as gateway,
+        open_session(gateway, router=router, inbox=inbox, concurrency=1),
+    ):
+        for number in range(25):
+            await say(gateway, number)
+        await settled(inbox, done=25)
+    assert [len(batch) for batch in batches] == [10, 10, 5]
+    assert sorted(chain.from_iterable(batches)) == sorted(f"om_{number}" for number in range(25))
+
+
+async def test_what_failed_in_a_batch_comes_again_by_itself(autojump_clock: MockClock) -> None:
+    router, batches = Router(), []
+
+    @router.on_batch(USER, max_size=5, max_wait=5)
+    async def handle(events: Sequence[Event[Any]]) -> None:
+        batches.append(sorted(event.data.object.open_id for event in events))
+        if "ou_3" in batches[-1]:
+            raise ValueError("ou_3")
+
+    inbox = MemoryInbox(max_attempts=3, retry_delay=0.001)
+    async with open_gateway(seed=1) as gateway, open_session(gateway, router=router, inbox=inbox):
+        for number in range(5):
+            await gateway.push(USER, {"object": {"open_id": f"ou_{number}"}})
+        await settled(inbox, done=4, dead=1)
+    assert batches[0] == [f"ou_{number}" for number in range(5)]
+    assert sorted(batches[1:]) == [["ou_0"], ["ou_1"], ["ou_2"], ["ou_3"], ["ou_3"], ["ou_4"]]
+
+
+async def test_dead_letters_of_crashes_are_told_at_the_next_opening(tmp_path: Path) -> None:
+    router, told = Router(), []
+    router.on(USER)(nothing)
+
+    @router.dead
+    async def sorry(event: Event[Any], error: str) -> None:
+        told.append((event.type, error))
+
+    path = tmp_path / "bot.db"
+    with trio.fail_after(20):
+        async with open_gateway(seed=1) as gateway:
+            async with open_real_session(gateway, router=router, inbox=SQLiteInbox(path), claim=False):
+                await (await gateway.push(USER)).settled()
+            with closing(sqlite3.connect(path)) as connection, connection:
+                connection.execute("UPDATE event SET state = 2, attempts = 1, crashes = 4")
+            inbox = SQLiteInbox(path)
+            async with open_real_session(gateway, router=router, inbox=inbox) as session:
+                await settled(inbox, dead=1)
+                await come_true(lambda: session.stats().dead)
+            async with open_real_session(gateway, router=router, inbox=SQLiteInbox(path)) as session:
+                await trio.sleep(0.1)
+                assert session.stats().dead == 0, "it is told once"
+    assert told == [(USER, "the process died 5 times while it ran")]
+
+
+async def test_whoever_is_told_of_a_dead_letter_and_dies_of_it_is_told_again(tmp_path: Path) -> None:
+    router, told = Router(), []
+
+    @router.on(USER)
+    async def fail(event: Event[Any]) -> None:
+        raise ValueError("no")
+
+    @router.dead
+    async def sorry(event: Event[Any], error: str) -> None:
+        told.append(event.id)
+        if len(told) == 1:
+            await trio.sleep_forever()
+
+    path = tmp_path / "bot.db"
+    with trio.fail_after(20):
+        async with open_gateway(seed=1) as gateway:
+            with trio.CancelScope() as scope:
+                inbox = SQLiteInbox(path, max_attempts=1)
+                async with open_real_session(gateway, router=router, inbox=inbox):
+                    push = await gateway.push(USER)
+                    await come_true(lambda: told)
+                    scope.cancel()
+            async with open_real_session(gateway, router=router, inbox=SQLiteInbox(path)):
+                await come_true(lambda: len(told) == 2)
+    assert told == [push.event_id] * 2
+
+
+async def test_a_handler_of_dead_letters_that_hangs_keeps_others_from_no_more_than_a_minute(
+    autojump_clock: MockClock,
+) -> None:
+    router, told = Router(), []
+
+    @router.on(USER)
+    async def fail(event: Event[Any]) -> None:
+        raise ValueError("no")
+
+    @router.dead
+    async def hangs(event: Event[Any], error: str) -> None:
+        told.append(event.id)
+        await trio.sleep_forever()
+
+    inbox = MemoryInbox(max_attempts=1)
+    async with open_gateway(seed=1) as gateway, open_session(gateway, router=router, inbox=inbox):
+        for _ in range(40):
+            await gateway.push(USER)
+        await trio.sleep(200)
+        assert len(told) == 40
+
+
+async def test_what_goes_on_in_a_thread_keeps_its_claim(tmp_path: Path) -> None:
+    router, runs, may_end = Router(), [], threading.Event()
+
+    @router.on(USER)
+    def slow(event: Event[Any]) -> None:
+        runs.append(event.attempt)
+        may_end.wait(20)
+
+    path = tmp_path / "bot.db"
+    try:
+        with trio.fail_after(20):
+            async with open_gateway(seed=1) as gateway:
+                inbox = SQLiteInbox(path)
+                async with open_real_session(gateway, router=router, inbox=inbox, shutdown_timeout=0.1):
+                    await (await gateway.push(USER)).settled()
+                    await come_true(lambda: runs)
+                with closing(sqlite3.connect(path)) as connection:
+                    assert connection.execute("SELECT state, crashes FROM event").fetchall() == [(2, 0)]
+    finally:
+        may_end.set()
+    with trio.fail_after(20):
+        async with open_gateway(seed=1) as gateway:
+            inbox = SQLiteInbox(path)
+            async with open_real_session(gateway, router=router, inbox=inbox):
+                await settled(inbox, done=1)
+    assert runs == [1, 1]

@@ -15,7 +15,8 @@ import trio
 import trio.testing
 
 from feishu_trio.errors import ConfigError, InboxError
-from feishu_trio.inbox.database import APPLICATION_ID, VERSION
+from feishu_trio.inbox import database as database_module
+from feishu_trio.inbox.database import APPLICATION_ID, VERSION, Database
 from feishu_trio.inbox.sqlite import SQLiteInbox
 
 from .test_contract import claim, entry, serving
@@ -63,6 +64,54 @@ async def refused(inbox: SQLiteInbox, error: type[Exception], match: str, app_id
     with pytest.RaisesGroup(pytest.RaisesExc(error, match=match), flatten_subgroups=True):
         async with serving(inbox, app_id):
             pass
+
+
+async def test_a_file_of_the_first_version_is_brought_up_to_date(path: Path) -> None:
+    async with serving(SQLiteInbox(path)) as inbox:
+        await inbox.store([entry("a"), entry("b")])
+        first = (await claim(inbox, 1))["a"]
+        inbox.succeeded(first, "one", None)
+        await inbox.flush()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "DROP TABLE note; DROP INDEX untold; ALTER TABLE event DROP COLUMN untold; "
+            "ALTER TABLE handler DROP COLUMN error; PRAGMA user_version = 1"
+        )
+    async with serving(SQLiteInbox(path)) as inbox:
+        found = await claim(inbox)
+        assert list(found["a"].succeeded) == ["one"]
+        assert await inbox.note(found["a"], "one", "key", b"value")
+        inbox.die(found["b"], "no")
+        assert [each.id for each in await inbox.untold(10)] == ["b"]
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        schema = connection.execute(
+            "SELECT sql FROM sqlite_master WHERE name IN ('event', 'handler')"
+        ).fetchall()
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        Database(connection).create("cli_a")
+        fresh = connection.execute(
+            "SELECT sql FROM sqlite_master WHERE name IN ('event', 'handler')"
+        ).fetchall()
+    assert schema == fresh
+
+
+async def test_a_migration_that_is_cut_off_has_changed_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(SQLiteInbox(path)) as inbox:
+        await inbox.store([entry("a")])
+    monkeypatch.setattr(database_module, "VERSION", VERSION + 1)
+    monkeypatch.setattr(
+        database_module,
+        "_MIGRATIONS",
+        (*database_module._MIGRATIONS, "CREATE TABLE new (x); SELECT no_such_function()"),
+    )
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        with pytest.raises(sqlite3.OperationalError):
+            Database(connection).migrate()
+        assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'new'").fetchone() == (0,)
 
 
 async def test_a_second_owner_is_refused_and_the_first_is_not_disturbed(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -35,6 +35,14 @@ async def nothing_left() -> AsyncGenerator[None, None]:
     yield
     await trio.testing.wait_all_tasks_blocked(0.01)
     assert trio.lowlevel.current_statistics().tasks_living == before
+
+
+async def come_true(holds: Callable[[], object]) -> None:
+    """Wait for what nobody tells of."""
+    while True:
+        if holds():
+            return
+        await trio.sleep(0.01)
 
 
 async def all_up(gateway: Gateway, count: int) -> tuple[GatewayConnection, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .engine import Engine
+from .engine import Engine, IdleWorkers
 from .handlers import call, fault_of
-from .identity import identify
+from .identity import EVENT_KEY, identify
 from .ledger import Ended, Ledger
 from .plan import Storing
 from .pool import PATIENCE, Pool
@@ -17,11 +17,13 @@ __all__ = [
     "CALLBACK_POOL",
     "DEFAULT_POOL",
     "DONE",
+    "EVENT_KEY",
     "MESSAGE_POOL",
     "PATIENCE",
     "Delivery",
     "Ended",
     "Engine",
+    "IdleWorkers",
     "Ledger",
     "Origin",
     "Outcome",

@@ -8,9 +8,10 @@ It knows no connections and no inboxes: they are its sources.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
 from contextvars import copy_context
-from typing import Any, Final, Literal, TypeAlias
+from functools import partial
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import trio
 
@@ -21,7 +22,7 @@ from ..router import Route, Router
 from ..telemetry import Telemetry
 from .batches import Batches
 from .context import resume
-from .handlers import call, fault_of
+from .handlers import call, caller, fault_of
 from .identity import identify
 from .job import Job
 from .late import LateResults
@@ -41,6 +42,15 @@ HandlerMode: TypeAlias = Literal["all", "single", "sequential"]
 _UNROUTED: Final = 64
 # Of what cannot be read, or comes once the engine has ended.
 _TO_COME_AGAIN: Final = Outcome(False, again=True)
+
+
+class IdleWorkers(NamedTuple):
+    """How many stored events would begin at once, and of which types: those whose handlers run in the same places."""
+
+    events: int
+    types: list[str]
+    in_order: bool
+    """Whether they keep their order: False for what only batches want."""
 
 
 class Engine:
@@ -83,6 +93,7 @@ class Engine:
         self._now: Callable[[], float] = trio.lowlevel.current_clock().current_time
         self._settlement = Settlement(ledger, telemetry, self._now)
         self._planner = Planner(router, self.pools, ack, is_single=handler_mode == "single", storing=storing)
+        self._storing = storing
         self._is_sequential = handler_mode == "sequential"
         # The jobs that wait for others of their run, the next one last.
         self._later: dict[Run, list[Job]] = {}
@@ -155,7 +166,7 @@ class Engine:
         self._has_ended = True
         now = self._now()
         for run in dict.fromkeys((*self._settlement.deadlines, *self._claimed, *self._held)):
-            outcome = run.abandon()
+            outcome = run.abandon(goes_on=any(map(_is_in_thread, self._claimed.get(run, ()))))
             if outcome is not None:
                 self._settlement.settle(run, outcome, now)
         self._workers.cancel()
@@ -167,8 +178,8 @@ class Engine:
 
     # Taking in
 
-    def accept_nowait(self, delivery: Delivery) -> Run | None:
-        """Take one delivery in; the run that is under way for it, or None if it was joined or settled at once.
+    def accept_nowait(self, delivery: Delivery) -> None:
+        """Take one delivery in: its event runs, or it was joined to one that does, or it is settled at once.
 
         Raises:
             trio.WouldBlock: A pool is full, or nothing is taken in yet. Nothing has been done: `accept` waits.
@@ -177,7 +188,7 @@ class Engine:
             raise trio.WouldBlock
         run = self._admit(delivery)
         if run is None:
-            return None
+            return
         if self._held and self._held_before(run):
             raise trio.WouldBlock
         jobs = self._planner.plan(run)
@@ -186,9 +197,8 @@ class Engine:
                 raise trio.WouldBlock
         self._register(run)
         self._begin(run, jobs)
-        return run
 
-    async def accept(self, delivery: Delivery) -> Run | None:
+    async def accept(self, delivery: Delivery) -> None:
         """Take one delivery in, waiting for room for a second at the most; then it is refused, to come again.
 
         Meanwhile it is known: a redelivery joins it. Cancelling this refuses it. Before `ready` this waits for that.
@@ -202,27 +212,87 @@ class Engine:
         run = self._admit(delivery)
         if run is None:
             await trio.lowlevel.checkpoint()
-            return None
+            return
         self._register(run)
         await self._hold(run)
-        return run
 
-    def withdraw(self, run: Run) -> None:
-        """The source does not own this run any more: its handlers are cancelled, and nobody learns how it ends.
+    def withdraw(self, delivery: Delivery) -> None:
+        """The source does not own this claim any more: its handlers are cancelled, and nobody learns how it ends.
 
-        For runs of claimed deliveries. A handler in a thread cannot be cancelled, and goes on, as does that of a
-        batch with events that are still owned.
+        A handler in a thread cannot be cancelled, and goes on, as does that of a batch with events that are still
+        owned.
         """
-        jobs = self._claimed.pop(run, None)
-        if jobs is None:
+        runs = (run for run in (*self._claimed, *self._held) if delivery in run.deliveries)
+        run = next(runs, None)
+        if run is None:
             return  # it has ended
         run.withdraw()
+        jobs = self._claimed.pop(run, None)
+        if jobs is None:
+            return  # it has not begun
         self.in_flight -= 1
         while run in self._later:
             self._start_next(run)  # they are dropped, and give up their turns
         for job in jobs:
             if all(each.state is WITHDRAWN for each in job.runs):
-                job.cancel()
+                job.pool.cancel(job)
+
+    def cancel(self, key: Hashable) -> int:
+        """End what arrived and runs or waits behind an order key, as if it had been handled; how many events.
+
+        Not the caller's own run. A handler in a thread goes on, but its worker does not wait for it.
+        """
+        now = self._now()
+        own = self._own_runs()
+        ended: set[Run] = set()
+        for run in [each for each in self._held if each.origin is ARRIVED]:
+            for job in self._planner.plan(run):
+                if _is_behind(key, job.key):
+                    run.skip(job.route.name)
+                    ended.add(run)
+        for pool in self.pools:
+            for job in reversed(pool.behind(partial(_is_behind, key))):
+                if job.run is not None and job.run not in own and not job.is_over:
+                    ended.add(job.run)
+                    self._end_early(job.run, job, now)
+        return len(ended)
+
+    def _end_early(self, run: Run, job: Job, now: float) -> None:
+        job.is_over = True
+        job.pool.drop(job)
+        later = self._later.get(run)
+        if later is not None and job in later:
+            later.remove(job)
+            if not later:
+                del self._later[run]
+        self._handler_ended(run, job, None, None, now)
+
+    def own_deliveries(self) -> list[Delivery]:
+        """The deliveries of whatever handler calls this, from its own task or one below it; none if it is no handler."""
+        return [delivery for run in self._own_runs() for delivery in run.deliveries]
+
+    def _own_runs(self) -> tuple[Run, ...]:
+        task: trio.lowlevel.Task | None = caller.get(None) or trio.lowlevel.current_task()
+        while task is not None:
+            for pool in self.pools:
+                job = pool.job_of(task)
+                if job is not None:
+                    return job.runs
+            task = task.parent_nursery and task.parent_nursery.parent_task
+        return ()
+
+    async def wait_stored(self) -> None:
+        """Wait until what has arrived so far is stored, or cannot be."""
+        storing = list(filter(self._is_storing, (*self._settlement.deadlines, *self._held)))
+        await trio.lowlevel.checkpoint()
+        while any(map(self._is_storing, storing)):
+            await self.pools.freed.park()
+
+    def _is_storing(self, run: Run) -> bool:
+        storing = self._storing
+        if storing is None or not run.is_stored:
+            return False
+        return run.state is HELD or storing.route.name in run.pending
 
     def call_nowait(self, route: Route, text: bytes) -> None:
         """Have the handler of `route` run for a JSON text message, in the pool for these. Its middleware parses it.
@@ -270,22 +340,23 @@ class Engine:
         """Whether a handler or stream here takes stored events of this type."""
         return self._planner.takes(event_type)
 
-    async def wait_idle_workers(self, types: Iterable[str]) -> list[tuple[int, list[str]]]:
-        """Wait until stored events of some of these types would begin at once.
-
-        Returned are so many events, and the types that they may be of: those whose handlers run in the same pools.
-        """
+    async def wait_idle_workers(self, types: Iterable[str]) -> list[IdleWorkers]:
+        """Wait until stored events of some of these types would begin at once, or be gathered in a batch."""
         await trio.lowlevel.checkpoint()
         while True:
-            by_pools: dict[frozenset[Pool[Job]], list[str]] = {}
+            by_places: dict[frozenset[tuple[Pool[Job], int]], list[str]] = {}
             for event_type in types:
-                by_pools.setdefault(self._planner.pools_of(event_type), []).append(event_type)
+                by_places.setdefault(self._planner.places_of(event_type), []).append(event_type)
             idle = [
-                (min((pool.idle_workers for pool in pools), default=_UNROUTED), of)
-                for pools, of in by_pools.items()
+                IdleWorkers(
+                    min((pool.idle_workers(batch or 1) for pool, batch in places), default=_UNROUTED),
+                    of,
+                    in_order=not places or not all(batch for _, batch in places),
+                )
+                for places, of in by_places.items()
             ]
-            idle = [(count, of) for count, of in idle if count]
-            if idle or not by_pools:
+            idle = [each for each in idle if each.events]
+            if idle or not by_places:
                 return idle
             await self.pools.freed.park()
 
@@ -392,7 +463,7 @@ class Engine:
             if run.state is not HELD:
                 pass  # it was abandoned, and settled
             elif is_next and full is None:
-                self._begin(run, jobs)
+                self._begin(run, [job for job in jobs if job.route.name not in run.succeeded])
             else:
                 self._refuse(run, full.name if full else "of an earlier event of its chat")
 
@@ -452,7 +523,8 @@ class Engine:
 
     def _gather(self, job: Job) -> None:
         self._batches.add(job)
-        if self._is_draining:
+        # What failed in a batch comes again by itself: it may be what the others failed for.
+        if self._is_draining or (job.run is not None and job.run.event.attempt > 1):
             self._batches.flush()
 
     def _start_next(self, run: Run) -> None:
@@ -492,8 +564,8 @@ class Engine:
         route, run = job.route, job.run
         if self._has_ended:
             return
-        if run is not None and (run.state is WITHDRAWN or job.others):
-            if not job.drop_withdrawn():
+        if run is not None and (run.state is WITHDRAWN or job.is_over or job.others):
+            if job.is_over or not job.drop_withdrawn():
                 return
             run = job.run
         started = self._now()
@@ -512,6 +584,9 @@ class Engine:
             failure = fault_of(error)
             if failure is None:
                 raise
+        if job.is_over:  # it did not stop when it was cancelled, or had ended
+            await trio.lowlevel.checkpoint_if_cancelled()
+            return
         if run is None:
             if failure is not None:
                 self._telemetry.text_handler_failed(route.name, route.patterns[0], failure)
@@ -616,3 +691,12 @@ class Engine:
         outcome = run.expire()
         if outcome is not None:
             self._settlement.settle(run, outcome, now, self._late.expect(run))
+
+
+def _is_behind(key: Hashable, lane: Hashable) -> bool:
+    """Whether a job of this lane, a handler's name and a key, waits its turn behind a key."""
+    return isinstance(lane, tuple) and bool(lane[1] == key)
+
+
+def _is_in_thread(job: Job) -> bool:
+    return not job.route.is_async and job.pool.is_running(job) and job.pool.has_threads

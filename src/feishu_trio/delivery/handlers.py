@@ -5,13 +5,17 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Awaitable
+from contextvars import ContextVar
 from typing import Any, cast
 
 import trio
 
 from ..router import Middleware, Route
 
-__all__ = ["call", "fault_of"]
+__all__ = ["call", "caller", "fault_of"]
+
+caller: ContextVar[trio.lowlevel.Task] = ContextVar("caller")
+"""In a handler's thread, and in what it runs from there on the loop, the worker that runs the handler."""
 
 
 async def call(route: Route, argument: Any, threads: trio.CapacityLimiter) -> object:
@@ -78,6 +82,7 @@ async def _through(
         return await outermost(argument, call_next)
     if route.is_async:
         return await cast("Awaitable[object]", route.handler(argument))
+    caller.set(trio.lowlevel.current_task())
     # A plain function may hand on what an async one gave it, as a lambda or a decorator does: in a box,
     # because trio takes a coroutine that comes out of a thread for a mistake.
     (result,) = await trio.to_thread.run_sync(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from ..events import Event
 
-__all__ = ["identify"]
+__all__ = ["EVENT_KEY", "identify"]
+
+EVENT_KEY: Final = "event:"
+"""What stands before an event's id in its key."""
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -38,7 +41,7 @@ def identify(event: Event[Any]) -> tuple[tuple[str, ...], str | None]:
     if "\ufffd" in event_id or "?" in event_id:
         # These stand for what could not be read, and many ids read so. The payload is the same each time.
         event_id += f":{hashlib.blake2b(event.payload, digest_size=16).hexdigest()}"
-    keys: tuple[str, ...] = (f"event:{event_id}",) if event_id else ()
+    keys: tuple[str, ...] = (EVENT_KEY + event_id,) if event_id else ()
     if not event.type.startswith("im.message."):
         return keys, None
     try:

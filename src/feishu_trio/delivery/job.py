@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-import trio
-
 from .._quiet import QuietStruct
 from ..router import Route
 from .pool import Pool
@@ -35,16 +33,11 @@ class Job(QuietStruct, eq=False):
     """How many events it is for."""
     size: int = 0
     """The bytes of payload that wait with it."""
-    scope: trio.CancelScope | None = None
-    """Its worker's, while it runs."""
     is_held: bool = False
     """Whether it may not begin, even if its turn has come: another handler of its event is before it."""
 
-    def cancel(self) -> None:
-        """Cancel it, if it runs, by its worker's scope. That is taken from it, so that the worker makes another."""
-        scope, self.scope = self.scope, None
-        if scope is not None:
-            scope.cancel()
+    is_over: bool = False
+    """Whether somebody ended it: it counts as done, and does not begin."""
 
     def drop_withdrawn(self) -> bool:
         """Leave out the runs that were withdrawn while it waited; whether there are others."""

@@ -144,10 +144,10 @@ class Planner:
         """Whether a route or stream here takes stored events of this type."""
         return bool(self._routes(event_type, is_claimed=True))
 
-    def pools_of(self, event_type: str) -> frozenset[Pool[Job]]:
-        """The pools that handlers of a stored event of this type run in."""
+    def places_of(self, event_type: str) -> frozenset[tuple[Pool[Job], int]]:
+        """The pools that handlers of a stored event of this type run in, and the sizes of batches; 0 for none."""
         _, places = self._claimed.get(event_type) or self._takers(event_type, is_claimed=True)
-        return frozenset(pool for _, pool, _ in places)
+        return frozenset((pool, route.batch.max_size if route.batch else 0) for route, pool, _ in places)
 
     def _routes(self, event_type: str, *, is_claimed: bool) -> Sequence[Route]:
         """The routes for an event type; of a claimed event the durable ones."""

@@ -32,9 +32,6 @@ class Queueable(Protocol):
     def size(self) -> int:
         """The bytes of payload that wait with it."""
 
-    scope: trio.CancelScope | None
-    """Its worker's while it runs; who takes it from here and cancels it ends this job, and no other."""
-
     @property
     def is_held(self) -> bool:
         """Whether it may not begin, even if its turn has come, until `Pool.release`."""
@@ -48,6 +45,19 @@ PATIENCE: Final = 1.0
 _REGAINED: Final = 0.1
 # So many jobs that never wait may run one after the other before others get the processor.
 _JOBS_PER_TURN: Final = 32
+
+
+class _Worker(Generic[J]):
+    """A task that runs one job after the other."""
+
+    __slots__ = ("is_cancelled", "job", "scope", "task")
+
+    def __init__(self) -> None:
+        self.task = trio.lowlevel.current_task()
+        self.scope = trio.CancelScope()
+        self.job: J | None = None
+        self.is_cancelled = False
+        """Whether its job has been cancelled by its scope: it needs another for the next."""
 
 
 class WaitingBytes:
@@ -103,11 +113,12 @@ class Pool(Generic[J]):
         self._jobs: trio.MemoryReceiveChannel[J] | None = None
         self._threads: trio.CapacityLimiter | None = None
         self._queued = 0  # jobs in the channel
-        # The jobs that wait for the one of their key that runs or is queued; None where none does.
-        self._lanes: dict[Hashable, deque[J] | None] = {}
+        # By key the job that runs or is queued; where others wait for it, all of them, that one first.
+        self._lanes: dict[Hashable, J | deque[J]] = {}
         self._due: set[J] = set()  # jobs that are held, though their turn has come
         self._nursery: trio.Nursery | None = None
-        self._workers = 0
+        self._workers = 0  # started, or about to be
+        self._crew: list[_Worker[J]] = []
         self._closed = False
         self._patience = PATIENCE
         self._spent_at = 0.0  # when some of it was last spent
@@ -162,13 +173,13 @@ class Pool(Generic[J]):
             self._bytes.used += job.size
         key = job.key
         if key is not None:
-            if key in self._lanes:
-                lane = self._lanes[key]
-                if lane is None:
-                    lane = self._lanes[key] = deque()
-                lane.append(job)
+            lane = self._lanes.setdefault(key, job)
+            if lane is not job:
+                if isinstance(lane, deque):
+                    lane.append(job)
+                else:
+                    self._lanes[key] = deque((lane, job))
                 return
-            self._lanes[key] = None
         self._enqueue(job)
 
     def release(self, job: J) -> None:
@@ -176,6 +187,52 @@ class Pool(Generic[J]):
         if job in self._due:
             self._due.remove(job)
             self._enqueue(job)
+
+    def behind(self, is_wanted: Callable[[Hashable], bool]) -> list[J]:
+        """The jobs that run or wait and whose key is wanted, those of a key in their order."""
+        lanes = [lane for key, lane in self._lanes.items() if is_wanted(key)]
+        return [job for lane in lanes for job in (lane if isinstance(lane, deque) else (lane,))]
+
+    def cancel(self, job: J) -> None:
+        """End a job that runs, and no other."""
+        for worker in self._crew:
+            if worker.job is job:
+                worker.is_cancelled = True
+                worker.scope.cancel()
+
+    def drop(self, job: J) -> None:
+        """End a job that has a key, or take it out of those that wait.
+
+        If it is about to begin, it does: whoever runs it sees that it is not wanted any more.
+        """
+        lane = self._lanes[job.key]
+        if job in self._due:
+            self._due.remove(job)
+            self._unqueue(job)
+            self._advance(job.key)
+        elif isinstance(lane, deque) and lane[0] is not job:
+            if lane[-1] is job:
+                lane.pop()
+            else:
+                lane.remove(job)
+            self._unqueue(job)
+        else:
+            self.cancel(job)
+
+    def _unqueue(self, job: J) -> None:
+        self.waiting -= job.weight
+        self._bytes.give_back(job.size)
+        self.look_for_room()
+        if self.is_idle:
+            self._idle.unpark_all()
+
+    def is_running(self, job: J) -> bool:
+        """Whether a job runs."""
+        return any(worker.job is job for worker in self._crew)
+
+    def job_of(self, task: trio.lowlevel.Task) -> J | None:
+        """The job that a task runs, if it is a worker of this pool."""
+        return next((worker.job for worker in self._crew if worker.task is task), None)
 
     def look_for_room(self) -> None:
         """There may be room now, for those who wait for it."""
@@ -228,10 +285,14 @@ class Pool(Generic[J]):
                 self._stuck_at = begun
         return True
 
+    def idle_workers(self, batch: int = 1) -> int:
+        """How many events more would begin at once, each worker taking a batch of them."""
+        return max(0, (self.concurrency - self.running) * batch - self.waiting)
+
     @property
-    def idle_workers(self) -> int:
-        """How many jobs more would begin at once."""
-        return max(0, self.concurrency - self.running - self.waiting)
+    def has_threads(self) -> bool:
+        """Whether any of its threads is at work."""
+        return self._threads is not None and self._threads.borrowed_tokens > 0
 
     async def wait_idle(self) -> None:
         """Wait until nothing runs and nothing waits."""
@@ -268,8 +329,7 @@ class Pool(Generic[J]):
         """Run one job after the other, once there is one and this worker's turn has come.
 
         Workers do not wait in the channel itself: it would hand a job to one that starts it later than another
-        starts the next, and jobs are to begin in the order they came. A worker has a cancel scope, and another
-        once somebody has cancelled a job by it.
+        starts the next, and jobs are to begin in the order they came.
         """
         self._waking = False
         turn = 0
@@ -279,47 +339,51 @@ class Pool(Generic[J]):
             # A limiter of its own, so that no other pool, nor another library, can exhaust it.
             self._threads = trio.CapacityLimiter(self.concurrency)
         threads = self._threads
-        while True:
-            was_cancelled = False
-            with trio.CancelScope() as scope:
-                while not was_cancelled:
-                    while not self._queued:
-                        self._patience = PATIENCE
-                        if self._closed:
-                            self._workers -= 1
-                            return
-                        await self._sleep()
-                        self._waking = False
-                    job = jobs.receive_nowait()
-                    self._queued -= 1
-                    if self._queued and not self._waking:
-                        self._wake()
-                    self.waiting -= job.weight
-                    waiting_bytes = self._bytes
-                    if waiting_bytes.used < waiting_bytes.limit:
-                        waiting_bytes.used -= job.size
-                    else:
-                        waiting_bytes.give_back(job.size)
-                    self.running += 1
-                    self._begun += 1
-                    if self._room and self.has_room:
-                        self._room.unpark_all()
-                    job.scope = scope
-                    try:
-                        await self._run(job, threads)
-                    finally:
-                        was_cancelled = job.scope is None
-                        job.scope = None
-                        self.running -= 1
-                        if job.key is not None:
-                            self._advance(job.key)
-                        if self._freed and self.idle_workers:
-                            self._freed.unpark_all()
-                        if not self.running and not self.waiting and self._idle:
-                            self._idle.unpark_all()
-                    turn += 1
-                    if turn % _JOBS_PER_TURN == 0:
-                        await trio.lowlevel.checkpoint()
+        worker = _Worker[J]()
+        self._crew.append(worker)
+        try:
+            while True:
+                with trio.CancelScope() as worker.scope:
+                    worker.is_cancelled = False
+                    while not worker.is_cancelled:
+                        while not self._queued:
+                            self._patience = PATIENCE
+                            if self._closed:
+                                return
+                            await self._sleep()
+                            self._waking = False
+                        job = jobs.receive_nowait()
+                        self._queued -= 1
+                        if self._queued and not self._waking:
+                            self._wake()
+                        self.waiting -= job.weight
+                        waiting_bytes = self._bytes
+                        if waiting_bytes.used < waiting_bytes.limit:
+                            waiting_bytes.used -= job.size
+                        else:
+                            waiting_bytes.give_back(job.size)
+                        self.running += 1
+                        self._begun += 1
+                        if self._room and self.has_room:
+                            self._room.unpark_all()
+                        worker.job = job
+                        try:
+                            await self._run(job, threads)
+                        finally:
+                            worker.job = None
+                            self.running -= 1
+                            if job.key is not None:
+                                self._advance(job.key)
+                            if self._freed and self.idle_workers():
+                                self._freed.unpark_all()
+                            if not self.running and not self.waiting and self._idle:
+                                self._idle.unpark_all()
+                        turn += 1
+                        if turn % _JOBS_PER_TURN == 0:
+                            await trio.lowlevel.checkpoint()
+        finally:
+            self._crew.remove(worker)
+            self._workers -= 1
 
     async def _sleep(self) -> None:
         task = trio.lowlevel.current_task()
@@ -333,8 +397,10 @@ class Pool(Generic[J]):
 
     def _advance(self, key: Hashable) -> None:
         """Queue the next job of this key, or forget the key."""
-        lane = self._lanes.get(key)
-        if lane:
-            self._enqueue(lane.popleft())
-        else:
-            self._lanes.pop(key, None)
+        lane = self._lanes[key]
+        if isinstance(lane, deque):
+            lane.popleft()
+            if lane:
+                self._enqueue(lane[0])
+                return
+        del self._lanes[key]

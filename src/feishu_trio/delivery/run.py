@@ -125,6 +125,10 @@ class Run(QuietStruct, eq=False):
         self.succeeded = dict(succeeded)
         self.has_result = any(result is not None for result in succeeded.values())
 
+    def skip(self, name: str) -> None:
+        """It is held, and this handler shall not run."""
+        self.succeeded[name] = None
+
     def join(self, delivery: Delivery) -> Delivery | None:
         """One more delivery waits for the outcome; returned is one that had to make room for it."""
         self.event.redelivered = True
@@ -200,9 +204,14 @@ class Run(QuietStruct, eq=False):
         self.state = ENDED
         return self._conclude(self._failure())
 
-    def abandon(self) -> Outcome | None:
-        """Whatever runs is cancelled, and what has not begun does not: it is to come again for that."""
-        outcome = self._conclude(self._failure())
+    def abandon(self, *, goes_on: bool = False) -> Outcome | None:
+        """Whatever runs is cancelled, and what has not begun does not: it is to come again for that.
+
+        `goes_on` if a handler of it runs in a thread, which cannot be cancelled.
+        """
+        failure = self._failure()
+        failure.goes_on = goes_on
+        outcome = self._conclude(failure)
         self.state = WITHDRAWN
         return outcome
 

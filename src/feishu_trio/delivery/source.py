@@ -45,6 +45,8 @@ class Outcome(QuietStruct, eq=False):
     is_fault: bool = False
     """Whether it is to come again because a handler failed: not by a handler's wish (`Retry`), nor for its
     handlers were not begun, or were cancelled as the engine ended."""
+    goes_on: bool = False
+    """Whether a handler of it goes on in a thread: it is to come again only once that cannot be any more."""
     is_unrouted: bool = False
     """Whether no route takes it here."""
 

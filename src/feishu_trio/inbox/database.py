@@ -14,56 +14,88 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
-from .records import Claim, Counts, Entry, State, Stored, Summary
+from ..delivery import EVENT_KEY
+from .records import Claim, Counts, Details, Entry, HandlerState, State, Stored, Summary
 
 __all__ = ["APPLICATION_ID", "SUSPECT", "VERSION", "Database"]
 
 APPLICATION_ID: Final = 0x46545249  # "FTRI": what `file` and SQLite's own tools say of it
-VERSION: Final = 1
-
 SUSPECT: Final = 2
 """Crashes from which on an event runs with no other beside it."""
 
 _MOST_CRASHES: Final = SUSPECT + 3
 
-_SCHEMA: Final = """
-CREATE TABLE meta (app_id TEXT NOT NULL, generation INTEGER NOT NULL);
-CREATE TABLE event (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    keys BLOB NOT NULL,
-    id TEXT NOT NULL,
-    type TEXT NOT NULL,
-    message_id TEXT NOT NULL,
-    trace_id TEXT NOT NULL,
-    lane TEXT,
-    state INTEGER NOT NULL,
-    due REAL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    crashes INTEGER NOT NULL DEFAULT 0,
-    token INTEGER NOT NULL DEFAULT 0,
-    received REAL NOT NULL,
-    stored REAL NOT NULL,
-    settled REAL,
-    error TEXT
-);
-CREATE INDEX ready ON event (number) WHERE state = 0;
-CREATE INDEX suspect ON event (number) WHERE state = 0 AND crashes >= 2;
-CREATE INDEX lane ON event (lane, number) WHERE lane IS NOT NULL AND state < 4;
-CREATE INDEX waiting ON event (due) WHERE state = 3;
-CREATE INDEX running ON event (number) WHERE state = 2;
-CREATE INDEX settled ON event (state, settled) WHERE state >= 4;
-CREATE TABLE body (number INTEGER PRIMARY KEY, payload BLOB NOT NULL);
-CREATE TABLE key (key BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE handler (
-    number INTEGER NOT NULL,
-    name TEXT NOT NULL,
-    result BLOB,
-    at REAL NOT NULL,
-    PRIMARY KEY (number, name)
-) WITHOUT ROWID;
-"""
+# What a file of each version lacks of the next. Files are made so, too: a version's text is never changed.
+_MIGRATIONS: Final = (
+    """
+    CREATE TABLE meta (app_id TEXT NOT NULL, generation INTEGER NOT NULL);
+    CREATE TABLE event (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        keys BLOB NOT NULL,
+        id TEXT NOT NULL,
+        type TEXT NOT NULL,
+        message_id TEXT NOT NULL,
+        trace_id TEXT NOT NULL,
+        lane TEXT,
+        state INTEGER NOT NULL,
+        due REAL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        crashes INTEGER NOT NULL DEFAULT 0,
+        token INTEGER NOT NULL DEFAULT 0,
+        received REAL NOT NULL,
+        stored REAL NOT NULL,
+        settled REAL,
+        error TEXT
+    );
+    CREATE INDEX ready ON event (number) WHERE state = 0;
+    CREATE INDEX suspect ON event (number) WHERE state = 0 AND crashes >= 2;
+    CREATE INDEX lane ON event (lane, number) WHERE lane IS NOT NULL AND state < 4;
+    CREATE INDEX waiting ON event (due) WHERE state = 3;
+    CREATE INDEX running ON event (number) WHERE state = 2;
+    CREATE INDEX settled ON event (state, settled) WHERE state >= 4;
+    CREATE TABLE body (number INTEGER PRIMARY KEY, payload BLOB NOT NULL);
+    CREATE TABLE key (key BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE handler (
+        number INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        result BLOB,
+        at REAL NOT NULL,
+        PRIMARY KEY (number, name)
+    ) WITHOUT ROWID;
+    """,
+    """
+    ALTER TABLE handler ADD COLUMN error TEXT;
+    ALTER TABLE event ADD COLUMN untold INTEGER;
+    CREATE INDEX untold ON event (number) WHERE untold = 1;
+    CREATE TABLE note (
+        number INTEGER NOT NULL,
+        handler TEXT NOT NULL,
+        key TEXT NOT NULL,
+        value BLOB NOT NULL,
+        PRIMARY KEY (number, handler, key)
+    ) WITHOUT ROWID;
+    """,
+)
+
+VERSION: Final = len(_MIGRATIONS)
+
+# The states as numbers, as they are in files: none is ever given another meaning.
+_READY, _BLOCKED, _RUNNING, _WAITING, _DONE, _DEAD, _PARKED = range(7)
+_STATES: Final = (
+    State.READY,
+    State.BLOCKED,
+    State.RUNNING,
+    State.WAITING,
+    State.DONE,
+    State.DEAD,
+    State.PARKED,
+)
+
+# What belongs to an event, in tables of its own.
+_PARTS: Final = ("body", "handler", "note")
+_SUMMARY: Final = "number, id, type, state, lane, attempts, crashes, received, stored, due, settled, error"
 
 _KEY_BYTES: Final = 16
 
@@ -90,11 +122,22 @@ class Database:
     def create(self, app_id: str) -> None:
         """Make the tables, in a new file."""
         with self.transaction():
-            for statement in _SCHEMA.split(";"):
-                self._execute(statement)
+            self._migrate(0)
             self._execute("INSERT INTO meta VALUES (?, 0)", (app_id,))
             self._execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            self._execute(f"PRAGMA user_version = {VERSION}")
+
+    def migrate(self) -> None:
+        """Have the tables of an older version become this one's, all at once or not at all."""
+        (version,) = self._execute("PRAGMA user_version").fetchone()
+        if version < VERSION:
+            with self.transaction():
+                self._migrate(version)
+
+    def _migrate(self, version: int) -> None:
+        for migration in _MIGRATIONS[version:]:
+            for statement in migration.split(";"):
+                self._execute(statement)
+        self._execute(f"PRAGMA user_version = {VERSION}")
 
     @property
     def app_id(self) -> str:
@@ -111,7 +154,7 @@ class Database:
             self._execute(
                 "SELECT max(settled) FROM event INDEXED BY settled WHERE state = ? AND state >= 4", (state,)
             ).fetchone()[0]
-            for state in (State.DONE, State.DEAD)
+            for state in (_DONE, _DEAD)
         ]
         return max(float(stored), *(float(each or 0.0) for each in settled))
 
@@ -129,20 +172,13 @@ class Database:
                 "SELECT number, lane, crashes FROM event INDEXED BY running WHERE state = 2"
             ).fetchall()
             for number, lane, crashes in running:
-                is_dead = crashes + 1 >= _MOST_CRASHES
                 self._execute(
-                    "UPDATE event SET state = ?, crashes = crashes + 1, attempts = attempts - 1, settled = ?, "
-                    "error = CASE WHEN ? THEN ? ELSE error END WHERE number = ?",
-                    (
-                        State.DEAD if is_dead else State.READY,
-                        now if is_dead else None,
-                        is_dead,
-                        f"the process died {crashes + 1} times while it ran",
-                        number,
-                    ),
+                    "UPDATE event SET state = 0, crashes = crashes + 1, attempts = attempts - 1 WHERE number = ?",
+                    (number,),
                 )
-                if is_dead:
-                    self._free(lane)
+                if crashes + 1 >= _MOST_CRASHES:
+                    error = f"the process died {crashes + 1} times while it ran"
+                    self._bury(number, lane, error, now)
         return len(running)
 
     def touch(self) -> None:
@@ -203,7 +239,7 @@ class Database:
                 entry.message_id,
                 entry.trace_id,
                 entry.lane,
-                State.BLOCKED if self._is_held(entry.lane) else State.READY,
+                _BLOCKED if self._is_held(entry.lane) else _READY,
                 entry.received,
                 now,
             ),
@@ -231,19 +267,24 @@ class Database:
                 (lane,),
             )
 
+    def _head(self, lane: str, besides: int = 0) -> tuple[int, int] | None:
+        """The number and state of the event that holds a lane, but for one; None if it is free."""
+        holders = "(0, 2, 3)" if self._is_strict else "(0, 2)"
+        head: tuple[int, int] | None = self._execute(
+            "SELECT number, state FROM event INDEXED BY lane "
+            f"WHERE lane = ? AND state < 4 AND state IN {holders} AND number <> ?",
+            (lane, besides),
+        ).fetchone()
+        return head
+
     def _enter(self, number: int, lane: str | None) -> None:
         """An event that stood beside its lane is to run: as the next, if another of the lane runs."""
-        state = State.READY
+        state = _READY
         if lane is not None:
-            holders = "(0, 2, 3)" if self._is_strict else "(0, 2)"
-            head = self._execute(
-                "SELECT number, state FROM event INDEXED BY lane "
-                f"WHERE lane = ? AND state < 4 AND state IN {holders} AND number <> ?",
-                (lane, number),
-            ).fetchone()
+            head = self._head(lane, number)
             if head is not None:
-                if head[1] != State.READY or head[0] < number:
-                    state = State.BLOCKED
+                if head[1] != _READY or head[0] < number:
+                    state = _BLOCKED
                 else:
                     self._execute("UPDATE event SET state = 1 WHERE number = ?", (head[0],))
         self._execute("UPDATE event SET state = ?, due = NULL WHERE number = ?", (state, number))
@@ -295,8 +336,16 @@ class Database:
             self._execute("UPDATE event SET token = ? WHERE number = ?", (self._token, number))
             (payload,) = self._execute("SELECT payload FROM body WHERE number = ?", (number,)).fetchone()
             succeeded = dict(
-                self._execute("SELECT name, result FROM handler WHERE number = ?", (number,)).fetchall()
+                self._execute(
+                    "SELECT name, result FROM handler WHERE number = ? AND error IS NULL", (number,)
+                ).fetchall()
             )
+            notes = {
+                (handler, key): value
+                for handler, key, value in self._execute(
+                    "SELECT handler, key, value FROM note WHERE number = ?", (number,)
+                )
+            }
             claims.append(
                 Claim(
                     number,
@@ -312,6 +361,7 @@ class Database:
                     attempts,
                     crashes,
                     succeeded,
+                    notes,
                 )
             )
         return claims
@@ -337,16 +387,34 @@ class Database:
         if not self._owns(claim):
             return False
         self._execute(
-            "INSERT OR REPLACE INTO handler VALUES (?, ?, ?, ?)", (claim.number, handler, result, now)
+            "INSERT OR REPLACE INTO handler (number, name, result, at) VALUES (?, ?, ?, ?)",
+            (claim.number, handler, result, now),
         )
+        return True
+
+    def failed(self, claim: Claim, handler: str, error: str, now: float) -> bool:
+        """A handler failed. False if the claim is outdated."""
+        if not self._owns(claim):
+            return False
+        self._execute(
+            "INSERT OR REPLACE INTO handler (number, name, at, error) VALUES (?, ?, ?, ?)",
+            (claim.number, handler, now, error),
+        )
+        return True
+
+    def note(self, claim: Claim, handler: str, key: str, value: bytes) -> bool:
+        """Keep a value of a handler until the event is done. False if the claim is outdated."""
+        if not self._owns(claim):
+            return False
+        self._execute("INSERT OR REPLACE INTO note VALUES (?, ?, ?, ?)", (claim.number, handler, key, value))
         return True
 
     def done(self, claim: Claim, now: float) -> bool:
         """Every handler succeeded: only its keys are kept, for the window. False if the claim is outdated."""
-        if not self._leave(claim, State.DONE, now):
+        if not self._leave(claim, _DONE, now):
             return False
-        self._execute("DELETE FROM body WHERE number = ?", (claim.number,))
-        self._execute("DELETE FROM handler WHERE number = ?", (claim.number,))
+        for table in _PARTS:
+            self._execute(f"DELETE FROM {table} WHERE number = ?", (claim.number,))
         return True
 
     def retry(self, claim: Claim, due: float, error: str, *, counts: bool = True) -> bool:
@@ -363,10 +431,36 @@ class Database:
 
     def die(self, claim: Claim, error: str, now: float) -> bool:
         """It is a dead letter. False if the claim is outdated."""
-        if not self._leave(claim, State.DEAD, now):
+        if not self._owns(claim):
             return False
-        self._execute("UPDATE event SET error = ? WHERE number = ?", (error, claim.number))
+        self._bury(claim.number, claim.lane, error, now)
         return True
+
+    def _bury(self, number: int, lane: str | None, error: str, now: float) -> None:
+        """It is a dead letter, of which nobody has been told."""
+        self._execute(
+            "UPDATE event SET state = 5, settled = ?, error = ?, untold = 1 WHERE number = ?",
+            (now, error, number),
+        )
+        self._free(lane)
+
+    def cancel(self, lane: str, spared: Collection[int], now: float) -> tuple[int, list[int]]:
+        """Whatever runs or waits in a lane is done, but for some; how many there were, and which of them ran."""
+        which = (
+            "SELECT number FROM event INDEXED BY lane WHERE lane = ? AND state < 4 "
+            "AND number NOT IN (SELECT value FROM json_each(?))"
+        )
+        arguments = lane, _list(spared)
+        running = [number for (number,) in self._execute(f"{which} AND state = 2", arguments)]
+        for table in _PARTS:
+            self._execute(f"DELETE FROM {table} WHERE number IN ({which})", arguments)
+        count = self._execute(
+            f"UPDATE event SET state = 4, due = NULL, settled = ? WHERE number IN ({which})",
+            (now, *arguments),
+        ).rowcount
+        if self._head(lane) is None:
+            self._free(lane)
+        return count, running
 
     def release(self, claim: Claim) -> bool:
         """It was not begun, or was cancelled: it is ready again, and no attempt is counted. False if outdated."""
@@ -375,32 +469,40 @@ class Database:
         self._execute("UPDATE event SET state = 0, attempts = attempts - 1 WHERE number = ?", (claim.number,))
         return True
 
-    def release_all(self) -> int:
-        """Nobody runs anything any more: what is claimed is ready again, and no attempt is counted; how many."""
+    def release_all(self, spared: Collection[int] = ()) -> int:
+        """What is claimed is ready again, but for some that go on, and no attempt is counted; how many."""
         return self._execute(
             "UPDATE event SET state = 0, attempts = attempts - 1 "
-            "WHERE number IN (SELECT number FROM event INDEXED BY running WHERE state = 2)"
+            "WHERE number IN (SELECT number FROM event INDEXED BY running WHERE state = 2 "
+            "AND number NOT IN (SELECT value FROM json_each(?)))",
+            (_list(spared),),
         ).rowcount
 
     def park(self, claim: Claim, now: float) -> bool:
         """No route here takes it: it waits beside its lane for a process that has one. False if outdated."""
-        if not self._leave(claim, State.PARKED, now):
+        if not self._leave(claim, _PARKED, now):
             return False
         self._execute("UPDATE event SET attempts = attempts - 1 WHERE number = ?", (claim.number,))
         return True
 
     def _owns(self, claim: Claim) -> bool:
         row = self._execute("SELECT state, token FROM event WHERE number = ?", (claim.number,)).fetchone()
-        return row is not None and row[0] == State.RUNNING and row[1] == claim.token
+        return row is not None and row[0] == _RUNNING and row[1] == claim.token
 
-    def _leave(self, claim: Claim, state: State, now: float) -> bool:
+    def _leave(self, claim: Claim, state: int, now: float) -> bool:
         if not self._owns(claim):
             return False
         self._execute("UPDATE event SET state = ?, settled = ? WHERE number = ?", (state, now, claim.number))
         self._free(claim.lane)
         return True
 
-    # Keeping house
+    def step_aside(self, claim: Claim) -> None:
+        """It has no order any more: the next of its lane is ready."""
+        self._execute("UPDATE event SET lane = NULL WHERE number = ?", (claim.number,))
+        self._free(claim.lane)
+        claim.lane = None
+
+    # What is settled
 
     def unpark(self, types: Collection[str]) -> int:
         """Those of these types are to run, as a route takes them now; how many there are."""
@@ -413,6 +515,45 @@ class Database:
             self._execute("UPDATE event SET settled = NULL WHERE number = ?", (number,))
             self._enter(number, lane)
         return len(parked)
+
+    def bury_parked(self, before: float, error: str, now: float, limit: int) -> int:
+        """Up to `limit` events that have been parked since before then are dead letters; how many there were."""
+        rows = self._execute(
+            "SELECT number FROM event INDEXED BY settled WHERE state = 6 AND state >= 4 AND settled <= ? "
+            "ORDER BY settled LIMIT ?",
+            (before, limit),
+        ).fetchall()
+        for (number,) in rows:
+            self._bury(number, None, error, now)
+        return len(rows)
+
+    def untold(self, limit: int) -> list[Details]:
+        """Up to `limit` dead letters that nobody has been told of, the oldest first."""
+        rows = self._execute("SELECT number FROM event INDEXED BY untold WHERE untold = 1 LIMIT ?", (limit,))
+        return [self._details(number) for (number,) in rows.fetchall()]
+
+    def has_untold(self) -> bool:
+        """Whether there is something for `untold`."""
+        query = "SELECT 1 FROM event INDEXED BY untold WHERE untold = 1 LIMIT 1"
+        return self._execute(query).fetchone() is not None
+
+    def told(self, number: int) -> None:
+        """Whoever wants to know of this dead letter has been told."""
+        self._execute("UPDATE event SET untold = NULL WHERE number = ?", (number,))
+
+    def numbers(self, ids: Iterable[str | int]) -> list[int]:
+        """The numbers of events of which some are given by their ids; without those that there are not."""
+        found = []
+        for each in ids:
+            if isinstance(each, int):
+                row = self._execute("SELECT number FROM event WHERE number = ?", (each,)).fetchone()
+            else:
+                row = self._execute(
+                    "SELECT number FROM key WHERE key = ?", (_digest(EVENT_KEY + each),)
+                ).fetchone()
+            if row is not None:
+                found.append(int(row[0]))
+        return found
 
     def requeue(self, numbers: Iterable[int]) -> list[int]:
         """Dead letters are to run again, behind all others, with their attempts counted anew; their new numbers.
@@ -430,10 +571,11 @@ class Database:
             self._execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'event'")
             (new,) = self._execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
             self._execute(
-                "UPDATE event SET number = ?, state = ?, attempts = 0, crashes = 0, settled = NULL WHERE number = ?",
-                (new, State.BLOCKED if self._is_held(lane) else State.READY, number),
+                "UPDATE event SET number = ?, state = ?, attempts = 0, crashes = 0, settled = NULL, untold = NULL "
+                "WHERE number = ?",
+                (new, _BLOCKED if self._is_held(lane) else _READY, number),
             )
-            for table in ("body", "handler"):
+            for table in _PARTS:
                 self._execute(f"UPDATE {table} SET number = ? WHERE number = ?", (new, number))
             for key in _digests(keys):
                 self._execute("UPDATE key SET number = ? WHERE key = ? AND number = ?", (new, key, number))
@@ -443,9 +585,9 @@ class Database:
     def purge(self, state: State, before: float, limit: int) -> int:
         """Forget up to `limit` settled events of a state that were settled before; how many there were."""
         rows = self._execute(
-            "SELECT number, keys FROM event INDEXED BY settled WHERE state = ? AND state >= 4 AND settled < ? "
+            "SELECT number, keys FROM event INDEXED BY settled WHERE state = ? AND state >= 4 AND settled <= ? "
             "ORDER BY settled LIMIT ?",
-            (state, before, limit),
+            (_STATES.index(state), before, limit),
         ).fetchall()
         many = self._connection.executemany
         numbers = [(number,) for number, _ in rows]
@@ -453,7 +595,7 @@ class Database:
             "DELETE FROM key WHERE key = ? AND number = ?",
             [(key, number) for number, keys in rows for key in _digests(keys)],
         )
-        for table in ("body", "handler", "event"):
+        for table in (*_PARTS, "event"):
             many(f"DELETE FROM {table} WHERE number = ?", numbers)
         return len(rows)
 
@@ -468,41 +610,45 @@ class Database:
         """How many events stand where."""
         rows = self._execute("SELECT state, count(*) FROM event GROUP BY state").fetchall()
         (oldest,) = self._execute("SELECT min(stored) FROM event WHERE state < 4").fetchone()
-        return Counts(**{State(state).name.lower(): count for state, count in rows}, oldest=oldest)
+        return Counts(**{_STATES[state]: count for state, count in rows}, oldest=oldest)
 
     def list(self, state: State, limit: int, after: int = 0) -> list[Summary]:
         """Events of a state, in the order of their numbers, from behind `after` on."""
         rows = self._execute(
-            "SELECT number, id, type, state, lane, attempts, crashes, received, stored, due, settled, error "
-            "FROM event WHERE state = ? AND number > ? ORDER BY number LIMIT ?",
-            (state, after, limit),
+            f"SELECT {_SUMMARY} FROM event WHERE state = ? AND number > ? ORDER BY number LIMIT ?",
+            (_STATES.index(state), after, limit),
         ).fetchall()
-        return [
-            Summary(
-                number=number,
-                id=event_id,
-                type=kind,
-                state=State(each),
-                lane=lane,
-                attempts=attempts,
-                crashes=crashes,
-                received=received,
-                stored=stored,
-                due=due,
-                settled=settled,
-                error=error,
-            )
-            for number, event_id, kind, each, lane, attempts, crashes, received, stored, due, settled, error in rows
-        ]
+        return [Summary(**_summary(row)) for row in rows]
 
-    def payload(self, number: int) -> bytes | None:
-        """An event's payload; None for one that is done, or is not there."""
-        row = self._execute("SELECT payload FROM body WHERE number = ?", (number,)).fetchone()
-        return None if row is None else bytes(row[0])
+    def show(self, event: str | int) -> Details | None:
+        """One event, by its id or its number; None if it is not there."""
+        numbers = self.numbers([event])
+        return self._details(numbers[0]) if numbers else None
+
+    def _details(self, number: int) -> Details:
+        *summary, message_id, trace_id = self._execute(
+            f"SELECT {_SUMMARY}, message_id, trace_id FROM event WHERE number = ?", (number,)
+        ).fetchone()
+        body = self._execute("SELECT payload FROM body WHERE number = ?", (number,)).fetchone()
+        handlers = self._execute("SELECT name, error, at FROM handler WHERE number = ?", (number,))
+        return Details(
+            **_summary(summary),
+            message_id=message_id,
+            trace_id=trace_id,
+            payload=None if body is None else body[0],
+            handlers=tuple(HandlerState(name=name, error=error, at=at) for name, error, at in handlers),
+        )
 
 
-def _list(types: Collection[str]) -> str:
-    return json.dumps(list(types))
+def _summary(row: Iterable[Any]) -> dict[str, Any]:
+    """The fields of a `Summary`, of a row of `_SUMMARY`'s columns."""
+    fields = dict(zip(_SUMMARY.split(", "), row, strict=True))
+    fields["state"] = _STATES[fields["state"]]
+    return fields
+
+
+def _list(values: Collection[str | int]) -> str:
+    return json.dumps(list(values))
 
 
 def _digests(keys: bytes) -> list[bytes]:

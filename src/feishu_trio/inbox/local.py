@@ -16,7 +16,7 @@ from ..config import wrong
 from ..errors import InboxError
 from .database import Database
 from .protocol import Inbox, InboxRules
-from .records import Claim, Counts, Entry, State, Stored, Summary
+from .records import Claim, Counts, Details, Entry, State, Stored, Summary
 
 __all__ = ["LocalInbox"]
 
@@ -32,6 +32,10 @@ _PURGE_EVERY: Final = 30.0
 _PURGE_STEP: Final = 500
 _LOOK_AGAIN: Final = 1.0  # seconds after which is looked again, as handlers come and go
 _FORGETTABLE: Final = (State.DONE, State.DEAD, State.PARKED)
+_LOOKED_AT: Final = 500  # events that one claim looks at, most of which may be too old
+_LARGEST_NOTE: Final = 64 << 10
+_PARKED_FOR: Final = 7 * 86_400.0  # seconds after which what no route takes is a dead letter
+_NO_ROUTE: Final = "no handler took it for seven days"
 _TOO_OLD: Final = "it was older than max_age allows when its turn came"
 
 
@@ -57,6 +61,7 @@ class LocalInbox(Inbox):
         self.fault = None
         self.owes = False
         self.suspect_is_ready = False
+        self.has_untold = False
         self.types: set[str] = set()
         self._database: Database | None = None
         self._window = 0.0
@@ -67,8 +72,10 @@ class LocalInbox(Inbox):
         self._filled = trio.lowlevel.ParkingLot()
         self._flushed = trio.lowlevel.ParkingLot()
         self._changed = trio.lowlevel.ParkingLot()
+        self._dead = trio.lowlevel.ParkingLot()
         self._changes = 0
         self._seen = -1
+        self._kept: set[int] = set()  # numbers of events whose handlers go on in threads
         self._due: float | None = None  # when the next attempt of a waiting event is due
         self._is_writing = False
         self._last = 0.0
@@ -140,8 +147,14 @@ class LocalInbox(Inbox):
         if recovered:
             logger.warning("%d events were running when the inbox was last used: they run again", recovered)
         self.types = database.types()
+        self._kept = set()
+        self._look_ahead(database)
+
+    def _look_ahead(self, database: Database) -> None:
+        """What is there to be done, after a transaction."""
         self._due = database.next_due()
         self.suspect_is_ready = database.suspect_is_ready()
+        self.has_untold = database.has_untold()
 
     async def _write(self) -> None:
         purged_at = -_PURGE_EVERY
@@ -157,7 +170,8 @@ class LocalInbox(Inbox):
 
     async def _write_rest(self) -> None:
         # Whoever handled events has ended: what they had claimed and not settled was cut off.
-        self._note(lambda database: database.release_all())
+        kept = self._kept
+        self._note(lambda database: database.release_all(kept))
         while self._asked or self._owed:
             await self._write_group()
             if self.owes:
@@ -203,6 +217,8 @@ class LocalInbox(Inbox):
         if changes:
             self._changes += changes
             self._changed.unpark_all()
+        if self.has_untold:
+            self._dead.unpark_all()
         if self.owes or not (self._asked or self._owed):
             self._flushed.unpark_all()
 
@@ -225,8 +241,7 @@ class LocalInbox(Inbox):
             with database.transaction():
                 for request in group:
                     request.result = request.step(database)
-                self._due = database.next_due()
-                self.suspect_is_ready = database.suspect_is_ready()
+                self._look_ahead(database)
         except Exception as error:
             if len(group) > 1 and not _is_of_the_disk(error):
                 faults = [self._commit([request]) for request in group]
@@ -244,18 +259,24 @@ class LocalInbox(Inbox):
 
         def purge() -> int:
             with database.transaction():
-                count = database.purge(State.DONE, self._now() - self._window, _PURGE_STEP)
+                now = self._now()
+                buried = database.bury_parked(now - _PARKED_FOR, _NO_ROUTE, now, _PURGE_STEP)
+                count = database.purge(State.DONE, now - self._window, _PURGE_STEP)
+                self._look_ahead(database)
             if count:
                 database.shrink(_PURGE_STEP)
             if len(self.types) > _TYPES:
                 self.types = database.types()
-            return count
+            return max(count, buried)
 
         try:
-            return await self._call(purge)
+            count = await self._call(purge)
         except sqlite3.Error as error:
             logger.warning("old events could not be removed from %r: %s", self, error)
             return 0
+        if self.has_untold:
+            self._dead.unpark_all()
+        return count
 
     # Asking
 
@@ -299,32 +320,42 @@ class LocalInbox(Inbox):
         return await self._ask(lambda database: database.store(entries, now))
 
     async def claim(
-        self, limit: int, types: Collection[str] | None = None, *, alone: bool = False
+        self,
+        limit: int,
+        types: Collection[str] | None = None,
+        *,
+        alone: bool = False,
+        in_order: bool = True,
     ) -> list[Claim]:
         """See `Inbox`."""
         now = self._time()
         max_age = self.rules.max_age
-        dead: list[Claim] = []
+        looked_at = 0
 
-        def step(database: Database) -> list[Claim]:
-            claims = database.claim_alone(now) if alone else database.claim(limit, now, types)
-            if max_age is None:
-                return claims
-            fresh = []
-            for claim in claims:
-                if now - claim.stored > max_age:
-                    database.die(claim, _TOO_OLD, now)
-                    dead.append(claim)
+        def claim(database: Database) -> list[Claim]:
+            nonlocal looked_at
+            fresh: list[Claim] = []
+            while len(fresh) < limit and looked_at < max(limit, _LOOKED_AT):
+                if alone:
+                    claims = database.claim_alone(now)
                 else:
-                    fresh.append(claim)
+                    claims = database.claim(limit - len(fresh), now, types)
+                looked_at += len(claims)
+                for each in claims:
+                    if max_age is not None and now - each.stored > max_age:
+                        database.die(each, _TOO_OLD, now)
+                        continue
+                    if not in_order and each.lane is not None:
+                        database.step_aside(each)
+                    fresh.append(each)
+                if not claims or (in_order and max_age is None):
+                    break  # otherwise others may be ready in the place of these
             return fresh
 
         self._seen = self._changes
-        claims = await self._look(step, claims=True)
-        if dead:
-            self._changes += 1  # others may be ready in their place
-            for claim in dead:
-                self.on_dead(claim, _TOO_OLD)
+        claims = await self._look(claim, claims=True)
+        if looked_at > len(claims):
+            self._changes += 1  # there may be more, behind those that were too old
         return claims
 
     async def wait_changed(self) -> None:
@@ -348,6 +379,17 @@ class LocalInbox(Inbox):
         now = self._now()
         self._note(lambda database: database.succeeded(claim, handler, result, now))
 
+    def failed(self, claim: Claim, handler: str, error: str) -> None:
+        """See `Inbox`."""
+        now = self._now()
+        self._note(lambda database: database.failed(claim, handler, error, now))
+
+    async def note(self, claim: Claim, handler: str, key: str, value: bytes) -> bool:
+        """See `Inbox`."""
+        if len(value) > _LARGEST_NOTE:
+            raise ValueError(f"a note of {len(value)} bytes: it may have {_LARGEST_NOTE}")
+        return await self._ask(lambda database: database.note(claim, handler, key, value))
+
     def done(self, claim: Claim) -> None:
         """See `Inbox`."""
         now = self._now()
@@ -367,6 +409,10 @@ class LocalInbox(Inbox):
         """See `Inbox`."""
         self._note(lambda database: database.release(claim))
 
+    def keep(self, claim: Claim) -> None:
+        """See `Inbox`."""
+        self._kept.add(claim.number)
+
     def park(self, claim: Claim) -> None:
         """See `Inbox`."""
         now = self._now()
@@ -376,21 +422,39 @@ class LocalInbox(Inbox):
         """See `Inbox`."""
         return await self._ask(lambda database: database.unpark(types))
 
+    async def cancel(self, lane: str, spared: Collection[int] = ()) -> tuple[int, list[int]]:
+        """See `Inbox`."""
+        now = self._now()
+        return await self._ask(lambda database: database.cancel(lane, spared, now))
+
+    async def wait_untold(self) -> None:
+        """See `Inbox`."""
+        await trio.lowlevel.checkpoint()
+        while not self.has_untold:
+            await self._dead.park()
+
+    async def untold(self, limit: int) -> list[Details]:
+        """See `Inbox`."""
+        return await self._look(lambda database: database.untold(limit))
+
+    def told(self, number: int) -> None:
+        """See `Inbox`."""
+        self._note(lambda database: database.told(number))
+
     # For users
 
     async def counts(self) -> Counts:
         """See `Inbox`."""
         return await self._look(lambda database: database.counts())
 
-    async def requeue(self, numbers: Iterable[int]) -> list[int]:
+    async def requeue(self, ids: Iterable[str | int]) -> int:
         """See `Inbox`."""
-        wanted = list(numbers)
-        return await self._ask(lambda database: database.requeue(wanted))
+        wanted = [ids] if isinstance(ids, str) else list(ids)
+        return await self._ask(lambda database: len(database.requeue(database.numbers(wanted))))
 
-    async def purge(self, state: State, older_than: float) -> int:
+    async def purge(self, state: State | str, older_than: float) -> int:
         """See `Inbox`."""
-        if state not in _FORGETTABLE:
-            raise wrong("state", state, "one of " + ", ".join(map(str, _FORGETTABLE)))
+        state = _state(state, _FORGETTABLE)
         before = self._now() - older_than
         total = 0
         while True:
@@ -399,9 +463,20 @@ class LocalInbox(Inbox):
             if count < _PURGE_STEP:
                 return total
 
-    async def list(self, state: State, limit: int = 100, after: int = 0) -> list[Summary]:
+    async def list(self, state: State | str, limit: int = 100, after: int = 0) -> list[Summary]:
         """See `Inbox`."""
-        return await self._look(lambda database: database.list(state, limit, after))
+        wanted = _state(state, tuple(State))
+        return await self._look(lambda database: database.list(wanted, limit, after))
+
+    async def show(self, event: str | int) -> Details | None:
+        """See `Inbox`."""
+        return await self._look(lambda database: database.show(event))
+
+
+def _state(given: State | str, allowed: tuple[State, ...]) -> State:
+    if given not in allowed:
+        raise wrong("state", given, "one of " + ", ".join(allowed))
+    return State(given)
 
 
 def _is_of_the_disk(error: Exception) -> bool:

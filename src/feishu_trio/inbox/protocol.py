@@ -16,7 +16,7 @@ from ..config.rules import Form, Rule, flag, number
 from ..events import Event
 from ..events.order import by_chat
 from ..routes import is_async_function
-from .records import Claim, Counts, Entry, State, Stored, Summary
+from .records import Claim, Counts, Details, Entry, State, Stored, Summary
 
 __all__ = ["Inbox", "InboxRules", "RuleArguments"]
 
@@ -109,12 +109,12 @@ class Inbox(ABC):
     """Why something could not be written of late; None if all is well."""
     owes: bool = False
     """Whether results could not be written down yet: nothing more is to be claimed."""
-    on_dead: Callable[[Claim, str], object] = staticmethod(lambda claim, error: None)
-    """Called with each event that becomes a dead letter as it is claimed, and why."""
     types: Collection[str] = frozenset()
     """The types of events that may be waiting."""
     suspect_is_ready: bool = False
     """Whether an event is ready that must run with no other beside it."""
+    has_untold: bool = False
+    """Whether there are dead letters that nobody has been told of."""
 
     @abstractmethod
     async def serve(
@@ -136,11 +136,17 @@ class Inbox(ABC):
 
     @abstractmethod
     async def claim(
-        self, limit: int, types: Collection[str] | None = None, *, alone: bool = False
+        self,
+        limit: int,
+        types: Collection[str] | None = None,
+        *,
+        alone: bool = False,
+        in_order: bool = True,
     ) -> list[Claim]:
         """Claim up to `limit` ready events of these types, the oldest first, or one that must run alone.
 
-        What is too old is a dead letter instead. Cancelled, it gives back what it may have claimed.
+        What is too old is a dead letter instead. What is not claimed `in_order` has none from then on, and the next of
+        its order key is ready. Cancelled, it gives back what it may have claimed.
 
         Raises:
             InboxError: Nothing was claimed.
@@ -159,6 +165,21 @@ class Inbox(ABC):
         """A handler succeeded: it does not run again."""
 
     @abstractmethod
+    def failed(self, claim: Claim, handler: str, error: str) -> None:
+        """A handler failed."""
+
+    @abstractmethod
+    async def note(self, claim: Claim, handler: str, key: str, value: bytes) -> bool:
+        """Keep a small value of a handler until the event is done: its next claim has it in `notes`.
+
+        False if the claim is outdated.
+
+        Raises:
+            InboxError: It could not be kept.
+            ValueError: It is larger than 64 KiB.
+        """
+
+    @abstractmethod
     def done(self, claim: Claim) -> None:
         """Every handler succeeded."""
 
@@ -175,12 +196,35 @@ class Inbox(ABC):
         """It was not begun, or was cancelled: it is ready again."""
 
     @abstractmethod
+    def keep(self, claim: Claim) -> None:
+        """It goes on in a thread, which nothing can stop, when the inbox is closed: it is not ready again by that."""
+
+    @abstractmethod
     def park(self, claim: Claim) -> None:
-        """No route here takes it."""
+        """No route here takes it: it waits outside its order key, and is a dead letter after seven days."""
 
     @abstractmethod
     async def unpark(self, types: Collection[str]) -> int:
         """Those of these types are to run, as a route takes them now; how many there are."""
+
+    @abstractmethod
+    async def cancel(self, lane: str, spared: Collection[int] = ()) -> tuple[int, list[int]]:
+        """Whatever runs or waits in a lane is done, but for events of some numbers.
+
+        How many that were, and the numbers of those that run: whoever claimed them is to end them.
+        """
+
+    @abstractmethod
+    async def wait_untold(self) -> None:
+        """Wait until `has_untold`."""
+
+    @abstractmethod
+    async def untold(self, limit: int) -> list[Details]:
+        """Dead letters that nobody has been told of, up to `limit`, the oldest first."""
+
+    @abstractmethod
+    def told(self, number: int) -> None:
+        """Whoever wants to know of this dead letter has been told."""
 
     # For users
 
@@ -189,11 +233,14 @@ class Inbox(ABC):
         """How many events stand where."""
 
     @abstractmethod
-    async def requeue(self, numbers: Iterable[int]) -> list[int]:
-        """Have dead letters run again, behind all others, with their attempts counted anew; their new numbers."""
+    async def requeue(self, ids: Iterable[str | int]) -> int:
+        """Have dead letters run again, by their events' ids or by their numbers; how many there were.
+
+        They go behind all others, and get new numbers; their attempts are counted anew.
+        """
 
     @abstractmethod
-    async def purge(self, state: State, older_than: float) -> int:
+    async def purge(self, state: State | str, older_than: float) -> int:
         """Forget done events, dead letters or parked ones that have been so for `older_than` seconds; how many.
 
         Raises:
@@ -201,5 +248,13 @@ class Inbox(ABC):
         """
 
     @abstractmethod
-    async def list(self, state: State, limit: int = 100, after: int = 0) -> list[Summary]:
-        """Up to `limit` events of a state, in the order of their numbers, from behind number `after` on."""
+    async def list(self, state: State | str, limit: int = 100, after: int = 0) -> list[Summary]:
+        """Up to `limit` events of a state, in the order of their numbers, from behind number `after` on.
+
+        Raises:
+            ConfigError: There is no such state.
+        """
+
+    @abstractmethod
+    async def show(self, event: str | int) -> Details | None:
+        """One event, by its id or its number, with its payload and its handlers; None if it is not there."""

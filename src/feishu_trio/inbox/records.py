@@ -5,33 +5,33 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from .._quiet import QuietStruct
 
-__all__ = ["Claim", "Counts", "Entry", "State", "Stored", "Summary"]
+__all__ = ["Claim", "Counts", "Details", "Entry", "HandlerState", "State", "Stored", "Summary"]
 
-_NONE: Final[Mapping[str, bytes | None]] = MappingProxyType({})
+_NONE: Final[Mapping[Any, Any]] = MappingProxyType({})
 
 
-class State(enum.IntEnum):
-    """Where a stored event stands. The numbers are in files: they are never given another meaning."""
+class State(enum.StrEnum):
+    """Where a stored event stands."""
 
-    READY = 0
+    READY = "ready"
     """It may be claimed."""
-    BLOCKED = 1
+    BLOCKED = "blocked"
     """An earlier event of its order key is ready or runs."""
-    RUNNING = 2
+    RUNNING = "running"
     """It has been claimed."""
-    WAITING = 3
+    WAITING = "waiting"
     """A handler failed: it waits for its next attempt."""
-    DONE = 4
+    DONE = "done"
     """Every handler succeeded; it is remembered for the window."""
-    DEAD = 5
+    DEAD = "dead"
     """It is not tried again: a dead letter."""
-    PARKED = 6
+    PARKED = "parked"
     """No route of this process takes it."""
 
 
@@ -72,6 +72,8 @@ class Claim(QuietStruct):
     """How often a process died while it ran."""
     succeeded: Mapping[str, bytes | None] = _NONE
     """Handlers that need not run again, with the JSON of their results."""
+    notes: Mapping[tuple[str, str], bytes] = _NONE
+    """What handlers noted, by handler and key."""
 
 
 class Stored(QuietStruct, gc=False):
@@ -115,4 +117,26 @@ class Summary(QuietStruct, kw_only=True):
     """What the last failure was."""
 
     def __repr__(self) -> str:
-        return f"<Summary {self.number}: {self.type} {self.id} is {self.state.name.lower()}, attempts={self.attempts}>"
+        return f"<{type(self).__name__} {self.number}: {self.type} {self.id} is {self.state}, attempts={self.attempts}>"
+
+
+class HandlerState(QuietStruct, kw_only=True):
+    """How a handler fared with a stored event."""
+
+    name: str
+    error: str | None
+    """What it raised last; None if it succeeded."""
+    at: float
+    """When; seconds since 1970."""
+
+
+class Details(Summary, kw_only=True):
+    """One stored event, with all there is of it. The times are in seconds since 1970."""
+
+    message_id: str
+    """The frame's."""
+    trace_id: str
+    payload: bytes | None
+    """None once it is done."""
+    handlers: tuple[HandlerState, ...]
+    """Those that have succeeded, or failed, so far; none once it is done."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import ClassVar, Final
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, ClassVar, Final
 
 import trio
 
 from .._quiet import QuietStruct
-from ..delivery import Engine, Origin, Outcome
-from ..errors import InboxError
-from ..events import decode_event
+from ..delivery import Engine, IdleWorkers, Origin, Outcome
+from ..errors import EventDecodeError, InboxError
+from ..events import Event, decode_event
 from ..routes import DeadHandler, name_of
 from ..telemetry import Telemetry, described
 from .protocol import Inbox
-from .records import Claim
+from .records import Claim, Details
+from .storing import lane_of
 
 __all__ = ["ClaimedDelivery", "InboxSource"]
 
@@ -24,6 +26,8 @@ _AGAIN: Final = 1.0  # seconds after which an inbox that could not be read is as
 # Seconds after which is looked again whether there is a handler, or an idle worker, for stored events.
 _LOOK: Final = 0.05
 _ERROR_CHARACTERS: Final = 2000
+_TOLD: Final = 16  # dead letters that are told of at a time
+_TELLING: Final = 60.0  # seconds for a handler of dead letters
 _CLOSE: Final = 5.0  # seconds for what is left to be written and told
 _LONGEST: Final = 10 * 365 * 86_400.0
 
@@ -90,6 +94,9 @@ class InboxSource:
         engine: The engine.
         telemetry: Where facts go.
         dead_handlers: The handlers of dead letters that there are at the moment.
+
+    Dead letters are told of by one task, however they came to be such, and once for sure: who dies while it tells
+    tells again.
     """
 
     def __init__(
@@ -104,26 +111,30 @@ class InboxSource:
         self._telemetry = telemetry
         self._dead_handlers = dead_handlers
         self._nursery: trio.Nursery | None = None
-        self._running: set[int] = set()  # tokens of the claims that are under way
+        self._running: dict[int, ClaimedDelivery] = {}  # what is under way, by its event's number
+        self._cancelled: set[int] = set()  # what was cancelled while it was being claimed
         self._settled = trio.lowlevel.ParkingLot()
         self._stopping = trio.CancelScope()
         self._version = -1
-        self._telling = 0  # dead letters whose handlers are at work
-        inbox.on_dead = self._note_dead
+        self._is_telling = False
 
     async def run(self) -> None:
         """Claim and hand on until `stop`."""
         await self._engine.ready.wait()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self._keep_on, self._tell)  # what still runs may become a dead letter
             with self._stopping:
-                while True:
-                    try:
-                        await self._step()
-                    except InboxError as error:
-                        self._telemetry.inbox_failed(error)
-                        await trio.sleep(_AGAIN)
-            await trio.sleep_forever()  # what still runs may become a dead letter, which is told from here
+                await self._keep_on(self._step)
+            await trio.sleep_forever()
+
+    async def _keep_on(self, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await step()
+            except InboxError as error:
+                self._telemetry.inbox_failed(error)
+                await trio.sleep(_AGAIN)
 
     async def _step(self) -> None:
         """Claim what idle workers can take, or wait for what may be claimed."""
@@ -141,19 +152,17 @@ class InboxSource:
             self._version = version
         if inbox.suspect_is_ready:
             await self._wait_settled()
-            self._hand_on(await inbox.claim(1, alone=True))
+            await self._claim(1, alone=True)
             await self._wait_settled()
             return
-        idle: list[tuple[int, list[str]]] = []
+        idle: list[IdleWorkers] = []
         with trio.move_on_after(_LOOK) as scope:  # other types may have come, whose workers are idle
             idle = await self._engine.wait_idle_workers(tuple(inbox.types))
         if scope.cancelled_caught:
             return
         found = False
-        for count, types in idle:
-            claims = await inbox.claim(count, types)
-            self._hand_on(claims)
-            found = found or bool(claims)
+        for events, types, in_order in idle:
+            found = await self._claim(events, types, in_order=in_order) or found
         if not found:
             await inbox.wait_changed()
 
@@ -162,30 +171,63 @@ class InboxSource:
         while self._running:
             await self._settled.park()
 
-    def _hand_on(self, claims: list[Claim]) -> None:
+    async def _claim(
+        self, limit: int, types: Collection[str] | None = None, *, alone: bool = False, in_order: bool = True
+    ) -> bool:
+        """Claim, and hand on what was claimed; whether there was any."""
+        self._cancelled.clear()
+        claims = await self.inbox.claim(limit, types, alone=alone, in_order=in_order)
         now = trio.current_time()
         for claim in claims:
-            self._running.add(claim.token)
-            delivery = ClaimedDelivery(claim, self, now)
+            if claim.number in self._cancelled:
+                continue
+            delivery = self._running[claim.number] = ClaimedDelivery(claim, self, now)
             try:
                 self._engine.accept_nowait(delivery)
             except trio.WouldBlock:
                 # A pool of its own is full: it waits there, and is given back if that takes long.
                 assert self._nursery is not None
                 self._nursery.start_soon(self._engine.accept, delivery)
+        return bool(claims)
+
+    async def cancel(self, key: Hashable) -> int:
+        """End what is stored and runs or waits behind an order key, as if it had been handled; how many events.
+
+        Not the caller's own.
+
+        Raises:
+            InboxError: Nothing was ended.
+        """
+        own = [
+            each.claim.number for each in self._engine.own_deliveries() if isinstance(each, ClaimedDelivery)
+        ]
+        count, running = await self.inbox.cancel(lane_of(key), own)
+        for number in running:
+            delivery = self._running.pop(number, None)
+            if delivery is None:
+                self._cancelled.add(number)
+            else:
+                self._engine.withdraw(delivery)
+        self._settled.unpark_all()
+        self._telemetry.events_cancelled(count)
+        return count
 
     def settle(self, claim: Claim, outcome: Outcome) -> None:
         """An event has run: write down what is to become of it."""
-        self._running.discard(claim.token)
+        self._running.pop(claim.number, None)
         self._settled.unpark_all()
         inbox, rules = self.inbox, self.inbox.rules
-        error = "; ".join(f"{name}: {described(error)}" for name, error in outcome.failed.items())
-        error = error[:_ERROR_CHARACTERS].encode("utf-8", "replace").decode()
+        errors = {name: _bounded(described(error)) for name, error in outcome.failed.items()}
+        for name, text in errors.items():
+            inbox.failed(claim, name, text)
+        error = _bounded("; ".join(f"{name}: {text}" for name, text in errors.items()))
         if outcome.ok:
             inbox.done(claim)
         elif outcome.is_unrouted:
             self._telemetry.event_parked(claim.type)
             inbox.park(claim)
+        elif outcome.goes_on:
+            inbox.keep(claim)
         elif not outcome.failed and outcome.again:
             inbox.release(claim)  # it was not begun, or was cancelled as the engine ended
         elif not outcome.is_fault:
@@ -193,33 +235,49 @@ class InboxSource:
             inbox.retry(claim, delay, error, counts=False)
         elif claim.attempt >= rules.max_attempts:
             inbox.die(claim, error)
-            self._note_dead(claim, error)
         else:
             inbox.retry(claim, rules.delay(claim.attempt), error, counts=True)
 
-    def _note_dead(self, claim: Claim, error: str) -> None:
-        self._telemetry.event_dead(claim.id, claim.type, error)
-        handlers = tuple(self._dead_handlers())
-        if handlers and self._nursery is not None:
-            self._telling += 1
-            self._nursery.start_soon(self._tell, handlers, claim, error)
-
-    async def _tell(self, handlers: Iterable[DeadHandler], claim: Claim, error: str) -> None:
-        event = decode_event(
-            claim.payload, message_id=claim.message_id, trace_id=claim.trace_id, received_at=claim.received
-        )
-        event.attempt = claim.attempt
+    async def _tell(self) -> None:
+        """Tell of dead letters, some at a time, once there are any."""
+        await self.inbox.wait_untold()
+        self._is_telling = True
         try:
-            for handler in handlers:
-                try:
-                    given = handler(event, error)
-                    if inspect.isawaitable(given):
-                        await given
-                except Exception as raised:
-                    self._telemetry.dead_handler_failed(name_of(handler), raised)
+            async with trio.open_nursery() as nursery:
+                for dead in await self.inbox.untold(_TOLD):
+                    nursery.start_soon(self._tell_of, dead)
         finally:
-            self._telling -= 1
-            self._settled.unpark_all()
+            self._is_telling = False
+        await self.inbox.flush()
+        self._settled.unpark_all()
+
+    async def _tell_of(self, dead: Details) -> None:
+        error = dead.error or ""
+        self._telemetry.event_dead(dead.id, dead.type, error)
+        handlers = tuple(self._dead_handlers())
+        event: Event[Any] | None = None
+        if handlers and dead.payload is not None:
+            with suppress(EventDecodeError):  # it died of that
+                event = decode_event(
+                    dead.payload,
+                    message_id=dead.message_id,
+                    trace_id=dead.trace_id,
+                    received_at=dead.received,
+                )
+        if event is not None:
+            event.attempt = max(1, dead.attempts)
+            for handler in handlers:
+                await self._call(handler, event, error)
+        self.inbox.told(dead.number)
+
+    async def _call(self, handler: DeadHandler, event: Event[Any], error: str) -> None:
+        try:
+            with trio.fail_after(_TELLING):
+                given = handler(event, error)
+                if inspect.isawaitable(given):
+                    await given
+        except Exception as raised:
+            self._telemetry.dead_handler_failed(name_of(handler), raised)
 
     def stop(self) -> None:
         """Claim no more."""
@@ -229,7 +287,7 @@ class InboxSource:
         """Everything is settled: wait until it is written, and dead letters are told of, for a few seconds at the most."""
         with trio.move_on_after(_CLOSE):
             await self.inbox.flush()
-            while self._telling:
+            while (self.inbox.has_untold or self._is_telling) and not self.inbox.owes:
                 await self._settled.park()
 
 
@@ -239,3 +297,8 @@ def _seconds(after: float) -> float:
         return min(max(0.0, float(after)), _LONGEST)
     except OverflowError:
         return _LONGEST
+
+
+def _bounded(text: str) -> str:
+    """An error's text as it is kept: not too long, and without what has no form in UTF-8."""
+    return text[:_ERROR_CHARACTERS].encode("utf-8", "replace").decode()

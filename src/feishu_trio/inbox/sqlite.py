@@ -111,6 +111,8 @@ class SQLiteInbox(LocalInbox):
             raise ConfigError(
                 f"{self!r} holds the events of the app {database.app_id}, not of {app_id}: each app has an inbox of its own"
             )
+        else:
+            database.migrate()
         return database
 
     async def _close(self) -> None:

@@ -16,7 +16,7 @@ from ..telemetry import Telemetry
 from .protocol import Inbox
 from .records import Entry
 
-__all__ = ["STORING_POOL", "storing_route"]
+__all__ = ["STORING_POOL", "lane_of", "storing_route"]
 
 STORING_POOL: Final = "storing"
 """Where storing runs: handlers at work never keep an event from being stored."""
@@ -64,6 +64,10 @@ def entry_of(event: Event[Any], order_by: Callable[[Event[Any]], object] | None)
 
 
 def _lane(event: Event[Any], order_by: Callable[[Event[Any]], object] | None) -> str | None:
-    """An event's order key as text, the same in each process; a key may be a tuple or a number, too."""
     key = None if order_by is None else order_by(event)
-    return key if key is None or isinstance(key, str) else msgspec.json.encode(key).decode()
+    return None if key is None else lane_of(key)
+
+
+def lane_of(key: object) -> str:
+    """An order key as text, the same in each process; a key may be a tuple or a number, too."""
+    return key if isinstance(key, str) else msgspec.json.encode(key).decode()

@@ -295,6 +295,10 @@ class Telemetry:
         if self._limit.first("parked", name):
             _delivery.warning("no durable handler takes stored events of type %r: they wait for one", name)
 
+    def events_cancelled(self, count: int) -> None:
+        """Stored events were ended as if they had been handled."""
+        self.counters.handled += count
+
     def event_dead(self, event_id: str, event_type: str, error: str) -> None:
         """A stored event has become a dead letter."""
         self.counters.dead += 1
