@@ -40,8 +40,11 @@ from .errors import (
 from .events import Card, CardAnswer, Event, Inline, PreviewAnswer, Toast
 from .events.order import by_chat, by_sender, by_thread
 from .inbox.protocol import Inbox, InboxRules
-from .inbox.records import Counts, Summary
+from .inbox.records import Counts as InboxCounts
+from .inbox.records import Details as InboxDetails
+from .inbox.records import HandlerState
 from .inbox.records import State as InboxState
+from .inbox.records import Summary as InboxSummary
 from .pull import EventStream
 from .router import CallNext, Handler, HandlerObject, Middleware, RawHandler, RawMessage, Route, Router
 from .session import Health, Session, SessionState, open_feishu_session
@@ -71,6 +74,7 @@ from .telemetry.lifecycle import (
 if TYPE_CHECKING:
     from .inbox.memory import MemoryInbox
     from .inbox.sqlite import SQLiteInbox
+    from .inbox.visitor import InboxFile
 
 __all__ = [
     "FEISHU_DOMAIN",
@@ -88,7 +92,6 @@ __all__ = [
     "ConnectError",
     "Connected",
     "ConnectionLimitError",
-    "Counts",
     "DisconnectReason",
     "Disconnected",
     "ErrorOccurred",
@@ -105,6 +108,7 @@ __all__ = [
     "Handler",
     "HandlerFailed",
     "HandlerObject",
+    "HandlerState",
     "HandlerStats",
     "Health",
     "HeartbeatReceived",
@@ -112,9 +116,13 @@ __all__ = [
     "HeartbeatStats",
     "HistogramSnapshot",
     "Inbox",
+    "InboxCounts",
+    "InboxDetails",
     "InboxError",
+    "InboxFile",
     "InboxRules",
     "InboxState",
+    "InboxSummary",
     "Inline",
     "Latency",
     "LifecycleEvent",
@@ -139,7 +147,6 @@ __all__ = [
     "SessionConfig",
     "SessionState",
     "SessionStats",
-    "Summary",
     "TextMessageReceived",
     "Toast",
     "TypeStats",
@@ -160,4 +167,8 @@ def __getattr__(name: str) -> Any:
         from .inbox.memory import MemoryInbox
 
         return MemoryInbox
+    if name == "InboxFile":
+        from .inbox.visitor import InboxFile
+
+        return InboxFile
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

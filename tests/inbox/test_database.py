@@ -143,8 +143,9 @@ def claim_now(database: Database, name: str) -> Claim:
 
 def test_with_strict_order_its_lane_waits_for_it() -> None:
     with closing(connect()) as connection:
-        database = Database(connection, strict_order=True)
+        database = Database(connection)
         database.create("cli_a")
+        database.set_order(strict=True)
         database.recover(1.0)
         store(database, entry("a1", "a"), entry("a2", "a"))
         with database.transaction():
@@ -340,10 +341,11 @@ class Inbox(RuleBasedStateMachine):
     @initialize(strict=st.booleans())
     def open(self, strict: bool) -> None:
         self.connection = connect()
-        self.database = Database(self.connection, strict_order=strict)
+        self.database = Database(self.connection)
         self.is_strict = strict
         self.now = 1.0
         self.database.create("cli_a")
+        self.database.set_order(strict=strict)
         self.database.recover(self.now)
         self.lanes: dict[str, str | None] = {}
         self.live: dict[str, Claim] = {}
@@ -471,8 +473,11 @@ class Inbox(RuleBasedStateMachine):
                     if how == "done":
                         self.finished.add(each.id)
 
-    @rule()
-    def crash(self) -> None:
+    @rule(strict=st.booleans())
+    def crash(self, strict: bool) -> None:
+        self.database = Database(self.connection)
+        self.database.set_order(strict=strict)
+        self.is_strict = strict
         assert self.database.recover(self.now) == len(self.live)
         self.live.clear()
 

@@ -430,7 +430,7 @@ async def test_what_cannot_be_stored_is_refused_so_that_feishu_keeps_it(tmp_path
             open_gateway(seed=1, ladder=[0.2] * 100) as gateway,
             open_real_session(gateway, router=router, inbox=inbox) as session,
         ):
-            connection = inbox._connection
+            connection = inbox._file.connection
             assert connection is not None
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
@@ -644,10 +644,10 @@ async def test_a_fault_is_over_when_its_cause_is_though_nothing_arrives(tmp_path
         ):
             assert (await (await gateway.push(USER)).settled()).code == 200
             await settled(inbox, waiting=1)
-            assert inbox._connection is not None
-            inbox._connection.execute("PRAGMA query_only = 1")
+            assert inbox._file.connection is not None
+            inbox._file.connection.execute("PRAGMA query_only = 1")
             await until(lambda: healthy(session, ok=False))
-            inbox._connection.execute("PRAGMA query_only = 0")
+            inbox._file.connection.execute("PRAGMA query_only = 0")
             await until(lambda: healthy(session, ok=True))
             await settled(inbox, done=1)
     assert runs == [1, 2]
@@ -661,13 +661,13 @@ async def test_while_much_is_owed_whoever_asks_has_an_answer(tmp_path: Path) -> 
         ]
         await inbox.store(entries)
         claims = await inbox.claim(600)
-        assert inbox._connection is not None
-        inbox._connection.execute("PRAGMA query_only = 1")
+        assert inbox._file.connection is not None
+        inbox._file.connection.execute("PRAGMA query_only = 1")
         for claim in claims:
             inbox.done(claim)
         with trio.fail_after(5), pytest.raises(InboxError):
             await inbox.store([Entry(keys=("event:new",), id="new", type="x", lane=None, payload=b"{}")])
-        inbox._connection.execute("PRAGMA query_only = 0")
+        inbox._file.connection.execute("PRAGMA query_only = 0")
         with trio.fail_after(20):
             await until(lambda: counted(inbox, done=600))
 

@@ -45,9 +45,9 @@ async def test_each_commit_is_synchronous_and_the_file_says_whose_it_is(path: Pa
     inbox = SQLiteInbox(path)
     async with serving(inbox):
         await inbox.store([entry("a")])
-        assert inbox._connection is not None
+        assert inbox._file.connection is not None
         facts = {
-            name: inbox._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            name: inbox._file.connection.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("journal_mode", "synchronous", "auto_vacuum", "application_id", "user_version")
         }
     full, incremental = 2, 2
@@ -74,7 +74,7 @@ async def test_a_file_of_the_first_version_is_brought_up_to_date(path: Path) -> 
         await inbox.flush()
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(
-            "DROP TABLE note; DROP INDEX untold; ALTER TABLE event DROP COLUMN untold; "
+            "DROP TABLE note; DROP INDEX untold; ALTER TABLE meta DROP COLUMN strict; ALTER TABLE event DROP COLUMN untold; "
             "ALTER TABLE handler DROP COLUMN error; PRAGMA user_version = 1"
         )
     async with serving(SQLiteInbox(path)) as inbox:
@@ -86,12 +86,12 @@ async def test_a_file_of_the_first_version_is_brought_up_to_date(path: Path) -> 
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
         schema = connection.execute(
-            "SELECT sql FROM sqlite_master WHERE name IN ('event', 'handler')"
+            "SELECT sql FROM sqlite_master WHERE name IN ('event', 'handler', 'meta')"
         ).fetchall()
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         Database(connection).create("cli_a")
         fresh = connection.execute(
-            "SELECT sql FROM sqlite_master WHERE name IN ('event', 'handler')"
+            "SELECT sql FROM sqlite_master WHERE name IN ('event', 'handler', 'meta')"
         ).fetchall()
     assert schema == fresh
 
@@ -202,7 +202,7 @@ async def test_when_the_disk_is_full_nothing_is_stored_and_results_are_kept_unti
     async with serving(inbox):
         await inbox.store([entry("a"), entry("b")])
         claims = await claim(inbox)
-        connection = inbox._connection
+        connection = inbox._file.connection
         assert connection is not None
         # Checkpoint, and allow no further page: SQLite itself says that the disk is full.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -9,6 +9,7 @@ import typer
 
 from .demo import demo
 from .gateway import gateway
+from .inbox import inbox
 from .listen import listen
 
 __all__ = ["app"]
@@ -40,3 +41,4 @@ def _root(
 app.command()(demo)
 app.command()(listen)
 app.command()(gateway)
+app.add_typer(inbox, name="inbox")

@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 import trio
 
-from feishu_trio import AuthenticationError, ConfigError, ConnectError, RefusedError
+from feishu_trio import AuthenticationError, ConfigError, ConnectError, InboxError, RefusedError
 
 __all__ = ["Ending", "Failed", "Interrupted", "ending"]
 
@@ -43,7 +43,7 @@ def ending(error: BaseException) -> Ending | None:
             return Ending(2, f"{module} is not installed; say: pip install 'feishu-trio[{extra}]'")
         case Interrupted():
             return Ending(130)
-        case Failed():
+        case Failed() | InboxError():
             return Ending(1, str(error))
         case ConfigError():
             return Ending(2, str(error))

@@ -66,6 +66,7 @@ _MIGRATIONS: Final = (
     ) WITHOUT ROWID;
     """,
     """
+    ALTER TABLE meta ADD COLUMN strict INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE handler ADD COLUMN error TEXT;
     ALTER TABLE event ADD COLUMN untold INTEGER;
     CREATE INDEX untold ON event (number) WHERE untold = 1;
@@ -108,13 +109,12 @@ class Database:
 
     Args:
         connection: SQLite's, in autocommit mode.
-        strict_order: Whether an event that waits for its next attempt holds up its lane.
     """
 
-    def __init__(self, connection: sqlite3.Connection, *, strict_order: bool = False) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._execute = connection.execute
-        self._is_strict = strict_order
+        self._is_strict = False  # whether an event that waits for its next attempt holds up its lane
         self._token = 0
 
     # The file
@@ -123,7 +123,7 @@ class Database:
         """Make the tables, in a new file."""
         with self.transaction():
             self._migrate(0)
-            self._execute("INSERT INTO meta VALUES (?, 0)", (app_id,))
+            self._execute("INSERT INTO meta (app_id, generation) VALUES (?, 0)", (app_id,))
             self._execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
     def migrate(self) -> None:
@@ -144,6 +144,27 @@ class Database:
         """The app whose events these are."""
         (app_id,) = self._execute("SELECT app_id FROM meta").fetchone()
         return str(app_id)
+
+    def keep_order(self) -> None:
+        """Let order be as strict as it was for the last owner."""
+        (self._is_strict,) = map(bool, self._execute("SELECT strict FROM meta").fetchone())
+
+    def set_order(self, *, strict: bool) -> None:
+        """Whether an event that waits for its next attempt holds up its lane. What is there is put in order."""
+        self.keep_order()
+        if self._is_strict == strict:
+            return
+        self._is_strict = strict
+        with self.transaction():
+            self._execute("UPDATE meta SET strict = ?", (strict,))
+            lanes = self._execute(
+                "SELECT DISTINCT lane FROM event WHERE state = 3 AND lane IS NOT NULL"
+            ).fetchall()
+            for (lane,) in lanes:
+                if strict:
+                    self._execute("UPDATE event SET state = 1 WHERE lane = ? AND state = 0", (lane,))
+                elif self._head(lane) is None:
+                    self._free(lane)
 
     def latest(self) -> float:
         """The latest time in the file; 0 in a new one. The clock may have been set back since."""
@@ -605,6 +626,10 @@ class Database:
         self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 
     # Looking
+
+    def copy(self, path: str) -> None:
+        """Copy all that is committed into a new file."""
+        self._execute("VACUUM INTO ?", (path,))
 
     def counts(self) -> Counts:
         """How many events stand where."""

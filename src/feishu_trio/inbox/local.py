@@ -12,11 +12,10 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 import trio
 
-from ..config import wrong
 from ..errors import InboxError
 from .database import Database
 from .protocol import Inbox, InboxRules
-from .records import Claim, Counts, Details, Entry, State, Stored, Summary
+from .records import Claim, Counts, Details, Entry, State, Stored, Summary, forgettable, known_state
 
 __all__ = ["LocalInbox"]
 
@@ -31,7 +30,6 @@ _CLOSE: Final = 5.0  # seconds for what is left to be written at the end
 _PURGE_EVERY: Final = 30.0
 _PURGE_STEP: Final = 500
 _LOOK_AGAIN: Final = 1.0  # seconds after which is looked again, as handlers come and go
-_FORGETTABLE: Final = (State.DONE, State.DEAD, State.PARKED)
 _LOOKED_AT: Final = 500  # events that one claim looks at, most of which may be too old
 _LARGEST_NOTE: Final = 64 << 10
 _PARKED_FOR: Final = 7 * 86_400.0  # seconds after which what no route takes is a dead letter
@@ -62,7 +60,7 @@ class LocalInbox(Inbox):
         self.owes = False
         self.suspect_is_ready = False
         self.has_untold = False
-        self.types: set[str] = set()
+        self.types: Collection[str] = frozenset()  # replaced where the database is, and nowhere else
         self._database: Database | None = None
         self._window = 0.0
         self._owed: deque[_Request[Any]] = (
@@ -91,6 +89,12 @@ class LocalInbox(Inbox):
     @abstractmethod
     async def _call(self, function: Callable[..., T], *arguments: object) -> T:
         """Call it where the database is."""
+
+    def _check(self) -> None:
+        """Raise `sqlite3.OperationalError` if nothing can be kept for sure."""
+
+    async def _watch(self) -> None:
+        """Do what else is to be done while it is open."""
 
     def _time(self) -> float:
         return time.time()
@@ -122,8 +126,10 @@ class LocalInbox(Inbox):
                 except sqlite3.Error as error:
                     self._raise(error)
                 is_ours = True
-                task_status.started()
-                await self._write()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._watch)
+                    task_status.started()
+                    await self._write()
             finally:
                 if is_ours:
                     with trio.move_on_after(_CLOSE, shield=True):
@@ -238,6 +244,7 @@ class LocalInbox(Inbox):
         database = self._database
         assert database is not None
         try:
+            self._check()
             with database.transaction():
                 for request in group:
                     request.result = request.step(database)
@@ -316,8 +323,14 @@ class LocalInbox(Inbox):
     async def store(self, entries: Sequence[Entry]) -> list[Stored]:
         """See `Inbox`."""
         now = self._now()
-        self.types.update([entry.type for entry in entries])
-        return await self._ask(lambda database: database.store(entries, now))
+
+        def store(database: Database) -> list[Stored]:
+            types = {entry.type for entry in entries}
+            if not types.issubset(self.types):
+                self.types = types.union(self.types)
+            return database.store(entries, now)
+
+        return await self._ask(store)
 
     async def claim(
         self,
@@ -450,11 +463,17 @@ class LocalInbox(Inbox):
     async def requeue(self, ids: Iterable[str | int]) -> int:
         """See `Inbox`."""
         wanted = [ids] if isinstance(ids, str) else list(ids)
-        return await self._ask(lambda database: len(database.requeue(database.numbers(wanted))))
+
+        def requeue(database: Database) -> int:
+            requeued = database.requeue(database.numbers(wanted))
+            self.types = database.types()
+            return len(requeued)
+
+        return await self._ask(requeue)
 
     async def purge(self, state: State | str, older_than: float) -> int:
         """See `Inbox`."""
-        state = _state(state, _FORGETTABLE)
+        state = forgettable(state)
         before = self._now() - older_than
         total = 0
         while True:
@@ -465,18 +484,12 @@ class LocalInbox(Inbox):
 
     async def list(self, state: State | str, limit: int = 100, after: int = 0) -> list[Summary]:
         """See `Inbox`."""
-        wanted = _state(state, tuple(State))
+        wanted = known_state(state)
         return await self._look(lambda database: database.list(wanted, limit, after))
 
     async def show(self, event: str | int) -> Details | None:
         """See `Inbox`."""
         return await self._look(lambda database: database.show(event))
-
-
-def _state(given: State | str, allowed: tuple[State, ...]) -> State:
-    if given not in allowed:
-        raise wrong("state", given, "one of " + ", ".join(allowed))
-    return State(given)
 
 
 def _is_of_the_disk(error: Exception) -> bool:

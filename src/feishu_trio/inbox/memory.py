@@ -45,10 +45,11 @@ class MemoryInbox(LocalInbox):
         self._since = time.time() - trio.current_time()
         # There are no threads: nothing here waits for a disk.
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
-        database = Database(self._connection, strict_order=self.rules.strict_order)
+        database = Database(self._connection)
         (page,) = self._connection.execute("PRAGMA page_size").fetchone()
         self._connection.execute(f"PRAGMA max_page_count = {self._max_bytes // page}")
         database.create(app_id)
+        database.set_order(strict=self.rules.strict_order)
         await trio.lowlevel.checkpoint()
         return database
 

@@ -10,8 +10,20 @@ from typing import Any, Final
 import msgspec
 
 from .._quiet import QuietStruct
+from ..config import wrong
 
-__all__ = ["Claim", "Counts", "Details", "Entry", "HandlerState", "State", "Stored", "Summary"]
+__all__ = [
+    "Claim",
+    "Counts",
+    "Details",
+    "Entry",
+    "HandlerState",
+    "State",
+    "Stored",
+    "Summary",
+    "forgettable",
+    "known_state",
+]
 
 _NONE: Final[Mapping[Any, Any]] = MappingProxyType({})
 
@@ -33,6 +45,33 @@ class State(enum.StrEnum):
     """It is not tried again: a dead letter."""
     PARKED = "parked"
     """No route of this process takes it."""
+
+
+_FORGETTABLE: Final = (State.DONE, State.DEAD, State.PARKED)
+
+
+def known_state(state: State | str) -> State:
+    """A state that somebody named.
+
+    Raises:
+        ConfigError: There is none of this name.
+    """
+    return _one_of(state, tuple(State))
+
+
+def forgettable(state: State | str) -> State:
+    """A state whose events may be forgotten.
+
+    Raises:
+        ConfigError: This is none.
+    """
+    return _one_of(state, _FORGETTABLE)
+
+
+def _one_of(state: State | str, allowed: tuple[State, ...]) -> State:
+    if state not in allowed:
+        raise wrong("state", state, "one of " + ", ".join(allowed))
+    return State(state)
 
 
 class Entry(QuietStruct, gc=False, kw_only=True):

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import sqlite3
+import logging
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar, Unpack
 
 import trio
-from filelock import FileLock, Timeout
 
 from ..errors import ConfigError, InboxError
-from .database import APPLICATION_ID, VERSION, Database
+from .database import Database
+from .file import DatabaseFile
 from .local import LocalInbox
 from .protocol import InboxRules, RuleArguments
+from .requests import Answer, Purge, Request, Requests, Requeue
 
 __all__ = ["SQLiteInbox"]
 
+logger = logging.getLogger("feishu_trio.inbox")
+
 T = TypeVar("T")
 
-_BUSY: Final = 5.0  # seconds to wait for another program that reads the file and checkpoints it
+# Seconds for which somebody who changes something in the file is waited for.
+_LOCK: Final = 1.0
+_LOCK_AGAIN: Final = 0.05
+_LOOK: Final = 0.5  # seconds after which is looked again whether another process wants something
 
 
 class SQLiteInbox(LocalInbox):
@@ -29,7 +34,8 @@ class SQLiteInbox(LocalInbox):
     One process has the file at a time; a second is refused. Each commit is on the disk before anybody is answered.
 
     Args:
-        path: The database file, on a local disk; made if it is not there. Beside it stand `-wal`, `-shm` and `.lock`.
+        path: The database file, on a local disk; made if it is not there. Beside it stand `-wal`, `-shm`, `.lock` and,
+            while another process wants something, `-requests`.
         rules: What every inbox is told: fields of `InboxRules` by name.
 
     Raises:
@@ -38,105 +44,78 @@ class SQLiteInbox(LocalInbox):
 
     def __init__(self, path: str | Path, **rules: Unpack[RuleArguments]) -> None:
         super().__init__(InboxRules(**rules))
-        if not isinstance(path, str | Path) or not str(path).strip():
-            raise ConfigError(f"path: {path!r} is not allowed; it must be the path of a file")
-        if str(path) == ":memory:":
-            raise ConfigError(
-                "path: ':memory:' is not allowed; it must be the path of a file. MemoryInbox() has none"
-            )
-        self.path = Path(path)
-        """The database file."""
-        # Of the file itself, by whatever name it was given.
-        self._lock = FileLock(f"{self.path.resolve()}.lock", thread_local=False)
-        self._connection: sqlite3.Connection | None = None
+        self._file = DatabaseFile(path, f"SQLiteInbox({str(path)!r})")
+        self._requests = Requests(self._file.path)
         self._limiter = trio.CapacityLimiter(1)
 
     def __repr__(self) -> str:
         return f"SQLiteInbox({str(self.path)!r})"
 
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return self._file.path
+
+    async def backup(self, path: str | Path) -> None:
+        """Copy all that is committed into a new file; nothing waits for it. Cancelled, it leaves none.
+
+        Raises:
+            InboxError: It cannot be written, or is there already.
+        """
+        await trio.to_thread.run_sync(self._file.backup, Path(path), abandon_on_cancel=True)
+
     async def _open(self, app_id: str) -> Database:
+        until = trio.current_time() + _LOCK
+        while True:
+            if self._file.lock():
+                break
+            if trio.current_time() >= until:
+                raise InboxError(
+                    f"{self!r}: another process has this inbox open, or another session of this one; an SQLiteInbox "
+                    "is one session's at a time"
+                )
+            await trio.sleep(_LOCK_AGAIN)
         try:
-            return await self._call(self._open_file, app_id)
+            return await self._call(self._file.open, app_id, self.rules.strict_order)
         except BaseException:
-            with trio.CancelScope(shield=True):
-                await self._close()
+            self._file.close()
             raise
 
-    def _open_file(self, app_id: str) -> Database:
-        if not self.path.parent.is_dir():
-            raise InboxError(f"{self!r}: there is no folder {str(self.path.parent)!r}: make it first")
-        if self.path.is_dir():
-            raise InboxError(f"{self!r}: this is a folder; it must be the path of a file")
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise InboxError(
-                f"{self!r}: another process has this inbox open, or another session of this one; "
-                "an SQLiteInbox is one session's at a time"
-            ) from None
-        except OSError as error:
-            raise InboxError(
-                f"{self!r}: its lock {str(self._lock.lock_file)!r} cannot be had: {error}"
-            ) from error
-        try:
-            # Never two threads at a time: `_limiter` sees to it.
-            connection = self._connection = sqlite3.connect(
-                self.path, isolation_level=None, check_same_thread=False, timeout=_BUSY
-            )
-            return self._prepare(connection, app_id)
-        except sqlite3.Error as error:
-            raise InboxError(f"{self!r} cannot be opened: {error}{_remedy(error)}") from error
-
-    def _prepare(self, connection: sqlite3.Connection, app_id: str) -> Database:
-        execute = connection.execute
-        database = Database(connection, strict_order=self.rules.strict_order)
-        (tables,) = execute("SELECT count(*) FROM sqlite_master").fetchone()
-        (kind,), (version,) = (
-            execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
-        )
-        if tables and kind != APPLICATION_ID:
-            raise InboxError(f"{self!r}: this is the SQLite database of another program; choose another path")
-        if version > VERSION:
-            raise InboxError(
-                f"{self!r} was written by a newer feishu_trio (version {version} of its tables, where this one "
-                f"knows {VERSION}): install that, or choose another path"
-            )
-        if not tables:
-            execute("PRAGMA auto_vacuum = incremental")  # only before the first table
-        execute("PRAGMA journal_mode = WAL")
-        execute("PRAGMA synchronous = FULL")
-        if not tables:
-            database.create(app_id)
-        elif database.app_id != app_id:
-            raise ConfigError(
-                f"{self!r} holds the events of the app {database.app_id}, not of {app_id}: each app has an inbox of its own"
-            )
-        else:
-            database.migrate()
-        return database
-
     async def _close(self) -> None:
-        await self._call(self._close_file)
-
-    def _close_file(self) -> None:
-        try:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                with suppress(sqlite3.Error):  # what was committed is safe; the next opening reads the WAL
-                    connection.close()
-        finally:
-            self._lock.release()
+        await self._call(self._file.close)
 
     async def _call(self, function: Callable[..., T], *arguments: object) -> T:
         return await trio.to_thread.run_sync(function, *arguments, limiter=self._limiter)
 
+    def _check(self) -> None:
+        self._file.check()
 
-def _remedy(error: sqlite3.Error) -> str:
-    text = str(error)
-    if "not a database" in text:
-        return "; it is the path of some other file: choose another"
-    if "malformed" in text:
-        return "; restore it from a backup, or move it away to begin anew"
-    if "readonly" in text or "unable to open" in text:
-        return "; see who may write to it and its folder"
-    return ""
+    # What other processes want
+
+    async def _watch(self) -> None:
+        seen: set[Path] = set()  # that cannot be answered: each is told of once
+        while True:
+            await trio.sleep(_LOOK)
+            try:
+                for file in await trio.to_thread.run_sync(self._requests.pending):
+                    if file not in seen:
+                        seen.add(file)
+                        await self._take_up(file)
+                        seen.discard(file)
+            except OSError as error:
+                logger.warning("what another process wants of %r cannot be done: %s", self, error)
+
+    async def _take_up(self, file: Path) -> None:
+        try:
+            request = await trio.to_thread.run_sync(self._requests.read, file)
+            answer = Answer(await self._carry_out(request))
+        except (InboxError, ConfigError, ValueError) as error:
+            answer = Answer(error=str(error))
+        await trio.to_thread.run_sync(self._requests.answer, file, answer)
+
+    async def _carry_out(self, request: Request) -> int:
+        match request:
+            case Requeue(ids):
+                return await self.requeue(ids)
+            case Purge(state, older_than):
+                return await self.purge(state, older_than)
