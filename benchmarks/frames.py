@@ -12,7 +12,17 @@ from typing import Final
 
 import attrs
 
-__all__ = ["FIRST_SEQ_ID", "LOG_ID", "SERVICE", "SHAPES", "Shape", "field", "varint", "websocket_frame"]
+__all__ = [
+    "FIRST_SEQ_ID",
+    "LOG_ID",
+    "SERVICE",
+    "SHAPES",
+    "Shape",
+    "field",
+    "message",
+    "varint",
+    "websocket_frame",
+]
 
 CHATS: Final = 100
 """Events go round so many chats, in turn."""
@@ -118,6 +128,13 @@ def _shape(text: str, *, parts: int = 1) -> Shape:
         frame = _SEQ_ID + numbers + pairs + field(8, payload[part * step : (part + 1) * step])
         frames.append(websocket_frame(2, frame))
     return Shape(b"".join(frames), headers)
+
+
+def message(number: int, size: int, chats: int) -> bytes:
+    """The payload alone of an event, of so many bytes; they go round so many chats."""
+    payload = _payload("x" * (size - len(_payload(""))))
+    chat = b"%04x" % (number % chats)
+    return payload.replace(_NUMBER, b"%012x" % number).replace(_CHAT, chat)
 
 
 def _payload(text: str) -> bytes:

@@ -4,7 +4,8 @@ One connection does all of it (two that write and checkpoint a WAL can lose comm
 calls groups what it has: `with database.transaction(): …`, and answers after the commit.
 
 An order key is a lane: at most one event of a lane is ready or runs, the others are blocked behind it. One that waits
-for its next attempt has left its lane, unless order is strict; due again, it is the next.
+for its next attempt has left its lane, unless order is strict; due again, it is the next. Lanes are told apart by a hash,
+which makes their index half as large: should two have the same, they wait for each other.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Final
 
 from ..delivery import EVENT_KEY
@@ -39,6 +41,7 @@ _MIGRATIONS: Final = (
         message_id TEXT NOT NULL,
         trace_id TEXT NOT NULL,
         lane TEXT,
+        lane_hash INTEGER,
         state INTEGER NOT NULL,
         due REAL,
         attempts INTEGER NOT NULL DEFAULT 0,
@@ -51,7 +54,7 @@ _MIGRATIONS: Final = (
     );
     CREATE INDEX ready ON event (number) WHERE state = 0;
     CREATE INDEX suspect ON event (number) WHERE state = 0 AND crashes >= 2;
-    CREATE INDEX lane ON event (lane, number) WHERE lane IS NOT NULL AND state < 4;
+    CREATE INDEX lane ON event (lane_hash, number) WHERE lane_hash IS NOT NULL AND state < 4;
     CREATE INDEX waiting ON event (due) WHERE state = 3;
     CREATE INDEX running ON event (number) WHERE state = 2;
     CREATE INDEX settled ON event (state, settled) WHERE state >= 4;
@@ -99,6 +102,7 @@ _PARTS: Final = ("body", "handler", "note")
 _SUMMARY: Final = "number, id, type, state, lane, attempts, crashes, received, stored, due, settled, error"
 
 _KEY_BYTES: Final = 16
+_LONG: Final = 256  # characters from which on a lane is no chat's id, and takes memory
 
 # A list of any length as one parameter.
 _IN_LIST: Final = "type IN (SELECT value FROM json_each(?))"
@@ -162,7 +166,9 @@ class Database:
             ).fetchall()
             for (lane,) in lanes:
                 if strict:
-                    self._execute("UPDATE event SET state = 1 WHERE lane = ? AND state = 0", (lane,))
+                    self._execute(
+                        "UPDATE event SET state = 1 WHERE lane_hash = ? AND state = 0", (_hash(lane),)
+                    )
                 elif self._head(lane) is None:
                     self._free(lane)
 
@@ -220,54 +226,77 @@ class Database:
 
     # Storing
 
-    def store(self, entries: Iterable[Entry], now: float) -> list[Stored]:
+    def store(self, entries: Sequence[Entry], now: float) -> list[Stored]:
         """Store what is not known by any of its keys; of what is known and done, the window starts anew."""
-        stored = []
-        for entry in entries:
-            keys = [_digest(key) for key in entry.keys]
-            numbers = [self._number_of(key) for key in keys]
-            number = next((each for each in numbers if each is not None), None)
-            new_keys = [key for key, known in zip(keys, numbers, strict=True) if known is None]
-            is_new = number is None
-            if number is None:
-                number = self._insert(entry, b"".join(new_keys), now)
-            else:
-                self._execute(
-                    "UPDATE event SET settled = max(settled, ?) WHERE number = ? AND state = 4", (now, number)
+        first = self._next_number()
+        keys = [list(dict.fromkeys(map(_digest, entry.keys))) for entry in entries]
+        rows = [(key, number) for number, of_one in enumerate(keys, first) for key in of_one]
+        if self._add_keys(rows) == len(rows):
+            self._insert(first, entries, keys, now)
+            return [Stored(number, True) for number in range(first, first + len(entries))]
+        # One of them is known. That is seldom, so it costs less to begin anew than to ask first.
+        self._remove_keys(rows)
+        if len(entries) > 1:
+            return [stored for entry in entries for stored in self.store([entry], now)]
+        return [Stored(self._renew(keys[0], now), False)]
+
+    def _next_number(self) -> int:
+        row = self._execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
+        return 1 if row is None else int(row[0]) + 1
+
+    def _insert(self, first: int, entries: Sequence[Entry], keys: Sequence[list[bytes]], now: float) -> None:
+        waiting = "" if self._is_strict else "AND state <> 3"
+        self._connection.executemany(
+            # The state is blocked, 1, if another event of the lane has not ended; else ready, 0.
+            "INSERT INTO event (number, keys, id, type, message_id, trace_id, lane, lane_hash, state, received, stored) "
+            "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8 IS NOT NULL AND "
+            f"EXISTS (SELECT 1 FROM event INDEXED BY lane WHERE lane_hash = ?8 AND state < 4 {waiting}), ?9, ?10)",
+            [
+                (
+                    number,
+                    b"".join(of_one),
+                    entry.id,
+                    entry.type,
+                    entry.message_id,
+                    entry.trace_id,
+                    entry.lane,
+                    None if entry.lane is None else _hash(entry.lane),
+                    entry.received,
+                    now,
                 )
-                if new_keys:
-                    self._execute(
-                        "UPDATE event SET keys = CAST(keys || ? AS BLOB) WHERE number = ?",
-                        (b"".join(new_keys), number),
-                    )
-            for key in new_keys:
-                self._execute("INSERT OR IGNORE INTO key VALUES (?, ?)", (key, number))
-            stored.append(Stored(number, is_new))
-        return stored
+                for number, (entry, of_one) in enumerate(zip(entries, keys, strict=True), first)
+            ],
+        )
+        self._connection.executemany(
+            "INSERT INTO body VALUES (?, ?)",
+            [(number, entry.payload) for number, entry in enumerate(entries, first)],
+        )
+
+    def _add_keys(self, rows: Sequence[tuple[bytes, int]]) -> int:
+        """Events of these numbers are known by these keys, but for those that are another's; how many are not."""
+        return self._connection.executemany("INSERT OR IGNORE INTO key VALUES (?, ?)", rows).rowcount
+
+    def _remove_keys(self, rows: Sequence[tuple[bytes, int]]) -> None:
+        self._connection.executemany("DELETE FROM key WHERE key = ? AND number = ?", rows)
+
+    def _renew(self, keys: Sequence[bytes], now: float) -> int:
+        """One of these is a stored event's: it is known by all of them, and its window starts anew; its number."""
+        numbers = [self._number_of(key) for key in keys]
+        number = next(each for each in numbers if each is not None)
+        self._execute(
+            "UPDATE event SET settled = max(settled, ?) WHERE number = ? AND state = 4", (now, number)
+        )
+        new_keys = [key for key, known in zip(keys, numbers, strict=True) if known is None]
+        if self._add_keys([(key, number) for key in new_keys]):
+            self._execute(
+                "UPDATE event SET keys = CAST(keys || ? AS BLOB) WHERE number = ?",
+                (b"".join(new_keys), number),
+            )
+        return number
 
     def _number_of(self, key: bytes) -> int | None:
         row = self._execute("SELECT number FROM key WHERE key = ?", (key,)).fetchone()
         return None if row is None else int(row[0])
-
-    def _insert(self, entry: Entry, keys: bytes, now: float) -> int:
-        number = self._execute(
-            "INSERT INTO event (keys, id, type, message_id, trace_id, lane, state, received, stored) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                keys,
-                entry.id,
-                entry.type,
-                entry.message_id,
-                entry.trace_id,
-                entry.lane,
-                _BLOCKED if self._is_held(entry.lane) else _READY,
-                entry.received,
-                now,
-            ),
-        ).lastrowid
-        assert number is not None
-        self._execute("INSERT INTO body VALUES (?, ?)", (number, entry.payload))
-        return number
 
     # Lanes
 
@@ -276,16 +305,16 @@ class Database:
         if lane is None:
             return False
         waiting = "" if self._is_strict else "AND state <> 3"
-        query = f"SELECT 1 FROM event INDEXED BY lane WHERE lane = ? AND state < 4 {waiting} LIMIT 1"
-        return self._execute(query, (lane,)).fetchone() is not None
+        query = f"SELECT 1 FROM event INDEXED BY lane WHERE lane_hash = ? AND state < 4 {waiting} LIMIT 1"
+        return self._execute(query, (_hash(lane),)).fetchone() is not None
 
     def _free(self, lane: str | None) -> None:
         """The event that held this lane does not any more: the next is ready."""
         if lane is not None:
             self._execute(
                 "UPDATE event SET state = 0 WHERE number = (SELECT number FROM event INDEXED BY lane "
-                "WHERE lane = ? AND state < 4 AND state = 1 ORDER BY number LIMIT 1)",
-                (lane,),
+                "WHERE lane_hash = ? AND state < 4 AND state = 1 ORDER BY number LIMIT 1)",
+                (_hash(lane),),
             )
 
     def _head(self, lane: str, besides: int = 0) -> tuple[int, int] | None:
@@ -293,8 +322,8 @@ class Database:
         holders = "(0, 2, 3)" if self._is_strict else "(0, 2)"
         head: tuple[int, int] | None = self._execute(
             "SELECT number, state FROM event INDEXED BY lane "
-            f"WHERE lane = ? AND state < 4 AND state IN {holders} AND number <> ?",
-            (lane, besides),
+            f"WHERE lane_hash = ? AND state < 4 AND state IN {holders} AND number <> ?",
+            (_hash(lane), besides),
         ).fetchone()
         return head
 
@@ -345,47 +374,36 @@ class Database:
         return self._execute(query).fetchone() is not None
 
     def _claim(self, which: str, arguments: tuple[int | str, ...]) -> list[Claim]:
+        self._token += 1
         rows = self._execute(
-            f"UPDATE event SET state = 2, attempts = attempts + 1 WHERE number IN ({which}) "
-            "RETURNING number, id, type, lane, message_id, trace_id, received, stored, attempts, crashes",
-            arguments,
+            f"UPDATE event SET state = 2, attempts = attempts + 1, token = ? WHERE number IN ({which}) "
+            "RETURNING number, token, id, type, lane, (SELECT payload FROM body WHERE number = event.number), "
+            "message_id, trace_id, received, stored, attempts, crashes, "
+            "EXISTS (SELECT 1 FROM handler WHERE number = event.number) "
+            "OR EXISTS (SELECT 1 FROM note WHERE number = event.number)",
+            (self._token, *arguments),
         ).fetchall()
         rows.sort()
         claims = []
-        for number, event_id, kind, lane, message_id, trace_id, received, stored, attempts, crashes in rows:
-            self._token += 1
-            self._execute("UPDATE event SET token = ? WHERE number = ?", (self._token, number))
-            (payload,) = self._execute("SELECT payload FROM body WHERE number = ?", (number,)).fetchone()
-            succeeded = dict(
-                self._execute(
-                    "SELECT name, result FROM handler WHERE number = ? AND error IS NULL", (number,)
-                ).fetchall()
-            )
-            notes = {
-                (handler, key): value
-                for handler, key, value in self._execute(
-                    "SELECT handler, key, value FROM note WHERE number = ?", (number,)
-                )
-            }
-            claims.append(
-                Claim(
-                    number,
-                    self._token,
-                    event_id,
-                    kind,
-                    lane,
-                    payload,
-                    message_id,
-                    trace_id,
-                    received,
-                    stored,
-                    attempts,
-                    crashes,
-                    succeeded,
-                    notes,
-                )
-            )
+        for *fields, has_parts in rows:
+            claim = Claim(*fields)
+            if has_parts:
+                claim.has_parts = True
+                claim.succeeded = self._succeeded(claim.number)
+                claim.notes = self._notes(claim.number)
+            claims.append(claim)
         return claims
+
+    def _succeeded(self, number: int) -> dict[str, bytes | None]:
+        return dict(
+            self._execute(
+                "SELECT name, result FROM handler WHERE number = ? AND error IS NULL", (number,)
+            ).fetchall()
+        )
+
+    def _notes(self, number: int) -> dict[tuple[str, str], bytes]:
+        rows = self._execute("SELECT handler, key, value FROM note WHERE number = ?", (number,))
+        return {(handler, key): value for handler, key, value in rows}
 
     def _wake(self, now: float, limit: int) -> None:
         """Those whose next attempt is due are to run."""
@@ -407,6 +425,7 @@ class Database:
         """A handler succeeded; it does not run again. False if the claim is outdated."""
         if not self._owns(claim):
             return False
+        claim.has_parts = True
         self._execute(
             "INSERT OR REPLACE INTO handler (number, name, result, at) VALUES (?, ?, ?, ?)",
             (claim.number, handler, result, now),
@@ -417,6 +436,7 @@ class Database:
         """A handler failed. False if the claim is outdated."""
         if not self._owns(claim):
             return False
+        claim.has_parts = True
         self._execute(
             "INSERT OR REPLACE INTO handler (number, name, at, error) VALUES (?, ?, ?, ?)",
             (claim.number, handler, now, error),
@@ -427,6 +447,7 @@ class Database:
         """Keep a value of a handler until the event is done. False if the claim is outdated."""
         if not self._owns(claim):
             return False
+        claim.has_parts = True
         self._execute("INSERT OR REPLACE INTO note VALUES (?, ?, ?, ?)", (claim.number, handler, key, value))
         return True
 
@@ -434,7 +455,7 @@ class Database:
         """Every handler succeeded: only its keys are kept, for the window. False if the claim is outdated."""
         if not self._leave(claim, _DONE, now):
             return False
-        for table in _PARTS:
+        for table in _PARTS if claim.has_parts else ("body",):
             self._execute(f"DELETE FROM {table} WHERE number = ?", (claim.number,))
         return True
 
@@ -468,10 +489,10 @@ class Database:
     def cancel(self, lane: str, spared: Collection[int], now: float) -> tuple[int, list[int]]:
         """Whatever runs or waits in a lane is done, but for some; how many there were, and which of them ran."""
         which = (
-            "SELECT number FROM event INDEXED BY lane WHERE lane = ? AND state < 4 "
+            "SELECT number FROM event INDEXED BY lane WHERE lane_hash = ? AND state < 4 AND lane = ? "
             "AND number NOT IN (SELECT value FROM json_each(?))"
         )
-        arguments = lane, _list(spared)
+        arguments = _hash(lane), lane, _list(spared)
         running = [number for (number,) in self._execute(f"{which} AND state = 2", arguments)]
         for table in _PARTS:
             self._execute(f"DELETE FROM {table} WHERE number IN ({which})", arguments)
@@ -511,15 +532,18 @@ class Database:
         return row is not None and row[0] == _RUNNING and row[1] == claim.token
 
     def _leave(self, claim: Claim, state: int, now: float) -> bool:
-        if not self._owns(claim):
+        left = self._execute(
+            "UPDATE event SET state = ?, settled = ? WHERE number = ? AND state = 2 AND token = ?",
+            (state, now, claim.number, claim.token),
+        ).rowcount
+        if not left:
             return False
-        self._execute("UPDATE event SET state = ?, settled = ? WHERE number = ?", (state, now, claim.number))
         self._free(claim.lane)
         return True
 
     def step_aside(self, claim: Claim) -> None:
         """It has no order any more: the next of its lane is ready."""
-        self._execute("UPDATE event SET lane = NULL WHERE number = ?", (claim.number,))
+        self._execute("UPDATE event SET lane = NULL, lane_hash = NULL WHERE number = ?", (claim.number,))
         self._free(claim.lane)
         claim.lane = None
 
@@ -589,8 +613,8 @@ class Database:
             if row is None:
                 continue
             lane, keys = row
-            self._execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'event'")
-            (new,) = self._execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
+            new = self._next_number()
+            self._execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'event'", (new,))
             self._execute(
                 "UPDATE event SET number = ?, state = ?, attempts = 0, crashes = 0, settled = NULL, untold = NULL "
                 "WHERE number = ?",
@@ -610,14 +634,11 @@ class Database:
             "ORDER BY settled LIMIT ?",
             (_STATES.index(state), before, limit),
         ).fetchall()
-        many = self._connection.executemany
-        numbers = [(number,) for number, _ in rows]
-        many(
-            "DELETE FROM key WHERE key = ? AND number = ?",
-            [(key, number) for number, keys in rows for key in _digests(keys)],
-        )
+        self._remove_keys([(key, number) for number, keys in rows for key in _digests(keys)])
         for table in (*_PARTS, "event"):
-            many(f"DELETE FROM {table} WHERE number = ?", numbers)
+            self._connection.executemany(
+                f"DELETE FROM {table} WHERE number = ?", [(number,) for number, _ in rows]
+            )
         return len(rows)
 
     def shrink(self, pages: int) -> None:
@@ -670,6 +691,18 @@ def _summary(row: Iterable[Any]) -> dict[str, Any]:
     fields = dict(zip(_SUMMARY.split(", "), row, strict=True))
     fields["state"] = _STATES[fields["state"]]
     return fields
+
+
+def _hash(lane: str) -> int:
+    return _hash_again(lane) if len(lane) < _LONG else _hash_anew(lane)
+
+
+def _hash_anew(lane: str) -> int:
+    digest = hashlib.blake2b(lane.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)
+
+
+_hash_again: Final = lru_cache(1024)(_hash_anew)  # chats come again and again
 
 
 def _list(values: Collection[str | int]) -> str:

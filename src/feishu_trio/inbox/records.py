@@ -96,7 +96,7 @@ class Claim(QuietStruct):
 
     number: int
     token: int
-    """Of this claim alone: what a later one of the event has outdated is refused."""
+    """Of this claim of the event alone: what a later one has outdated is refused."""
     id: str
     type: str
     lane: str | None
@@ -113,6 +113,8 @@ class Claim(QuietStruct):
     """Handlers that need not run again, with the JSON of their results."""
     notes: Mapping[tuple[str, str], bytes] = _NONE
     """What handlers noted, by handler and key."""
+    has_parts: bool = False
+    """Whether anything is kept of its handlers."""
 
 
 class Stored(QuietStruct, gc=False):
