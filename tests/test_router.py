@@ -171,7 +171,7 @@ def test_names_differ_over_all_routers_that_meet() -> None:
         right.on(MESSAGE, name="same")(two)
     right.on(MESSAGE)(one)
     left.on(USER)(one)
-    assert [route.name for route in router.routes()] == ["same", "one#2", "one"]
+    assert [route.name for route in router.routes()] == ["same", "one", "one#2"]
     late = Router()
     late.on(MESSAGE, name="same")(two)
     with pytest.raises(ConfigError, match="both routers have handlers named same"):
@@ -461,20 +461,53 @@ def test_resolving_is_matching_and_keeps_the_order(added: list[tuple[str, int]],
     routers = [Router(), Router(), Router()]
     routers[0].include(routers[1])
     routers[1].include(routers[2])
-    expected: list[list[Any]] = [[], [], []]
+    expected: list[tuple[int, Any]] = []
     for pattern, depth in added:
 
         async def handler(event: Event[Any]) -> None: ...
 
         routers[0].handlers(event_type)  # fills what must be forgotten
         routers[depth].on(pattern)(handler)
-        if routers[depth].routes()[len(expected[depth])].matches(event_type):
-            expected[depth].append(handler)
+        if routers[depth].routes()[-1].matches(event_type):
+            expected.append((depth, handler))
         else:
             routers[depth].remove(handler)
     logging.disable(logging.NOTSET)
-    assert routers[0].handlers(event_type) == tuple(expected[0] + expected[1] + expected[2])
-    assert routers[1].handlers(event_type) == tuple(expected[1] + expected[2])
+    for top, router in enumerate(routers):
+        assert router.handlers(event_type) == tuple(handler for depth, handler in expected if depth >= top)
+
+
+def test_handlers_of_included_routers_stand_where_they_were_registered() -> None:
+    router, inner = Router(), Router()
+
+    async def middleware(event: Event[Any], call_next: Any) -> object: ...
+
+    router.on(MESSAGE)(one)
+    inner.on(MESSAGE)(two)
+    inner.on("z.*")(two)
+    router.on(MESSAGE)(plain)
+    router.on("a.*")(one)
+    router.middleware(middleware)
+    router.include(inner)
+    assert router.handlers(MESSAGE) == (one, two, plain), (
+        "by their own registration, not by that of the router"
+    )
+    assert [route.handler for route in router.routes()] == [one, two, two, plain, one]
+    assert router.event_types == (MESSAGE, "z.*", "a.*")
+    inner.on(["contact.*", USER], name="late")(one)
+    router.on(USER)(two)
+    assert router.handlers(USER) == (one, two)
+    router.remove(one)
+    router.on(MESSAGE)(one)
+    assert router.handlers(MESSAGE) == (two, plain, one), "what is registered again is the last"
+
+
+def test_default_handlers_of_included_routers_too() -> None:
+    router, inner = Router(), Router()
+    inner.default(two)
+    router.include(inner)
+    router.default(one)
+    assert router.handlers("x.y") == (two, one)
 
 
 def test_an_object_may_have_a_name_of_its_own() -> None:

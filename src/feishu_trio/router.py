@@ -7,7 +7,9 @@ event sees the change.
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
+import operator
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, Final, TypeVar, cast, overload
 
@@ -67,6 +69,8 @@ __all__ = [
 
 logger = logging.getLogger("feishu_trio.router")
 
+_number = operator.attrgetter("number")
+
 H = TypeVar("H", bound=Callable[..., object])
 M = TypeVar("M")
 R = TypeVar("R")
@@ -75,6 +79,8 @@ T = TypeVar("T", bound=HandlerObject)
 MESSAGE_TYPES: Final = frozenset({"ping", "pong", "heartbeat", "auth", "event"})
 """The types of JSON text messages that are known here, whatever handlers there are."""
 
+# Over all routers, as those that are included keep their order.
+_numbers: Final = itertools.count(1)
 # So many event types are named as what may have been meant.
 _MEANT: Final = 5
 
@@ -303,7 +309,10 @@ class Router:
         return handler
 
     def include(self, other: Router) -> None:
-        """Take in another router's handlers, with its middleware around them; later changes count too."""
+        """Take in another router's handlers, with its middleware around them; later changes count too.
+
+        Each keeps its place, which it has from its own registration, not from this.
+        """
         if self in other._family():
             raise ConfigError("a router cannot include itself, directly or through others")
         if other in self._included:
@@ -348,7 +357,7 @@ class Router:
     # Asking
 
     def handlers(self, event_type: str) -> tuple[Handler, ...]:
-        """The handlers that an event of this type would run, in order of registration."""
+        """The handlers that an event of this type would run, in order of registration, over all routers."""
         return tuple(route.handler for route in self.resolve(event_type))
 
     def is_registered(self, event_type: str) -> bool:
@@ -357,9 +366,9 @@ class Router:
 
     @property
     def event_types(self) -> tuple[str, ...]:
-        """The types and globs that handlers are registered for, each once."""
-        patterns = (pattern for route in self._walk(default=False) for pattern in route.patterns)
-        return tuple(dict.fromkeys(patterns))
+        """The types and globs that handlers are registered for, each once, in order of registration."""
+        routes = sorted(self._walk(default=False), key=_number)
+        return tuple(dict.fromkeys(pattern for route in routes for pattern in route.patterns))
 
     def message_handlers(self, *message_types: str) -> tuple[Handler, ...]:
         """The handlers of a JSON text message of this type; of several, if it goes by several names."""
@@ -379,12 +388,13 @@ class Router:
         return tuple(h for router in self._family() for h in router._dead)
 
     def routes(self) -> tuple[Route, ...]:
-        """Every route there is, those of included routers and `default` too."""
-        return tuple(self._walk())
+        """Every route there is, those of included routers and `default` too, in order of registration."""
+        return tuple(sorted(self._walk(), key=_number))
 
     def resolve(self, event_type: str) -> tuple[Route, ...]:
         """The routes of an event of this type, middleware included; `default`'s where there are none."""
-        return tuple(self._select(event_type, default=False)) or tuple(self._select(event_type, default=True))
+        selected = [*self._select(event_type, default=False)] or self._select(event_type, default=True)
+        return tuple(sorted(selected, key=_number))
 
     # The tree of included routers
 
@@ -446,7 +456,8 @@ class Router:
         names = self._names()
         if name is not None and given and name in names:
             raise wrong("name", name, "one that no other handler has")
-        route = route_of(handler=handler, name=free_name(name or name_of(handler), names))
+        free = free_name(name or name_of(handler), names)
+        route = route_of(handler=handler, name=free, number=next(_numbers))
         for other in routes:
             twice = set(other.patterns) & set(route.patterns) if other.handler == handler else None
             if twice:

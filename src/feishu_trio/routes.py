@@ -96,6 +96,8 @@ class Route:
     batch: BatchSize | None = None
     middleware: tuple[Middleware, ...] = ()
     is_default: bool = False
+    number: int = 0
+    """Its place among all routes: it grows with each that is registered, in whatever router."""
     is_async: bool = attrs.field(init=False)
     is_direct: bool = attrs.field(init=False)
     """Whether awaiting the handler with the event is all there is to running it."""

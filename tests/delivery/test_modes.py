@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from feishu_trio import Ack, CardAnswer, Event, PoolConfig, Router, Toast
+from feishu_trio import Ack, CardAnswer, Event, MemoryInbox, PoolConfig, Router, Toast
 
 from .scene import CARD, USER, open_scene
 from .test_engine import open_engine, stored
@@ -200,3 +200,22 @@ async def test_the_one_handler_may_change_at_run_time(autojump_clock: MockClock)
         router.remove("second")
         await (await scene.gateway.push(USER)).settled()
     assert [name for name, _, _ in log] == ["first", "second", "first"]
+
+
+async def test_the_one_handler_is_stored_only_if_it_is_durable(autojump_clock: MockClock) -> None:
+    router, log = Router(), Log()
+    sleeper(router, log, "durable", 0)
+    inbox = MemoryInbox()
+    async with open_scene(router, handler_mode="single", inbox=inbox) as scene:
+        assert (await (await scene.gateway.push(USER)).settled()).code == 200
+        await trio.sleep(1)
+        assert [name for name, _, _ in log] == ["durable"]
+        sleeper(router, log, "at once", 0, ack=Ack.ON_RECEIPT)
+        assert (await (await scene.gateway.push(USER)).settled()).code == 200
+        await trio.sleep(1)
+        assert [name for name, _, _ in log] == ["durable", "at once"]
+        sleeper(router, log, "last", 0)
+        assert (await (await scene.gateway.push(USER)).settled()).code == 200
+        await trio.sleep(1)
+        assert [name for name, _, _ in log] == ["durable", "at once", "last"]
+        assert scene.session.stats().stored == 2

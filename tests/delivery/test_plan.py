@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ import trio
 from feishu_trio import Ack, Event, PoolConfig, Retry, Router
 from feishu_trio.delivery import Origin, Run
 from feishu_trio.delivery.job import Job
-from feishu_trio.delivery.plan import Planner
+from feishu_trio.delivery.plan import Planner, Storing
 from feishu_trio.delivery.pools import Pools
 from feishu_trio.telemetry import Telemetry
 
@@ -30,9 +31,22 @@ def make_pools() -> Pools:
 
 
 def make_planner(
-    router: Router, ack: Ack = Ack.ON_SUCCESS, pools: Pools | None = None, *, is_single: bool = False
+    router: Router,
+    ack: Ack = Ack.ON_SUCCESS,
+    pools: Pools | None = None,
+    *,
+    is_single: bool = False,
+    storing: Storing | None = None,
 ) -> Planner:
-    return Planner(router, pools or make_pools(), ack, is_single=is_single)
+    return Planner(router, pools or make_pools(), ack, is_single=is_single, storing=storing)
+
+
+def make_storing(*types: str) -> Storing:
+    """Stores, and events of these types though no durable route takes them."""
+    return Storing(make_route("storing", store, ack=Ack.ON_SUCCESS), lambda event_type: event_type in types)
+
+
+async def store(event: object) -> None: ...
 
 
 def on(router: Router, name: str, event_type: str = "x", **settings: Any) -> None:
@@ -176,6 +190,83 @@ def test_the_one_handler_that_succeeded_or_is_broken_is_not_replaced_by_another(
     assert taken_by(done) == taken_by(broken) == ["second"]
     assert list(broken.broken) == ["second"]
     assert asked == []
+
+
+def test_the_one_handler_is_the_last_of_included_routers_too() -> None:
+    router, inner, run = Router(), Router(), make_run()
+    on(inner, "first")
+    router.include(inner)
+    on(router, "second")
+    make_planner(router, is_single=True).plan(run)
+    assert taken_by(run) == ["second"]
+
+
+@pytest.mark.parametrize(
+    ("acks", "at_arrival", "claimed"),
+    [
+        (["stored", "receipt"], ["receipt"], ["stored"]),
+        (["receipt", "stored"], ["storing"], ["stored"]),
+        (["stored", "success"], ["success"], ["stored"]),
+        (["stored", "stored"], ["storing"], ["stored#2"]),
+        (["stored", "receipt", "declines"], ["receipt"], ["stored"]),
+        (["receipt", "stored", "declines"], ["storing"], ["stored"]),
+        (["stored", "receipt", "stored declines"], ["receipt"], ["stored"]),
+        (["stored declines"], [], []),
+    ],
+    ids=str,
+)
+def test_the_one_handler_is_found_before_anything_is_stored(
+    acks: list[str], at_arrival: list[str], claimed: list[str]
+) -> None:
+    kinds: dict[str, dict[str, Any]] = {
+        "stored": {},
+        "receipt": {"ack": Ack.ON_RECEIPT},
+        "success": {"ack": Ack.ON_SUCCESS},
+        "declines": {"ack": Ack.ON_RECEIPT, "where": lambda event: False},
+        "stored declines": {"where": lambda event: False},
+    }
+    router = Router()
+    for number, kind in enumerate(acks):
+        on(router, f"{kind}#2" if kind in acks[:number] else kind, **kinds[kind])
+    planner = make_planner(router, Ack.ON_STORED, is_single=True, storing=make_storing())
+    run = make_run()
+    assert names_of(planner.plan(run)) == taken_by(run) == at_arrival
+    assert (run.is_unrouted, run.is_stored) == (False, at_arrival == ["storing"])
+    run = make_run(origin=Origin.CLAIMED)
+    assert names_of(planner.plan(run)) == taken_by(run) == claimed
+    assert not run.is_unrouted
+
+
+def test_the_one_handlers_filter_is_asked_once() -> None:
+    router, asked = Router(), Counter[str]()
+    on(router, "first", where=lambda event: asked.update(["first"]) or True)
+    on(router, "second", where=lambda event: asked.update(["second"]))
+    planner = make_planner(router, Ack.ON_STORED, is_single=True, storing=make_storing())
+    assert names_of(planner.plan(make_run())) == ["storing"]
+    assert asked == {"first": 1, "second": 1}
+
+
+def test_a_filter_that_raises_is_the_failure_of_what_stores_for_the_one_handler() -> None:
+    router, run = Router(), make_run()
+    on(router, "first")
+    on(router, "second", where=lambda event: 1 / 0)
+    planner = make_planner(router, Ack.ON_STORED, is_single=True, storing=make_storing())
+    assert planner.plan(run) == []
+    assert list(run.broken) == ["storing"]
+
+
+def test_what_is_to_be_stored_in_any_case_is_stored_beside_the_one_handler() -> None:
+    router = Router()
+    on(router, "stored", ack=Ack.ON_STORED)
+    on(router, "receipt", ack=Ack.ON_RECEIPT)
+    planner = make_planner(router, Ack.ON_STORED, is_single=True, storing=make_storing("x", "z"))
+    assert names_of(planner.plan(make_run())) == ["receipt", "storing"]
+    run = make_run("z")
+    assert names_of(planner.plan(run)) == ["storing"]
+    assert not run.is_unrouted
+    run = make_run("y")
+    assert planner.plan(run) == []
+    assert run.is_unrouted
 
 
 async def test_whoever_pulls_events_does_so_beside_the_one_handler() -> None:

@@ -43,8 +43,8 @@ _Takers = tuple[Sequence[Route], Sequence[_Place]]
 class Planner:
     """Makes plans. `ack` is for routes that have none of their own.
 
-    `is_single`: of the router's routes that take an event only the one that was registered last runs. Attached ones
-    run beside it, as they are no handlers.
+    `is_single`: of the router's routes that take an event only the one that was registered last runs: if it is durable
+    from the inbox, else at arrival. Attached ones run beside it, as they are no handlers.
     """
 
     def __init__(
@@ -79,37 +79,35 @@ class Planner:
         is_claimed = run.origin is CLAIMED
         takers = (self._claimed if is_claimed else self._arrived).get(event.type)
         routes, places = takers or self._takers(event.type, is_claimed=is_claimed)
+        is_unrouted = not routes
+        if self._is_single:
+            routes, places = self._of_the_last(routes, run)
+            is_unrouted = is_unrouted and not routes
         jobs: list[Job] = []
         broken: dict[str, Exception] = {}
         taken = routes
         size = len(event.payload)
-        # The last first, if one is enough. What was attached comes before all that, as it stands at the end.
-        is_single, has_its_one = self._is_single, False
-        for route, pool, awaited in reversed(places) if is_single else places:
-            if has_its_one:
-                taken = [other for other in taken if other is not route]
+        for route, pool, awaited in places:
+            if route.name in run.succeeded:
                 continue
-            if route.name not in run.succeeded:
-                try:
-                    if route.where is not None and not route.where(event):
-                        taken = [other for other in taken if other is not route]
-                        continue
-                    # An inbox hands events on in its own order.
-                    order_by = None if is_claimed else route.order_by
-                    key = run.chat if order_by is None else order_by(event)
-                    # Each handler has its own order: those of one event run side by side.
-                    lane = None if key is None else (route.name, key)
-                    if order_by is not None:
-                        pool.check_key(lane)
-                except Exception as error:
-                    broken[route.name] = error
-                else:
-                    jobs.append(Job(route, pool, lane, event, run, awaited, (), 1, size))
-            if is_single and route not in self._pools.attached:
-                has_its_one = True
+            try:
+                if route.where is not None and not route.where(event):
+                    taken = [other for other in taken if other is not route]
+                    continue
+                # An inbox hands events on in its own order.
+                order_by = None if is_claimed else route.order_by
+                key = run.chat if order_by is None else order_by(event)
+                # Each handler has its own order: those of one event run side by side.
+                lane = None if key is None else (route.name, key)
+                if order_by is not None:
+                    pool.check_key(lane)
+            except Exception as error:
+                broken[route.name] = error
+            else:
+                jobs.append(Job(route, pool, lane, event, run, awaited, (), 1, size))
         storing = self._storing
         is_stored = storing is not None and any(job.route.handler is storing.route.handler for job in jobs)
-        run.plan(taken, broken, is_unrouted=not routes, is_stored=is_stored)
+        run.plan(taken, broken, is_unrouted=is_unrouted, is_stored=is_stored)
         return jobs
 
     def _forget(self) -> None:
@@ -118,9 +116,20 @@ class Planner:
         self._claimed.clear()
 
     def _takers(self, event_type: str, *, is_claimed: bool) -> _Takers:
-        is_callback = event_type in CALLBACKS
         routes = self._routes(event_type, is_claimed=is_claimed)
-        places = [
+        if not is_claimed and not self._is_single:
+            routes = self._with_storing(event_type, routes)
+        takers = self._with_places(event_type, routes)
+        if len(event_type) <= _TYPE_LENGTH:
+            known = self._claimed if is_claimed else self._arrived
+            if len(known) >= _TYPES:
+                known.clear()
+            known[event_type] = takers
+        return takers
+
+    def _with_places(self, event_type: str, routes: Sequence[Route]) -> _Takers:
+        is_callback = event_type in CALLBACKS
+        return routes, [
             (
                 route,
                 self._pools.of(route, is_callback=is_callback),
@@ -128,12 +137,19 @@ class Planner:
             )
             for route in routes
         ]
-        if len(event_type) <= _TYPE_LENGTH:
-            known = self._claimed if is_claimed else self._arrived
-            if len(known) >= _TYPES:
-                known.clear()
-            known[event_type] = routes, places
-        return routes, places
+
+    def _of_the_last(self, routes: Sequence[Route], run: Run) -> _Takers:
+        """Of an event's routes the last that takes it, and those beside it; what is durable is stored as it arrives.
+
+        What is stored runs for the last of the durable routes: they are all there is of a claimed event.
+        """
+        attached = [route for route in routes if route in self._pools.attached]
+        own = (route for route in reversed(routes) if route not in attached)
+        last = next(filter(None, (_unless_it_declines(route, run) for route in own)), None)
+        routes = attached if last is None else [last, *attached]
+        if run.origin is not CLAIMED:
+            routes = self._with_storing(run.event.type, routes)
+        return self._with_places(run.event.type, routes)
 
     @property
     def takes_stored(self) -> bool:
@@ -158,14 +174,15 @@ class Planner:
             routes = (*(route for route in routes if not (pulled and route.is_default)), *pulled)
         if is_claimed:
             return [route for route in routes if self._is_durable(route)]
-        if self._storing is not None and event_type not in CALLBACKS:
-            return self._with_storing(self._storing, event_type, routes)
-        if not routes and self._pools.was_attached(event_type):
-            return (_NOBODY,)
-        return routes
+        if routes or (self._storing is not None and event_type not in CALLBACKS):
+            return routes
+        return (_NOBODY,) if self._pools.was_attached(event_type) else ()
 
-    def _with_storing(self, storing: Storing, event_type: str, routes: Sequence[Route]) -> Sequence[Route]:
+    def _with_storing(self, event_type: str, routes: Sequence[Route]) -> Sequence[Route]:
         """One route that stores in the place of the durable ones, if an event of this type may be stored."""
+        storing = self._storing
+        if storing is None or event_type in CALLBACKS:
+            return routes
         durable = [route for route in routes if self._is_durable(route)]
         filters = [route.where for route in durable if route.where is not None]
         if storing.takes(event_type) or not self.takes_stored or len(filters) < len(durable):
@@ -183,6 +200,16 @@ class Planner:
 
     def _is_durable(self, route: Route) -> bool:
         return (route.ack or self._ack) is Ack.ON_STORED and not CALLBACKS.issuperset(route.patterns)
+
+
+def _unless_it_declines(route: Route, run: Run) -> Route | None:
+    """The route, its filter asked once; None if that is false. One that raises is asked again: its handler fails by it."""
+    if route.where is None or route.name in run.succeeded:
+        return route
+    try:
+        return attrs.evolve(route, where=None) if route.where(run.event) else None
+    except Exception:
+        return route
 
 
 async def _give_back(event: Event[Any]) -> None:
