@@ -425,6 +425,7 @@ async def open_feishu_session(
     router = router if router is not None else Router()
     _check(config, router, inbox)
     _check_follower(on_lifecycle)
+    config.warn()
     patterns = router.selection(store)[0] if store else ()
     error: BaseException | None = None
     async with http_client(config) as http, _served(inbox, config):

@@ -170,24 +170,57 @@ async def test_manual_a_dotnet_file_reconnects_as_it_did(
     assert all(4.5 <= delay <= 5 for delay in delays)
 
 
-def test_manual_a_limit_of_reconnect_attempts_is_warned_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+async def test_manual_a_limit_of_reconnect_attempts_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, feishu_gateway: Gateway, autojump_clock: MockClock
 ) -> None:
-    read_json(tmp_path, {"Feishu": {"WebSocket": {"MaxReconnectAttempts": 5, "ReconnectDelayMs": 5000}}})
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
+    settings = {"WebSocket": {"MaxReconnectAttempts": 5, "ReconnectDelayMs": 5000}}
+    config = read_json(tmp_path, {"Feishu": settings})
+    async with open_feishu_session(
+        feishu_gateway.app_id,
+        feishu_gateway.app_secret,
+        config=config,
+        domain=feishu_gateway.domain,
+        dial=feishu_gateway.dial,
+        http_transport=feishu_gateway.transport,
+    ):
+        (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert record.getMessage() == (
         "Feishu:WebSocket:MaxReconnectAttempts: once 5 tries in a row have failed the session ends, and a "
         "program that runs it; -1, or leaving it out, goes on trying for as long as Feishu lets it"
     )
-    caplog.clear()
-    for options in (
-        {"MaxReconnectAttempts": -1},
-        {"MaxReconnectAttempts": 5, "AutoReconnect": False},
-        {"max_reconnect_attempts": 5},
-    ):
-        read_json(tmp_path, options)
+
+
+@pytest.mark.parametrize(
+    ("options", "environ", "code"),
+    [
+        ({"MaxReconnectAttempts": -1}, {}, {}),
+        ({"MaxReconnectAttempts": 5, "AutoReconnect": False}, {}, {}),
+        ({"max_reconnect_attempts": 5}, {}, {}),
+        ({"MaxReconnectAttempts": 5}, {"Feishu__WebSocket__MaxReconnectAttempts": "-1"}, {}),
+        ({"MaxReconnectAttempts": 5}, {"Feishu__WebSocket__AutoReconnect": "false"}, {}),
+        ({"MaxReconnectAttempts": 5}, {"FEISHU_MAX_RECONNECT_ATTEMPTS": "5"}, {}),
+        ({"MaxReconnectAttempts": 5}, {}, {"max_reconnect_attempts": 5}),
+    ],
+)
+def test_manual_a_limit_that_is_none_or_meant_is_not_warned_of(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    options: dict[str, object],
+    environ: dict[str, str],
+    code: dict[str, Any],
+) -> None:
+    SessionConfig.from_env(environ, base=read_json(tmp_path, options)).evolve(**code).warn()
     assert not caplog.records
+
+
+def test_manual_a_limit_of_the_environment_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = read_json(tmp_path, {"MaxReconnectAttempts": -1})
+    config = SessionConfig.from_env({"Feishu__WebSocket__MaxReconnectAttempts": "3"}, base=base)
+    config.evolve(connections=2).warn()
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Feishu__WebSocket__MaxReconnectAttempts: once 3 tries in a row")
 
 
 # The environment
@@ -241,6 +274,81 @@ def test_wrong_dotnet_variables_are_named(caplog: pytest.LogCaptureFixture) -> N
         "Feishu__WebSocket__HeartbeatIntervallMs is no setting, and is ignored; "
         "the nearest is 'HeartbeatIntervalMs'"
     )
+
+
+# The environment over a file
+
+
+@pytest.mark.parametrize(
+    ("options", "environ"),
+    [
+        ({"EnableMultiHandlerMode": False}, {"EnableMultiHandlerMode": True}),
+        ({"ParallelMultiHandlers": False}, {"ParallelMultiHandlers": True}),
+        ({"ParallelMultiHandlers": False}, {"EnableMultiHandlerMode": False}),
+        ({"EnableMultiHandlerMode": False}, {"ParallelMultiHandlers": False}),
+        (
+            {"EnableMultiHandlerMode": False, "ParallelMultiHandlers": False},
+            {"EnableMultiHandlerMode": True},
+        ),
+        (
+            {"EnableMultiHandlerMode": False, "ParallelMultiHandlers": False},
+            {"ParallelMultiHandlers": True},
+        ),
+        ({"EnableMessageQueue": False}, {"EnableMessageQueue": True}),
+        ({"EnableMessageQueue": False, "MessageQueueCapacity": 500}, {"EnableMessageQueue": True}),
+        ({"EnableMessageQueue": False}, {"MessageQueueCapacity": 500}),
+        ({"MessageQueueCapacity": 500}, {"EnableMessageQueue": False}),
+        ({"EnableEventDeduplication": False}, {"EnableEventDeduplication": True}),
+        (
+            {"EnableEventDeduplication": False, "EventDeduplicationCacheExpirationMs": 60000},
+            {"EnableEventDeduplication": True},
+        ),
+        ({"MaxReconnectDelayMs": 60000}, {"ReconnectDelayMs": 5000}),
+        ({"ReconnectDelayMs": 5000}, {"MaxReconnectDelayMs": 60000}),
+        ({"ReconnectDelayMs": 5000}, {"ReconnectDelayMs": 7000}),
+        ({"MaxReconnectAttempts": 5}, {"MaxReconnectAttempts": -1}),
+    ],
+    ids=str,
+)
+def test_manual_layers_mean_what_they_mean_in_one_file(
+    tmp_path: Path, options: dict[str, object], environ: dict[str, object]
+) -> None:
+    variables = {f"Feishu__WebSocket__{name}": str(value) for name, value in environ.items()}
+    layered = SessionConfig.from_env(variables, base=read_json(tmp_path, options))
+    assert layered == read_json(tmp_path, options | environ)
+
+
+@pytest.mark.parametrize(
+    ("options", "environ", "settings"),
+    [
+        (
+            {"EnableMultiHandlerMode": False},
+            {"FEISHU_HANDLER_MODE": "sequential"},
+            {"handler_mode": "sequential"},
+        ),
+        ({"EnableMessageQueue": False}, {"FEISHU_QUEUE_CAPACITY": "7"}, {"queue_capacity": 7}),
+        ({"queue_capacity": 7}, {"Feishu__MessageQueueCapacity": "8"}, {"queue_capacity": 8}),
+        ({"handler_mode": "single"}, {"Feishu__EnableMultiHandlerMode": "true"}, {"handler_mode": "single"}),
+        (
+            {"EventDeduplicationCacheExpirationMs": 60000},
+            {"Feishu__EventDeduplication__CacheExpirationMs": "30000"},
+            {"dedupe_window": 30},
+        ),
+    ],
+)
+def test_names_of_both_kinds_in_layers(
+    tmp_path: Path, options: dict[str, object], environ: dict[str, str], settings: dict[str, Any]
+) -> None:
+    layered = SessionConfig.from_env(environ, base=read_json(tmp_path, options))
+    assert layered == SessionConfig(**settings)
+
+
+def test_what_code_changed_stays_changed_under_the_environment(tmp_path: Path) -> None:
+    base = read_json(tmp_path, {"EnableMultiHandlerMode": False, "ReconnectDelayMs": 5000})
+    changed = base.evolve(handler_mode="sequential", reconnect_backoff="exponential", pools={"slow": 2})
+    assert SessionConfig.from_env({}, base=changed) == changed
+    layered = SessionConfig.from_env({"Feishu__ParallelMultiHandlers": "True"}, base=changed)
+    assert layered == changed
 
 
 # .NET's names where ours are meant

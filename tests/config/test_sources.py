@@ -213,6 +213,28 @@ def test_a_table_that_is_nearly_ours_is_refused(tmp_path: Path) -> None:
     assert file_refusal(path) == "Feishu:WebSoket is no table of settings; the nearest is 'WebSocket'"
 
 
+@pytest.mark.parametrize("document", [{"Feishu": None}, {"WebSocket": None}, {"feishu": {"WebSocket": None}}])
+def test_a_table_that_is_null_is_left_out(tmp_path: Path, document: dict[str, Any]) -> None:
+    assert read_json(tmp_path, document) == SessionConfig()
+    assert read_json(tmp_path, document | {"Logging": {}, "Production": {"AppId": "a"}}, "Production") == (
+        SessionConfig(app_id="a")
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('{"Feishu": "S3cr3t"}', "Feishu"),
+        ('{"Feishu": {"WebSocket": "S3cr3t"}}', "Feishu:WebSocket"),
+        ('{"WebSocket": {"EventDeduplication": true}}', "WebSocket:EventDeduplication"),
+    ],
+)
+def test_what_is_no_table_where_one_belongs_is_named(tmp_path: Path, text: str, place: str) -> None:
+    message = file_refusal(write(tmp_path / "a.json", text))
+    assert message.startswith(f"{place}: a value of type ")
+    assert message.endswith("is not allowed; it must be a table of settings")
+
+
 def test_a_file_of_foreign_tables_alone_asks_for_a_section(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", '{"Production": {"WebSocket": {}}, "Test": {}}')
     assert file_refusal(path) == (
@@ -261,7 +283,12 @@ def test_a_fixed_delay_of_a_file_stays_fixed_until_it_may_grow(tmp_path: Path) -
         ("a.json", '{"a": 1 "b"}', "line 1 column 9"),
         ("a.json", "", "line 1 column 1"),
         ("a.json", "[1]", "a value of type list (not shown) where an object"),
-        ("a.json", "[" * 100_000, "cannot be parsed"),
+        ("a.json", "[" * 100_000, "cannot be parsed: Nested too deep: line 1 column 101 (char 100)"),
+        (
+            "a.json",
+            '{"a": "]]",\n"b": [], "c":\n ' + '{"d": [' * 50_000,
+            "Nested too deep: line 3 column 351 ",
+        ),
         ("a.toml", "a = " + "[" * 100_000, "cannot be parsed"),
         ("a.json", '{"connections": ' + "9" * 5000 + "}", "cannot be parsed"),
         ("a.yaml", "a: 1", "settings are read from .toml and .json files only"),

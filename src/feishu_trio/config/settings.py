@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -377,6 +377,8 @@ class SessionConfig:
 
     source: str = field(default="", init=False, repr=False, eq=False)
     """The file that it was read from, and the section, for errors to name; empty for none."""
+    _layers: tuple[sources.Layer, ...] = field(default=(), init=False, repr=False, eq=False)
+    """What its sources held for settings, in order; code that changed some is one of them."""
 
     def __attrs_post_init__(self) -> None:
         first, most = self.reconnect_delay, self.max_reconnect_delay
@@ -389,7 +391,8 @@ class SessionConfig:
 
         Raises `ConfigError` for a wrong value, and for a name that is none, with the nearest that is.
         """
-        return self._read_from(self.source, attrs.evolve(self, **settings))
+        layer = tuple(sources.Entry(name, name, name, value) for name, value in settings.items())
+        return self._read_from(self.source, (*self._layers, layer), attrs.evolve(self, **settings))
 
     @classmethod
     def from_env(
@@ -408,12 +411,12 @@ class SessionConfig:
         part is `prefix` without its underscore.
 
         `environ` is `os.environ` if None. What it does not set is as in `base`, or the default:
-        `from_env(base=SessionConfig.from_file("bot.toml"))` lays the environment over a file. Raises
-        `ConfigError` that names the variable.
+        `from_env(base=SessionConfig.from_file("bot.toml"))` lays the environment over a file: the .NET client's
+        names in both mean what they would in one file. Raises `ConfigError` that names the variable.
         """
         environ = os.environ if environ is None else environ
-        found = sources.from_environment(environ, prefix, rules_of(cls))
-        return cls._gather(found, cls() if base is None else base)
+        layer = sources.from_environment(environ, prefix, rules_of(cls))
+        return (cls() if base is None else base)._under(layer)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], section: str | None = None) -> Self:
@@ -428,31 +431,37 @@ class SessionConfig:
 
         Of the .NET options, those in milliseconds become seconds. `ReconnectDelayMs` without a
         `MaxReconnectDelayMs` is a fixed delay; `MaxReconnectAttempts` -1 becomes None, and a number is
-        warned of, as it ends the session. `EnableMultiHandlerMode` false becomes the handler mode "single",
-        `ParallelMultiHandlers` false "sequential"; `EnableMessageQueue` false a queue of 1, and
-        `EnableEventDeduplication` false a window of 0. Options without effect, as
-        `EnableAutoAck` (nothing here leaves an event without an answer), are named in the log, each with the
-        reason.
+        warned of as the session opens, which it would end. `EnableMultiHandlerMode` false becomes the handler
+        mode "single", `ParallelMultiHandlers` false "sequential"; `EnableMessageQueue` false a queue of 1, and
+        `EnableEventDeduplication` false a window of 0. Options without effect, as `EnableAutoAck` (nothing here
+        leaves an event without an answer), are named in the log, each with the reason.
 
         Raises `ConfigError` for a file that cannot be read or parsed (with line and column), a section that
         is not there, an unknown name (with the nearest known), a setting given under two names, and a wrong
         value. Blocks while it reads.
         """
         with at(str(path := Path(path))):
-            config = cls._gather(sources.from_file(path, section, rules_of(cls)), cls())
-        return cls._read_from(f"{path}, section {section!r}" if section else str(path), config)
+            config = cls()._under(sources.from_file(path, section, rules_of(cls)))
+        source = f"{path}, section {section!r}" if section else str(path)
+        return cls._read_from(source, config._layers, config)
 
-    @classmethod
-    def _gather(cls, found: Iterable[sources.Found], base: Self) -> Self:
-        """`base` with what a source found; an error says where."""
-        settings = {}
-        for place, name, value in found:
+    def warn(self) -> None:
+        """Tell in the log of what was read and will hardly be meant. A session does so as it opens."""
+        if self.auto_reconnect and self.max_reconnect_attempts is not None:
+            sources.warn_of_limit(self._layers)
+
+    def _under(self, layer: sources.Layer) -> Self:
+        """These settings with a layer on them; an error says where in it."""
+        defaults, layers = type(self)(), (*self._layers, layer)
+        settings = {name: getattr(defaults, name) for _, name, _ in sources.settings_in(self._layers)}
+        for place, name, value in sources.settings_in(layers):
             with at(place):
-                attrs.evolve(cls(), **{name: value})
+                attrs.evolve(defaults, **{name: value})
             settings[name] = value
-        return base.evolve(**settings)
+        return self._read_from(self.source, layers, attrs.evolve(self, **settings))
 
     @staticmethod
-    def _read_from(source: str, config: _Config) -> _Config:
+    def _read_from(source: str, layers: tuple[sources.Layer, ...], config: _Config) -> _Config:
         object.__setattr__(config, "source", source)
+        object.__setattr__(config, "_layers", layers)
         return config

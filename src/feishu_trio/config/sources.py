@@ -1,16 +1,17 @@
 """Where settings can be read from: environment variables, and TOML and JSON files.
 
-What is found are triples of place, name and value: first entries, by any name that is known, and of these
-settings. Whether a value is allowed is for whoever makes settings of them to find out.
+What is found are triples of place, name and value: first entries, by any name that is known. Those of one source are a
+layer; layers that lie on each other make settings. Whether a value is allowed is for whoever makes settings of them to
+find out.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ..errors import ConfigError
 from . import dotnet
@@ -23,11 +24,26 @@ Found: TypeAlias = tuple[str, str, Any]
 Table: TypeAlias = dict[str, Any]
 
 
+class Entry(NamedTuple):
+    """What one source holds for a setting."""
+
+    place: str
+    name: str
+    """As it was given: the setting's own, or the .NET client's."""
+    setting: str
+    value: Any
+    """The setting's; of a switch, whether it is on."""
+
+
+Layer: TypeAlias = tuple[Entry, ...]
+"""What one source holds."""
+
+
 # --- the environment ----------------------------------------------------------------------------------------
 
 
-def from_environment(environ: Mapping[str, str], prefix: str, rules: Mapping[str, Rule]) -> list[Found]:
-    """The settings that variables hold: the name in capitals after `prefix`, or as .NET nests keys in one."""
+def from_environment(environ: Mapping[str, str], prefix: str, rules: Mapping[str, Rule]) -> Layer:
+    """The entries that variables hold: the name in capitals after `prefix`, or as .NET nests keys in one."""
     entries = [
         (variable, name, environ[variable])
         for name, rule in rules.items()
@@ -47,7 +63,7 @@ def from_environment(environ: Mapping[str, str], prefix: str, rules: Mapping[str
             entries.append((variable, name, text))
         else:
             _warn_if_nearly(variable, name, known.values())
-    return settings_in([(place, name, text.strip()) for place, name, text in entries if text.strip()], rules)
+    return layer_of([(place, name, text.strip()) for place, name, text in entries if text.strip()], rules)
 
 
 def _warn_if_nearly(variable: str, name: str, names: Collection[str]) -> None:
@@ -59,9 +75,9 @@ def _warn_if_nearly(variable: str, name: str, names: Collection[str]) -> None:
 # --- files --------------------------------------------------------------------------------------------------
 
 
-def from_file(path: Path, section: str | None, rules: Mapping[str, Rule]) -> list[Found]:
-    """The settings that a file, or one section of it, holds under our names or the .NET client's."""
-    return settings_in(entries_of(parse(path), section, rules), rules)
+def from_file(path: Path, section: str | None, rules: Mapping[str, Rule]) -> Layer:
+    """The entries that a file, or one section of it, holds under our names or the .NET client's."""
+    return layer_of(entries_of(parse(path), section, rules), rules)
 
 
 def parse(path: Path) -> Table:
@@ -81,6 +97,8 @@ def parse(path: Path) -> Table:
     try:
         document = tomllib.loads(text) if suffix == ".toml" else json.loads(strict_json(text))
     except (ValueError, RecursionError) as error:
+        if isinstance(error, RecursionError) and suffix == ".json":
+            error = json.JSONDecodeError("Nested too deep", text, _too_deep(text))
         # Not chained: the parser's error holds the whole text, with the secrets in it.
         raise ConfigError(f"cannot be parsed: {error}") from None
     if not isinstance(document, dict):
@@ -88,6 +106,8 @@ def parse(path: Path) -> Table:
     return document
 
 
+# How deep a file may nest, at least; what is too deep for the parser depends on Python.
+_DEPTH = 100
 _STRING = r'"(?:[^"\\\n]|\\.)*"'
 _COMMENT = re.compile(rf"{_STRING}|(//[^\n]*|/\*.*?\*/)", re.DOTALL)
 _LAST_COMMA = re.compile(rf"{_STRING}|(,)(?=\s*[\]}}])")
@@ -102,6 +122,19 @@ def strict_json(text: str) -> str:
     return _LAST_COMMA.sub(blank, _COMMENT.sub(blank, text))
 
 
+def _too_deep(text: str) -> int:
+    """Where JSON begins to nest too deep."""
+    depth = 0
+    for bracket in re.finditer(rf"{_STRING}|([\[{{])|[\]}}]", strict_json(text)):
+        if bracket[1]:
+            depth += 1
+        elif bracket[0] in "]}":
+            depth -= 1
+        if depth > _DEPTH:
+            return bracket.start()
+    return 0
+
+
 # --- sections -----------------------------------------------------------------------------------------------
 
 
@@ -112,8 +145,8 @@ def entries_of(document: Table, section: str | None, rules: Mapping[str, Rule]) 
         return list(_entries(document[feishu], f"{feishu}:", rules))
     if section is None:
         entries = list(_entries(document, "", rules))
-        if document and not entries:
-            tables = ", ".join(map(repr, document))
+        tables = ", ".join(repr(name) for name, value in document.items() if isinstance(value, dict))
+        if tables and not entries:
             raise ConfigError(
                 f"there are no settings at its top, only the tables {tables}; one is read if it is named: section=..."
             )
@@ -150,6 +183,10 @@ def _entries(table: Table, place: str, rules: Mapping[str, Rule], prefix: str = 
     tables = [*dotnet.INNER_TABLES, *(name for name, rule in rules.items() if rule.form is Form.TABLE)]
     for key, value in table.items():
         name = prefix + key
+        if value is None and key.casefold() in _TABLES:  # JSON's way of leaving a table out
+            continue
+        if not isinstance(value, dict) and key.casefold() in _TABLES:
+            raise wrong(f"{place}{key}", value, "a table of settings", show=kind_only)
         if not isinstance(value, dict) or name.casefold() in names:
             yield f"{place}{key}", name, value
         elif key.casefold() in _INNER:
@@ -176,6 +213,7 @@ def _folded(key: str) -> str:
 # --- names --------------------------------------------------------------------------------------------------
 
 _INNER = {table.casefold(): prefix for table, prefix in dotnet.INNER_TABLES.items()}
+_TABLES = {"feishu", *_INNER}
 
 
 def _names(rules: Mapping[str, Rule]) -> dict[str, str]:
@@ -184,12 +222,11 @@ def _names(rules: Mapping[str, Rule]) -> dict[str, str]:
     return {name.casefold(): name for name in [*ours, *dotnet.OPTIONS, *dotnet.SWITCHES, *dotnet.NO_EFFECT]}
 
 
-def settings_in(entries: list[Found], rules: Mapping[str, Rule]) -> list[Found]:
-    """The settings that entries stand for."""
+def layer_of(entries: list[Found], rules: Mapping[str, Rule]) -> Layer:
+    """These entries of one source, each name checked, and none without effect."""
     names = _names(rules)
-    found: dict[str, tuple[str, Any]] = {}
-    places: dict[str, str] = {}  # of the .NET client's options
-    off: dict[str, str] = {}  # the switches that are off, and where
+    layer: list[Entry] = []
+    places: dict[str, str] = {}  # by setting
     without_effect: dict[str, list[str]] = {}
     for place, key, value in entries:
         name = names.get(key.casefold())
@@ -203,36 +240,55 @@ def settings_in(entries: list[Found], rules: Mapping[str, Rule]) -> list[Found]:
             on = flag().read(value)
             if not isinstance(on, bool):
                 raise wrong(place, value, "true or false")
-            if not on:
-                off[name] = place
+            layer.append(Entry(place, name, dotnet.SWITCHES[name][0], on))
         else:
             setting, convert = dotnet.OPTIONS.get(name, (name, dotnet.as_is))
-            if setting in found:
-                raise ConfigError(f"{place}: given already, as {found[setting][0]}; both are {setting}")
-            found[setting] = (place, rules[setting].read(convert(value)))
-            places[name] = place
-    for switch, (setting, value) in dotnet.SWITCHES.items():
-        if switch in off:
-            found[setting] = (off[switch], value)
+            if setting in places:
+                raise ConfigError(f"{place}: given already, as {places[setting]}; both are {setting}")
+            places[setting] = place
+            layer.append(Entry(place, name, setting, rules[setting].read(convert(value))))
     for why, ignored in without_effect.items():
         _log.warning("without effect: %s (%s)", ", ".join(ignored), why)
-    _keep_the_meaning(found, places)
-    return [(place, setting, value) for setting, (place, value) in found.items()]
+    return tuple(layer)
 
 
-def _keep_the_meaning(found: dict[str, tuple[str, Any]], places: Mapping[str, str]) -> None:
-    """What reconnecting by the .NET client's options is, and is not here by itself."""
+def settings_in(layers: Sequence[Layer]) -> list[Found]:
+    """The settings that layers stand for, the later over the earlier: as if all stood in one file.
+
+    But a setting by its own name takes the place of switches of earlier layers, too.
+    """
+    found: dict[str, tuple[str, Any]] = {}
+    places: dict[str, str] = {}  # by the name that was given
+    off: dict[str, str] = {}  # the switches that are off, and where
+    for layer in layers:
+        own = {entry.setting for entry in layer if entry.name == entry.setting}
+        off = {name: place for name, place in off.items() if dotnet.SWITCHES[name][0] not in own}
+        for place, name, setting, value in layer:
+            if name not in dotnet.SWITCHES:
+                found[setting] = place, value
+                places[name] = place
+            elif value:
+                off.pop(name, None)
+            else:
+                off[name] = place
+    for name, (setting, value) in dotnet.SWITCHES.items():
+        if name in off:
+            found[setting] = off[name], value
+    # What reconnecting by the .NET client's options is, and is not here by itself.
     if "max_reconnect_delay" in found:
         found.setdefault("reconnect_backoff", (found["max_reconnect_delay"][0], "exponential"))
     elif "ReconnectDelayMs" in places:
         found.setdefault("reconnect_backoff", (places["ReconnectDelayMs"], "fixed"))
-    if "MaxReconnectAttempts" in places:
-        place, tries = found["max_reconnect_attempts"]
-        _, reconnects = found.get("auto_reconnect", ("", True))
-        if isinstance(tries, int) and reconnects:
-            _log.warning(
-                "%s: once %d tries in a row have failed the session ends, and a program that runs it; "
-                "-1, or leaving it out, goes on trying for as long as Feishu lets it",
-                place,
-                tries,
-            )
+    return [(place, setting, value) for setting, (place, value) in found.items()]
+
+
+def warn_of_limit(layers: Sequence[Layer]) -> None:
+    """Tell of a limit of tries that comes from the .NET client's option: as a rule it is not meant to end a program."""
+    of_limit = [entry for layer in layers for entry in layer if entry.setting == "max_reconnect_attempts"]
+    if of_limit and of_limit[-1].name == "MaxReconnectAttempts":
+        _log.warning(
+            "%s: once %d tries in a row have failed the session ends, and a program that runs it; "
+            "-1, or leaving it out, goes on trying for as long as Feishu lets it",
+            of_limit[-1].place,
+            of_limit[-1].value,
+        )
