@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncGenerator
 from typing import Any
 
+import httpx
 import pytest
 import trio
 import trio.testing
 
-from feishu_trio import Connected, Disconnected, ErrorOccurred, LifecycleEvent, open_feishu_session
+from feishu_trio import (
+    ApiError,
+    Connected,
+    ConnectError,
+    Disconnected,
+    ErrorOccurred,
+    LifecycleEvent,
+    ReconnectScheduled,
+    open_feishu_session,
+)
 from feishu_trio.connection import connection as module
 from feishu_trio.connection.reader import Reader
 from feishu_trio.connection.watchdog import Watchdog
-from feishu_trio.testing import Gateway
+from feishu_trio.testing import Gateway, open_gateway
 
 from .peer import scripted
 
@@ -118,28 +129,123 @@ async def test_a_stream_that_cannot_be_closed_is_left(
     assert "RuntimeError: stuck" in caplog.text
 
 
-async def test_what_the_users_dial_raises_leaves_the_block_as_itself(feishu_gateway: Gateway) -> None:
+class BrokenTransport(httpx.AsyncBaseTransport):
+    """Raises instead of the first answers, and then passes on."""
+
+    def __init__(self, errors: list[Exception], inner: httpx.AsyncBaseTransport) -> None:
+        self._errors = errors
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self._errors:
+            raise self._errors.pop()
+        return await self._inner.handle_async_request(request)
+
+
+def users_functions(gateway: Gateway, errors: list[Exception]) -> dict[str, dict[str, Any]]:
+    """What a user may give that raises these errors, the last first, and then does what it should."""
+
+    def returns(value: str) -> str:
+        if errors:
+            raise errors.pop()
+        return value
+
     async def dial(host: str, port: int) -> trio.abc.Stream:
-        raise LookupError("no route")
+        returns(host)
+        return await gateway.dial(host, port)
 
-    with pytest.raises(LookupError, match="no route"):
-        async with open_feishu_session(
-            feishu_gateway.app_id, feishu_gateway.app_secret, **settings(feishu_gateway, dial=dial)
-        ):
-            pass
+    return {
+        "app_access_token": {"app_access_token": lambda: returns("token")},
+        "client_assertion": {"client_assertion": lambda: returns("assertion")},
+        "dial": {"dial": dial},
+        "http_transport": {"http_transport": BrokenTransport(errors, gateway.transport)},
+    }
 
 
-async def test_what_the_users_client_assertion_raises_leaves_the_block_as_itself(
-    feishu_gateway: Gateway,
+@pytest.fixture
+async def gateway() -> AsyncGenerator[Gateway, None]:
+    async with open_gateway(client_assertion="assertion") as local:
+        yield local
+
+
+USERS = ["app_access_token", "client_assertion", "dial", "http_transport"]
+
+
+@pytest.mark.parametrize("name", USERS)
+@pytest.mark.parametrize("error", [OSError("the vault is away"), ValueError("odd"), ApiError("no token")])
+async def test_what_a_function_of_the_users_raises_is_a_failed_try(
+    gateway: Gateway,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    error: Exception,
 ) -> None:
-    def assertion() -> str:
-        raise LookupError("the vault is closed")
+    errors, seen = [error], list[LifecycleEvent]()
+    given = settings(gateway, **users_functions(gateway, errors)[name])
+    is_ours = name == "dial" and isinstance(error, OSError)  # that is what a network raises
+    async with open_feishu_session(
+        gateway.app_id, gateway.app_secret, on_lifecycle=seen.append, **given
+    ) as session:
+        assert told_of(seen, error, is_ours=is_ours)
+        assert any(isinstance(event, ReconnectScheduled) for event in seen)
+        seen.clear()
+        errors.append(error)
+        with pytest.raises(ConnectError) as raised:
+            await session.reconnect()
+        assert raised.value.__cause__ is error
+        assert told_of(seen, error, is_ours=is_ours)
+        assert session.is_connected
+        seen.clear()
+        errors.append(error)
+        await gateway.drop()
+        await trio.sleep(60)
+        assert told_of(seen, error, is_ours=is_ours)
+        assert session.is_connected
+    if not is_ours:
+        record = next(record for record in caplog.records if "by a defect" in record.getMessage())
+        assert record.exc_info is not None
+        assert record.exc_info[1] is error
 
-    with pytest.raises(LookupError, match="the vault is closed"):
+
+def told_of(seen: list[LifecycleEvent], error: Exception, *, is_ours: bool) -> bool:
+    """Whether exactly this failed try was told of: the defect, unless it is none, and the `ConnectError` it means."""
+    errors = [event for event in seen if isinstance(event, ErrorOccurred) and event.where != "message"]
+    *defects, failed = errors
+    assert failed.where == "connect"
+    assert isinstance(failed.error, ConnectError)
+    return [(each.where, each.error) for each in defects] == ([] if is_ours else [("connection", error)])
+
+
+@pytest.mark.parametrize("name", USERS)
+async def test_without_reconnects_it_ends_the_start_and_was_told_of(
+    gateway: Gateway, autojump_clock: trio.testing.MockClock, name: str
+) -> None:
+    error, seen = LookupError("the vault is closed"), list[LifecycleEvent]()
+    given = settings(gateway, **users_functions(gateway, [error])[name])
+    with pytest.raises(ConnectError, match="failed by a defect: LookupError") as raised:
         async with open_feishu_session(
-            feishu_gateway.app_id, **settings(feishu_gateway, client_assertion=assertion)
+            gateway.app_id,
+            gateway.app_secret,
+            auto_reconnect=False,
+            on_lifecycle=seen.append,
+            **given,
         ):
-            pass
+            raise AssertionError("the block must not be entered")
+    assert raised.value.__cause__ is error
+    assert told_of(seen, error, is_ours=False)
+
+
+async def test_an_exit_in_a_function_of_the_users_leaves_the_block(feishu_gateway: Gateway) -> None:
+    def token() -> str:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        async with open_feishu_session(
+            feishu_gateway.app_id,
+            feishu_gateway.app_secret,
+            **settings(feishu_gateway, app_access_token=token),
+        ):
+            raise AssertionError("the block must not be entered")
 
 
 async def test_two_readers_of_one_socket_do_not_end_the_session(

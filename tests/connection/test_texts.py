@@ -385,15 +385,6 @@ async def test_an_answer_without_a_code_says_nothing(
     assert len(log_lines(caplog)) == 2
 
 
-async def test_a_token_function_that_fails_leaves_the_block_as_its_error(autojump_clock: MockClock) -> None:
-    def no_token() -> str:
-        raise LookupError("the vault is closed")
-
-    with pytest.raises(LookupError, match="the vault is closed"):
-        async with open_scene(app_access_token=no_token) as (_, session):
-            await session.wait_closed()
-
-
 @pytest.mark.parametrize("given", [TOKEN, lambda: TOKEN], ids=["text", "function"])
 @pytest.mark.parametrize("before", [0, 85])  # where the token would be shown whole, and where cut in two
 async def test_note_14_the_token_shows_nowhere(

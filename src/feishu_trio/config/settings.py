@@ -343,7 +343,7 @@ class SessionConfig:
         validator=token(),
         metadata=about(
             "A keyless app's token, or a function that returns a fresh one; it is called before each "
-            "connection."
+            "connection. If it raises, that try has failed, and there is another."
         ),
     )
     app_access_token: str | Callable[[], str] | None = field(
@@ -352,7 +352,7 @@ class SessionConfig:
         validator=token(),
         metadata=about(
             "Sent as a JSON text message over each new connection, for gateways that ask for it; None "
-            "sends none."
+            "sends none. A function returns a fresh one; if it raises, that try has failed, and there is another."
         ),
     )
     dial: Callable[[str, int], Awaitable[trio.abc.Stream]] | None = field(

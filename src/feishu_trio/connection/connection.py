@@ -12,7 +12,8 @@ from trio_websocket import WebSocketConnection
 from wsproto.frame_protocol import FrameProtocol
 
 from ..config.secrets import masked
-from ..errors import ConnectError, FeishuError, first_error
+from ..errors import ConfigError, ConnectError, RefusedError, first_error
+from ..telemetry import Telemetry
 from ..wire import encode_message, encode_messages
 from .client_config import ClientConfig
 from .dial import open_stream
@@ -27,7 +28,10 @@ from .shared import Shared
 from .texts import TextMessages
 from .watchdog import Watchdog
 
-__all__ = ["Connection"]
+__all__ = ["CONNECT_ERRORS", "Connection", "defect"]
+
+CONNECT_ERRORS: Final = (ConnectError, RefusedError, ConfigError)
+"""What a try to connect may raise. All else is a defect, here or in a function of the user's."""
 
 # Answers written in one go.
 _BATCH: Final = 256
@@ -65,7 +69,6 @@ class Connection:
         self._reader: Reader | None = None
         self._scope = trio.CancelScope()
         self._frames = FrameProtocol(client=True, extensions=[])
-        self._users_error: Exception | None = None  # what a function of the user's raised
 
     def __repr__(self) -> str:
         return f"<Connection {self.endpoint.device_id or '?'} to {self.endpoint.host}>"
@@ -101,14 +104,14 @@ class Connection:
             ConnectError: It could not be established; worth another try.
             RefusedError: The server refused the app.
 
-        What a function of the user's raises comes out as it is. Anything else that nobody meant to raise is
-        logged as a defect, and ends this connection as a broken stream would.
+        Anything else, also of a function of the user's, is logged as a defect, and ends this connection as a broken
+        stream would.
         """
         endpoint, config = self.endpoint, self._shared.config
         try:
             stream = await open_stream(endpoint.host, endpoint.port, tls=endpoint.tls, config=config)
         except Exception as error:
-            if isinstance(error, FeishuError) or config.dial is not None:
+            if isinstance(error, CONNECT_ERRORS):
                 raise
             raise self._defect(error) from error
         line = self._line = Line(stream, config.max_message_size)
@@ -227,11 +230,7 @@ class Connection:
                 nursery.start_soon(reader.run_others, name="feishu_trio reader of others")
 
     def _join(self) -> None:
-        try:
-            self._texts.authenticate()  # what it sends goes first
-        except Exception as error:
-            self._users_error = error
-            raise
+        self._texts.authenticate()  # what it sends goes first
         self.since = trio.current_time()
         self._shared.relay.joined(self)
         self._shared.telemetry.connected(self.id, self.endpoint.host, self.endpoint.service_id, self._attempt)
@@ -242,11 +241,7 @@ class Connection:
             self.end(DisconnectReason.PROTOCOL_ERROR, shown(masked(error, *self.endpoint.secrets)))
             return None
         failure = handshake_error(self.endpoint, error) or error
-        if (
-            isinstance(failure, FeishuError)
-            or failure is self._users_error
-            or not isinstance(failure, Exception)
-        ):
+        if isinstance(failure, CONNECT_ERRORS) or not isinstance(failure, Exception):
             return failure
         failure = self._defect(failure)
         if self._is_up:
@@ -256,10 +251,7 @@ class Connection:
 
     def _defect(self, error: Exception) -> ConnectError:
         """Report what nobody meant to raise, and return what it means: another connection may do better."""
-        self._shared.telemetry.connection_failed(self.endpoint.host, error)
-        return ConnectError(
-            f"the connection to {self.endpoint.host} failed by a defect: {type(error).__name__}"
-        )
+        return defect(self._shared.telemetry, self.endpoint.host, error)
 
     def _end(self, ended: Ended) -> None:
         self._retire(ended)
@@ -283,3 +275,11 @@ class Connection:
     @property
     def _is_up(self) -> bool:
         return self.since > -math.inf
+
+
+def defect(telemetry: Telemetry, host: str, error: Exception) -> ConnectError:
+    """Report what nobody meant to raise, and return what it means: another try may do better."""
+    telemetry.connection_failed(host, error)
+    failure = ConnectError(f"the connection to {host} failed by a defect: {type(error).__name__}")
+    failure.__cause__ = error
+    return failure

@@ -12,7 +12,7 @@ from trio_util import wait_any
 from ..errors import ConnectError, FeishuError, RefusedError
 from .backoff import Backoff
 from .client_config import ClientConfig
-from .connection import Connection
+from .connection import CONNECT_ERRORS, Connection, defect
 from .discovery import discover
 from .ending import DisconnectReason
 from .pace import Pace, sleep_awake
@@ -139,9 +139,16 @@ class Supervisor:
         self._connects += 1
         try:
             return await self._open_in_time(nursery)
-        except FeishuError as error:
-            self._shared.telemetry.connect_failed(error)
-            raise
+        except Exception as error:
+            failure = error if isinstance(error, CONNECT_ERRORS) else self._defect(error)
+            self._shared.telemetry.connect_failed(failure)
+            if failure is error:
+                raise
+            raise failure from error
+
+    def _defect(self, error: Exception) -> ConnectError:
+        """What discovery met and nobody meant to raise: in `client_assertion` or `http_transport`, mostly."""
+        return defect(self._shared.telemetry, self._shared.config.domain, error)
 
     async def _open_in_time(self, nursery: trio.Nursery) -> Connection:
         config = self._shared.config

@@ -365,7 +365,7 @@ class Telemetry:
             )
 
     def connection_failed(self, host: str, error: Exception) -> None:
-        """A connection ended by what nobody meant to raise: a defect, here or in what this package stands on."""
+        """A connection, or a try, ended by what nobody meant to raise: here, below, or in a function of the user's."""
         self._limit.log(
             _connection,
             ERROR,
