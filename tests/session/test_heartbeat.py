@@ -88,10 +88,26 @@ async def test_the_time_without_a_connection_is_no_interval(
     async with open_session(feishu_gateway) as session:
         for _ in range(3):
             await feishu_gateway.text({"type": "heartbeat"})
+            await trio.sleep(10)
+            await feishu_gateway.drop()
             await trio.sleep(1000)
-            await session.reconnect()
         assert session.heartbeat.messages.total == 3
         assert session.heartbeat.messages.average_interval is None
+
+
+async def test_intervals_go_on_over_a_replacement_of_the_connection(
+    feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_session(feishu_gateway) as session:
+        for _ in range(4):
+            await feishu_gateway.text({"type": "heartbeat"})
+            await trio.sleep(20)
+            await session.reconnect()
+            await trio.sleep(10)
+        assert session.stats().reconnects == 4
+        assert session.heartbeat.messages.total == 4
+        assert session.heartbeat.messages.average_interval == pytest.approx(30, abs=0.1)
+        assert session.heartbeat.messages.jitter == pytest.approx(0, abs=0.1)
 
 
 async def test_heartbeat_messages_that_become_uneven_are_warned_of(
@@ -127,7 +143,46 @@ async def test_heartbeat_messages_that_stay_away_are_ill_health(
         assert session.health()
 
 
-async def test_a_new_connection_has_two_minutes_for_its_first_heartbeat_message(
+@pytest.mark.parametrize("by_hand", [True, False], ids=["replaced", "lost"])
+async def test_new_connections_do_not_put_off_what_is_missing(
+    feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock, by_hand: bool
+) -> None:
+    async with open_session(feishu_gateway) as session:
+        await feishu_gateway.text({"type": "heartbeat"})
+        await trio.sleep(1)
+        was_well = 0
+        while session.health() and was_well < 20:
+            was_well += 1
+            if by_hand:
+                await session.reconnect()
+            else:
+                await feishu_gateway.drop()
+                await trio.testing.wait_all_tasks_blocked()
+                await session.wait_state(SessionState.CONNECTED)
+            await trio.sleep(60)
+        assert was_well == 2
+        assert session.health().reasons[0].startswith("no heartbeat message has come for ")
+        await feishu_gateway.text({"type": "heartbeat"})
+        await trio.sleep(1)
+        assert session.health()
+
+
+async def test_one_connection_of_several_that_is_new_does_not_put_it_off(
+    feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_session(feishu_gateway, connections=2) as session:
+        connections = await all_up(feishu_gateway, 2)
+        await feishu_gateway.text({"type": "heartbeat"})
+        await trio.sleep(110)
+        await feishu_gateway.drop(connection=connections[0])
+        await trio.sleep(9)
+        assert session.health()
+        await trio.sleep(5)
+        (reason,) = session.health().reasons
+        assert reason == "no heartbeat message has come for 124 s, where there had been some"
+
+
+async def test_the_time_without_a_connection_is_no_silence(
     feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_session(feishu_gateway) as session:

@@ -145,6 +145,10 @@ class Connection:
         """End the connection at once; the first reason counts."""
         self._end(Ended(reason, detail, code))
 
+    def succeed(self, other: Connection) -> None:
+        """It has taken the place of another without a gap: the intervals of heartbeat messages go on."""
+        self._texts.last_heartbeat = other._texts.last_heartbeat
+
     def stop_reading(self) -> None:
         """Take in no more events; answers and heartbeats still go out."""
         if self._reader is not None:

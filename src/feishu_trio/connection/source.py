@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connections"]
 
-# Seconds without a heartbeat message, where there had been some, before that is complained of.
+# Seconds with a connection and without a heartbeat message, where there had been some, before that is complained of.
 _QUIET: Final = 120.0
 # Seconds between the first tries of a session's connections, so that they do not live and die together.
 _STAGGER: Final = 1.0
@@ -45,7 +46,10 @@ class Connections:
     ) -> None:
         self._wanted = self._left = config.connections
         self._telemetry = telemetry
-        self._relay: Relay[Connection] = Relay(on_change, telemetry)
+        self._on_change = on_change
+        self._relay: Relay[Connection] = Relay(self._note_change, telemetry)
+        self._up_since = math.inf  # without a moment in which none was up
+        self._silent = 0.0  # before that, since the last heartbeat message
         self._ready = engine.ready
         shared = Shared(config, router, engine, telemetry, self._relay)
         self._supervisors = [
@@ -74,14 +78,23 @@ class Connections:
         return missing + overdue + self._quiet()
 
     def _quiet(self) -> list[str]:
-        last = self._telemetry.heartbeat_message_at
-        if last is None or not self.live:
-            return []
-        now = trio.current_time()
-        # Connections that have just come up have had no time to bring one.
-        if now - max(last, min(each.since for each in self.live)) < _QUIET:
+        last, now = self._telemetry.heartbeat_message_at, trio.current_time()
+        if last is None or not self.live or self._silence(last, now) < _QUIET:
             return []
         return [f"no heartbeat message has come for {now - last:.0f} s, where there had been some"]
+
+    def _silence(self, last: float, now: float) -> float:
+        """Seconds since the last heartbeat message in which there was a connection to bring another."""
+        return now - last if last >= self._up_since else self._silent + now - self._up_since
+
+    def _note_change(self) -> None:
+        last, now = self._telemetry.heartbeat_message_at, trio.current_time()
+        if not self.live:
+            self._silent = 0.0 if last is None else self._silence(last, now)
+            self._up_since = math.inf
+        elif self._up_since == math.inf:
+            self._up_since = now
+        self._on_change()
 
     async def run(self) -> None:
         """Keep all of them up; returns once all have ended after `stop`.

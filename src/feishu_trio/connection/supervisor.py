@@ -115,6 +115,7 @@ class Supervisor:
                 except (ConnectError, RefusedError) as error:
                     self._settle(error)
                     continue
+                successor.succeed(current)
                 nursery.start_soon(current.close, DisconnectReason.REPLACED)
                 await current.closed.wait()
                 current = successor

@@ -60,7 +60,8 @@ class TextMessages:
         self.is_authenticated = shared.config.app_access_token is None
         """Whether the app access token was accepted; where none is sent, the handshake has seen to it."""
         self._token: str | None = None
-        self._last_heartbeat: float | None = None
+        self.last_heartbeat: float | None = None
+        """When the last heartbeat message came, on trio's clock; none if that was before a loss of the connection."""
         self._is_hurried = False
         self._waiting = trio.CancelScope()  # around the wait for room in the handlers' pool: one task waits
         self._parsing = trio.StrictFIFOLock()  # between any two large texts all others have a turn
@@ -156,8 +157,8 @@ class TextMessages:
     def _receive_heartbeat(self, data: _Object) -> None:
         status = _scalar(data.status)
         now = trio.current_time()
-        since_last = None if self._last_heartbeat is None else now - self._last_heartbeat
-        self._last_heartbeat = now
+        since_last = None if self.last_heartbeat is None else now - self.last_heartbeat
+        self.last_heartbeat = now
         self._telemetry.text_heartbeat_received(
             self._speaker.id,
             since_last,

@@ -81,7 +81,7 @@ class HeartbeatSeries:
         return math.sqrt(sum((offset - mean) ** 2 for offset in last) / len(last))
 
     def record(self, interval: float | None, *, intended: float = 0.0, rtt: float | None = None) -> None:
-        """Count a heartbeat that has just come, `interval` after the last one of its connection, if any.
+        """Count a heartbeat that has just come, `interval` after the one before it, if that is known.
 
         `intended` is what the interval should have been; it may be left out where that is always the same.
         """

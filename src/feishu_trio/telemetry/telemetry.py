@@ -468,7 +468,7 @@ class Telemetry:
         interval: float | None,
         status: str | None,
     ) -> None:
-        """A JSON heartbeat came, `since_last` seconds after the last one of its connection; the rest is what it says."""
+        """A JSON heartbeat came, `since_last` seconds after the one before it; the rest is what it says."""
         self.heartbeat_message_at = self._clock()
         self.heartbeat.messages.record(since_last)
         if self.lifecycle.is_followed:
