@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from delivery.scene import USER, open_scene, open_session
-from feishu_trio import ErrorOccurred, Event, RawMessage, Router, TextMessageReceived
+from feishu_trio import ErrorOccurred, Event, HeartbeatReceived, RawMessage, Router, TextMessageReceived
 from feishu_trio.testing import Gateway, open_gateway
 from feishu_trio.wire import decode_frame
 from session.rig import seen
@@ -63,6 +63,18 @@ async def test_every_message_is_shown_before_anything_is_made_of_it(autojump_clo
         await wait_all_tasks_blocked()
         assert [raw.data for raw in of_ours(order)] == ["no JSON", NONSENSE]
         assert session.stats().bad_frames == 2
+
+
+async def test_a_text_is_shown_before_the_lifecycle_tells_what_it_is(autojump_clock: MockClock) -> None:
+    router = Router()
+    order: list[Any] = []
+    router.on_raw(order.append)
+    async with open_scene(router, on_lifecycle=order.append) as (gateway, _):
+        await wait_all_tasks_blocked()
+        order.clear()
+        await gateway.text({"type": "heartbeat"})
+        await wait_all_tasks_blocked()
+        assert [type(each) for each in order] == [RawMessage, TextMessageReceived, HeartbeatReceived]
 
 
 async def test_pongs_and_the_parts_of_a_split_event_are_messages(autojump_clock: MockClock) -> None:

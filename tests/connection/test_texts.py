@@ -146,6 +146,8 @@ async def test_a_pong_in_json_is_counted(autojump_clock: MockClock) -> None:
         ({"timestamp": "1700000000", "interval": "2.5", "status": 1}, (1700000000, 2.5, "1")),
         ({"timestamp": 1700000000250}, (1700000000.25, None, None)),
         ({"timestamp": "1700000000250"}, (1700000000.25, None, None)),
+        ({"timestamp": 100000000000}, (100000000, None, None)),  # of 1973 at the earliest
+        ({"timestamp": 99999999999}, (99999999999, None, None)),
         ({"timestamp": None, "interval": True, "status": None}, (None, None, None)),
         ({"timestamp": "now", "interval": [], "status": {}}, (None, None, None)),
         ({"timestamp": 10**400, "interval": "9" * 400, "status": "x" * 1000}, (None, None, "x" * 100)),
@@ -362,7 +364,8 @@ async def test_a_refused_token_leaves_the_block_as_itself(
     with pytest.raises(AuthenticationError) as refused:
         async with open_scene(app_access_token=TOKEN) as (gateway, session):
             await gateway.text(json.dumps({"type": "auth", "code": code, "msg": msg}))
-            await session.wait_closed()
+            with trio.fail_after(60):
+                await session.wait_closed()
     assert refused.value.code == code
     assert ("'bad token'" in str(refused.value)) is (msg == "bad token")
     assert len(str(refused.value)) < 200

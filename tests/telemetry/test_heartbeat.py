@@ -36,6 +36,13 @@ def test_the_two_series_are_kept_apart() -> None:
     assert (stats.messages.total, stats.messages.average_interval, len(stats.messages.recent)) == (2, 35, 2)
 
 
+def test_the_average_is_that_of_the_last_twenty() -> None:
+    series = HeartbeatSeries("pongs")
+    for interval in [1000] * 5 + [20] * 10 + [40] * 10:
+        series.record(interval)
+    assert series.average_interval == 30
+
+
 def test_jitter_is_the_standard_deviation_of_the_last_ten() -> None:
     series = HeartbeatSeries("pongs")
     for interval in [1000] * 25 + [10] * 9 + [30]:
