@@ -157,6 +157,10 @@ async def test_a_message_id_cannot_leave_its_place_in_the_path() -> None:
             r"content: a value of type NoneType .* is not allowed; it must be a text or a dict",
         ),
         (lambda api: api.reply("om_a", b"hi"), "content: a value of type bytes"),
+        (
+            lambda api: api.reply("om_a", {"text": {1}}),
+            "content: it cannot be written as JSON: Object of type set",
+        ),
     ],
 )
 async def test_what_is_no_id_and_no_content_is_an_api_error(call: Callable[[Any], Any], words: str) -> None:
@@ -532,14 +536,14 @@ async def test_redirects_do_not_carry_the_token_away() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["open-apis/x", "@evil.test/x", ".evil.test/x", ":99/x", "https://evil.test", ""]
+    "path", ["open-apis/x", "@evil.test/x", ".evil.test/x", ":99/x", "https://evil.test", "", None, b"/x"]
 )
-async def test_a_path_cannot_run_on_in_the_host_name(path: str) -> None:
+async def test_a_path_cannot_run_on_in_the_host_name(path: Any) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         raise AssertionError(f"asked {request.url}")
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        with pytest.raises(ApiError, match="must begin with a slash"):
+        with pytest.raises(ApiError, match="must be a string that begins with a slash"):
             await Api(http, "https://x.test", "cli_a", SECRET).request("GET", path)
 
 

@@ -40,6 +40,7 @@ from feishu_trio.events import (
     types,
     url,
 )
+from feishu_trio.events.approval import InstanceStatusChanged
 
 EVENTS: dict[str, Any] = CATALOGUE["events"]
 
@@ -155,6 +156,21 @@ async def test_a_name_that_feishu_never_sends(
     assert all(router.is_registered(event_type) for event_type in sent)
     (line,) = [line for line in warnings(caplog, "router") if never_sent in line]
     assert real in line
+
+
+async def test_a_name_that_feishu_never_sends_and_others_do_has_the_model_of_what_it_sends(
+    autojump_clock: MockClock,
+) -> None:
+    router, taken = Router(), []
+
+    @router.on("approval.approval.approved_v1")
+    async def handle(event: Event[InstanceStatusChanged]) -> None:
+        taken.append((type(event.data), event.data.instance_code))
+
+    async with open_scene(router) as (gateway, _):
+        push = await gateway.push("approval.approval.approved_v1", {"instance_code": "81D3"})
+        assert (await push.settled()).code == 200
+    assert taken == [(InstanceStatusChanged, "81D3")]
 
 
 async def test_approvals_are_told_apart_by_their_status(autojump_clock: MockClock) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import re
 from datetime import UTC, datetime
@@ -96,6 +97,51 @@ def test_a_name_that_feishu_never_sends_is_followed_by_the_real_one(caplog: pyte
         "Feishu never sends 'approval.approval.approved_v1'; its handlers take "
         "'approval.instance.status_changed_v4' too, which is what it sends, where its status is 'APPROVED'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("glob", "line"),
+    [
+        (
+            "calendar.event.*",
+            "Feishu never sends 'calendar.event.updated_v4', which 'calendar.event.*' would take; "
+            "write 'calendar.calendar.event.changed_v4', which is what it sends",
+        ),
+        (
+            "meeting.*",
+            "Feishu never sends 'meeting.meeting.started_v1' or 'meeting.meeting.ended_v1', which 'meeting.*' would "
+            "take; write 'vc.meeting.meeting_started_v1' and 'vc.meeting.meeting_ended_v1', which is what it sends",
+        ),
+        (
+            "im.chat.member.user_*",
+            "Feishu never sends 'im.chat.member.user_added_v1' or 'im.chat.member.user_deleted_v1', which "
+            "'im.chat.member.user_*' would take; write 'im.chat.member.user.added_v1' and "
+            "'im.chat.member.user.deleted_v1', which is what it sends",
+        ),
+        (
+            "approval.approval.*",
+            "Feishu never sends 'approval.approval.approved_v1' or 'approval.approval.rejected_v1', which "
+            "'approval.approval.*' would take; write 'approval.instance.status_changed_v4', which is what it sends",
+        ),
+    ],
+)
+def test_a_glob_of_names_that_feishu_never_sends_says_what_to_write(
+    caplog: pytest.LogCaptureFixture, glob: str, line: str
+) -> None:
+    router = Router()
+    router.on(glob)(one)
+    router.on(glob)(two)
+    assert [record.getMessage() for record in caplog.records] == [line]
+
+
+@pytest.mark.parametrize(
+    "what", ["*", "im.*", "approval.*", "calendar.*", "im.chat.member.*", ["meeting.*", "vc.meeting.*"]]
+)
+def test_a_glob_that_takes_what_feishu_sends_says_nothing(
+    caplog: pytest.LogCaptureFixture, what: str | list[str]
+) -> None:
+    Router().on(what)(one)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(
@@ -263,6 +309,38 @@ def test_objects_that_are_no_handlers(odd: Any, why: str) -> None:
         Router().add(odd)
 
 
+class FromDotnet:
+    supported_event_type = USER
+
+    async def handle_async(self, event: Event[Any]) -> None: ...
+
+
+class NoType:
+    async def handle(self, event: Event[Any]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        (
+            FromDotnet(),
+            "no event_type: call its supported_event_type so and no handle: call its handle_async so",
+        ),
+        (NoType(), "no event_type"),
+    ],
+)
+def test_an_object_that_is_no_handler_is_named_with_what_it_lacks(odd: Any, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Router().add(odd)
+    line = inspect.getsourcelines(type(odd))[1]
+    assert str(caught.value) == (
+        f"handler: an object of class {type(odd).__qualname__} ({__file__}, line {line}) is not allowed; it must be an "
+        f"object with event_type and async handle(event), or a class or function that makes one ({words})"
+    )
+    with pytest.raises(ConfigError, match=r"makes an object of type \w+, with no event_type"):
+        Router().add(type(odd))
+
+
 @pytest.mark.parametrize("by", [one, "one"])
 def test_handlers_are_removed_by_function_or_name(by: object) -> None:
     router = Router()
@@ -356,6 +434,19 @@ def test_message_handlers_by_globs_and_lists() -> None:
     assert router.message_handlers("other") == outer.message_handlers("other") == ()
 
 
+def test_globs_of_message_types_that_are_known_take_them_in_any_case() -> None:
+    router = Router()
+
+    def beats(message: dict[str, Any]) -> None: ...
+    def notices(message: dict[str, Any]) -> None: ...
+
+    router.on_message("HEART*")(beats)
+    router.on_message(["NOTI*", "P?NG"])(notices)
+    assert router.message_handlers("heartbeat") == (beats,)
+    assert router.message_handlers("notice") == router.message_handlers("pang") == ()
+    assert router.message_handlers("ping") == router.message_handlers("NOTICE") == (notices,)
+
+
 def test_handlers_of_raw_messages_come_and_go() -> None:
     router, inner = Router(), Router()
 
@@ -378,7 +469,8 @@ def test_a_handler_of_raw_messages_is_plain() -> None:
     def of_none() -> None: ...
 
     with pytest.raises(
-        ConfigError, match=r"handler: .*later \(.*a plain function of message \(this one is async"
+        ConfigError,
+        match=r"handler: .*later \(.*a plain function of message \(this one is async; give a plain one .* memory channel",
     ):
         Router().on_raw(later)
     with pytest.raises(ConfigError, match=r"handler: .*of_none \(.*must be a function of message"):

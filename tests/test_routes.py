@@ -164,3 +164,24 @@ def test_a_wrong_handler_is_named_by_its_file_and_line(handler: Any, place: str)
 def test_a_decorator_without_its_parentheses(decorate: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         decorate(one)
+
+
+class Handles:
+    event_type = MESSAGE
+
+    async def handle(self, event: Event[Any]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (functools.partial(of_two, other=1), "what: of_two (.*written with it, as @router.on"),
+        (Callable2(), "what: Callable2 (.*written with it, as @router.on"),
+        (Callable2, "what: .*Callable2.*written with it, as @router.on"),
+        (Handles, r"what: .*Handles.*an object that handles events is registered by router.add\("),
+    ],
+)
+def test_what_else_stands_below_a_decorator_without_its_parentheses(what: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words.replace(" (", r" \(", 1)) as caught:
+        Router().on(what)
+    assert " at 0x" not in str(caught.value)

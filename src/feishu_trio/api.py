@@ -117,9 +117,9 @@ class Api:
         and follows the domain: "/open-apis/im/v1/chats". Of `params`, those that are None are left out. A call
         refused for its token alone is made once more, with a fresh one.
         """
-        if not path.startswith("/"):
+        if not isinstance(path, str) or not path.startswith("/"):
             # It would run on in the host name, and carry the token to wherever that leads.
-            raise ApiError(f"{method} {path}: the path must begin with a slash", code=None)
+            raise ApiError(f"{method} {path}: the path must be a string that begins with a slash", code=None)
         call = f"{method} {path}"
         try:
             with trio.fail_after(self._timeout):
@@ -288,7 +288,10 @@ def _content(content: str | dict[str, Any], msg_type: str) -> str:
             f"content: {kind_only(content)} is not allowed; it must be a text or a dict", code=None
         )
     if isinstance(content, dict):
-        return dumps(content, ensure_ascii=False)
+        try:
+            return dumps(content, ensure_ascii=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ApiError(f"content: it cannot be written as JSON: {error}", code=None) from error
     return dumps({"text": content}, ensure_ascii=False) if msg_type == "text" else content
 
 

@@ -287,7 +287,9 @@ class Router:
         their letters does not count.
         """
         patterns = tuple(
-            kind.lower() if kind.lower() in MESSAGE_TYPES else kind for kind in message_types(message_type)
+            name
+            for kind in message_types(message_type)
+            for name in (kind, *(known for known in MESSAGE_TYPES if matches_any(known, (kind.lower(),))))
         )
 
         def register(handler: H) -> H:
@@ -304,7 +306,10 @@ class Router:
         read meanwhile: keep it short, and hand on what takes longer, to a memory channel say. What it raises is
         logged, and has no other effect. Pings and pongs of WebSocket itself are no messages. `remove` takes it out.
         """
-        self._raw.append(plain_function("handler", handler, "message"))
+        instead = (
+            "give a plain one that hands the message to a task of yours, by send_nowait of a memory channel"
+        )
+        self._raw.append(plain_function("handler", handler, "message", instead=instead))
         self._changed()
         return handler
 
@@ -478,14 +483,27 @@ class Router:
         """
         given = tuple(event_types("what", what))
         for pattern in given:
-            self._warn_of_misnomer(pattern)
+            self._warn_of_misnomer(pattern, given)
         return with_aliases(given), where_of_aliases(given, plain_function_or_none("where", where))
 
-    def _warn_of_misnomer(self, pattern: str) -> None:
-        if pattern in self._warned_of or is_glob(pattern):
+    def _warn_of_misnomer(self, pattern: str, given: tuple[str, ...]) -> None:
+        if pattern in self._warned_of:
             return
         self._warned_of.add(pattern)
-        if pattern in ALIASES:
+        if is_glob(pattern):
+            never = [
+                name
+                for name in ALIASES
+                if matches_any(name, (pattern,)) and not matches_any(ALIASES[name], given)
+            ]
+            if never:
+                logger.warning(
+                    "Feishu never sends %s, which %r would take; write %s, which is what it sends",
+                    " or ".join(map(repr, never)),
+                    pattern,
+                    " and ".join(map(repr, dict.fromkeys(ALIASES[name] for name in never))),
+                )
+        elif pattern in ALIASES:
             status = f", where its status is {ALIAS_STATUSES[pattern]!r}" if pattern in ALIAS_STATUSES else ""
             logger.warning(
                 "Feishu never sends %r; its handlers take %r too, which is what it sends%s",

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, cast
 import attrs
 
 from .config import Ack, wrong
-from .config.rules import number, shown
+from .config.rules import nearest, number, shown
 from .events import ALIAS_STATUSES, ALIASES, Event, encode_result
 
 __all__ = [
@@ -184,8 +184,10 @@ def event_types(name: str, value: object) -> Iterator[str]:
         "an event type such as 'im.message.receive_v1', a glob such as 'contact.*', "
         "an event model class, or a list of one or more of these"
     )
-    if inspect.isroutine(value):
+    if _is_handler(value, "EVENT_TYPE"):
         why = "a decorator is written with it, as @router.on('im.message.receive_v1')"
+        if isinstance(value, type) and hasattr(value, "handle"):
+            why = "an object that handles events is registered by router.add(…)"
         raise wrong(name, value, allowed, why=why, show=shown_function)
     items = (value,) if isinstance(value, str | type) or not isinstance(value, Iterable) else tuple(value)
     if not items:
@@ -197,10 +199,15 @@ def event_types(name: str, value: object) -> Iterator[str]:
         yield pattern
 
 
+def _is_handler(value: object, but_with: str = "") -> bool:
+    """Whether it stands where its decorator's argument belongs: what can be called, and is no class with this."""
+    return callable(value) and not (but_with and isinstance(value, type) and hasattr(value, but_with))
+
+
 def message_types(value: object) -> tuple[str, ...]:
     """The types of JSON text messages and globs in one of these, or a list of them."""
     allowed = "a string that is not empty, or a list of one or more of these"
-    if inspect.isroutine(value):
+    if _is_handler(value):
         why = "a decorator is written with it, as @router.on_message('notice')"
         raise wrong("message_type", value, allowed, why=why, show=shown_function)
     types = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
@@ -256,12 +263,13 @@ def handler_of_events(value: Handler) -> Handler:
     return value
 
 
-def plain_function(name: str, value: F, argument: str = "event") -> F:
-    """A function of one argument that is not async."""
+def plain_function(name: str, value: F, argument: str = "event", *, instead: str = "") -> F:
+    """A function of one argument that is not async; `instead` says what to do with one that is."""
     function_of(name, value, argument)
     if is_async_function(value):
         allowed = f"a plain function of {argument}"
-        raise wrong(name, value, allowed, why="this one is async", show=shown_function)
+        why = "this one is async" + (f"; {instead}" if instead else "")
+        raise wrong(name, value, allowed, why=why, show=shown_function)
     return value
 
 
@@ -288,10 +296,32 @@ def handler_object(value: object) -> HandlerObject:
         if not isinstance(value, type) and is_async_function(value):
             raise wrong("handler", value, allowed, why="this one is async", show=shown_function)
         made = value()
-    if getattr(made, "event_type", None) is None or not callable(getattr(made, "handle", None)):
-        why = "" if made is value else f"this one makes an object of type {type(made).__qualname__}"
-        raise wrong("handler", value, allowed, why=why, show=shown_function)
+    lacks = ["event_type"] if getattr(made, "event_type", None) is None else []
+    lacks += [] if callable(getattr(made, "handle", None)) else ["handle"]
+    if lacks:
+        why = " and ".join(_lack(made, name) for name in lacks)
+        if made is not value:
+            why = f"this one makes an object of type {type(made).__qualname__}, with {why}"
+        raise wrong("handler", value, allowed, why=why, show=_shown_object)
     return cast("HandlerObject", made)
+
+
+def _lack(made: object, name: str) -> str:
+    """That an object has no attribute of this name, and the one that was perhaps meant to be it."""
+    near = nearest(name, (other for other in dir(made) if not other.startswith("_")))
+    return f"no {name}" + (f": call its {near} so" if near not in (None, name) else "")
+
+
+def _shown_object(value: object) -> str:
+    """A function as usual; any other object by its class, and where that is defined."""
+    if callable(value) or type(value).__module__ in ("builtins", "types"):
+        return shown_function(value)
+    kind = type(value)
+    try:
+        place = f" ({inspect.getsourcefile(kind)}, line {inspect.getsourcelines(kind)[1]})"
+    except (OSError, TypeError):
+        place = ""
+    return f"an object of class {kind.__qualname__}{place}"
 
 
 def ack_or_none(name: str, value: Any) -> Ack | None:

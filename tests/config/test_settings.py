@@ -3,7 +3,7 @@ from __future__ import annotations
 import inspect
 import pydoc
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -217,3 +217,19 @@ def test_any_value_is_kept_or_refused_by_name(name: str, value: Any) -> None:
     else:
         assert config.evolve() == config
         assert repr(config)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda: SessionConfig(SECRET),
+            "SessionConfig takes its settings by name, as SessionConfig(app_id=…)",
+        ),
+        (lambda: PoolConfig(5), "PoolConfig takes its settings by name, as PoolConfig(concurrency=…)"),
+    ],
+)
+def test_settings_are_given_by_name(make: Callable[[], object], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make()
+    assert str(caught.value) == words

@@ -148,6 +148,16 @@ def test_plain_values_come_back_as_they_were(value: object) -> None:
         ({"tosat": {"content": "saved"}}, "it has 'tosat'; it may be an object with 'toast' and 'card'"),
         ({"toast": {}, "elements": [], "header": {}}, "it has 'elements', 'header'; it may be"),
         ({"toast": "saved"}, "its 'toast' is a string; it may be"),
+        (
+            {"toast": {"typ": "info"}},
+            "its 'toast' has 'typ'; it may have 'type', 'content', 'i18n', and nothing else",
+        ),
+        (
+            {"toast": {"type": "danger", "content": "x"}},
+            "the 'type' of its 'toast' is 'danger'; it may be 'info', 'success', 'warning', 'error'",
+        ),
+        ({"toast": {"type": []}}, "the 'type' of its 'toast' is '[]'; it may be 'info'"),
+        (CardAnswer(Toast("x", "ok")), "the 'type' of its 'toast' is 'ok'"),  # type: ignore[arg-type]
         ({"x" * 1000: 1}, f"it has {'x' * 40!r}; it may be"),
     ],
 )
@@ -163,6 +173,7 @@ def test_an_answer_to_a_card_that_has_no_effect(answer: object, flaw: str) -> No
         ("card.action.trigger", {}),
         ("card.action.trigger", {"toast": {"content": "saved"}, "card": None}),
         ("card.action.trigger", CardAnswer(Toast("saved"), Card.raw({}))),
+        ("card.action.trigger", {"toast": {"type": None, "content": "saved", "i18n": {"en_us": "saved"}}}),
         ("card.action.trigger", {"card": {"type": "raw", "data": {}}}),
         ("url.preview.get", PreviewAnswer(Inline("a title"), Card.template("t"))),
         ("im.message.receive_v1", "anything"),

@@ -67,13 +67,26 @@ def test_each_python_block_is_run() -> None:
 def test_options_have_the_settings_and_defaults_that_the_page_says(page: str) -> None:
     rows = re.findall(r"^\| `(\w+)` \| `\w+` \| (.*?) \| (.*?) \| .* \|$", page, re.MULTILINE)
     read = {name: setting for name, (setting, _) in {**dotnet.OPTIONS, **dotnet.SWITCHES}.items()}
-    assert len(rows) == 11
+    assert len(rows) == 13
     for option, setting, default in rows:
         if option in dotnet.NO_EFFECT:
             assert default == ""
         else:
             assert setting == f"`{read[option]}`"
             assert default == f"`{getattr(SessionConfig(), read[option])}`"
+
+
+@BOTH
+def test_each_type_and_option_of_the_manual_is_on_the_page(page: str) -> None:
+    manual = """
+        EnableAutoAck EnableBinaryMessageProcessing FeishuWebSocketClient FeishuWebSocketMessage FeishuWebSocketOptions
+        HeartbeatData HeartbeatInfo HeartbeatMessage HeartbeatStatistics IFeishuEventHandler IFeishuEventHandlerFactory
+        IFeishuWebSocketManager IMessageHandler JsonMessageHandler WebSocketBinaryMessageEventArgs
+        WebSocketCloseEventArgs WebSocketErrorEventArgs WebSocketFeishuEventArgs WebSocketHeartbeatEventArgs
+        WebSocketMessageEventArgs WebSocketPingEventArgs WebSocketPongEventArgs WebSocketState WsEndpointResult
+    """
+    assert [name for name in manual.split() if f"`{name}`" not in page] == []
+    assert "pip install feishu-trio" in page
 
 
 @BOTH

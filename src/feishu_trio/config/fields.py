@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from ..errors import ConfigError
 from . import dotnet
 from .rules import Rule, unknown
 
@@ -32,7 +33,10 @@ def settings(cls: _Class) -> _Class:
     init: Callable[..., None] = cls.__init__  # type: ignore[misc]
 
     @functools.wraps(init)
-    def checked(self: object, **given: Any) -> None:
+    def checked(self: object, *values: object, **given: Any) -> None:
+        if values:
+            name = cls.__name__
+            raise ConfigError(f"{name} takes its settings by name, as {name}({_fields(cls)[0].name}=…)")
         check_names(given, cls)
         init(self, **given)
 

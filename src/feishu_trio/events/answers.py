@@ -16,6 +16,8 @@ __all__ = ["Card", "CardAnswer", "Inline", "PreviewAnswer", "Toast", "encode_res
 
 # What the answer to a callback may hold, by its type.
 _MEMBERS: Final = {"card.action.trigger": ("toast", "card"), "url.preview.get": ("inline", "card")}
+_TOAST: Final = ("type", "content", "i18n")
+_TOAST_TYPES: Final = ("info", "success", "warning", "error")
 # What JSON calls what Python makes of it.
 _KINDS: Final = {
     str: "a string",
@@ -115,7 +117,7 @@ def encode_result(value: object) -> bytes:
 def flaw_of(callback: str, answer: bytes) -> str | None:
     """What keeps the JSON of an answer from having an effect, and what it may hold; None if nothing does.
 
-    Only its outermost members are looked at: Feishu says itself what is wrong with a card.
+    Its outermost members and the toast are looked at: Feishu says itself what is wrong with a card.
     """
     members = _MEMBERS.get(callback)
     if members is None:
@@ -128,7 +130,20 @@ def flaw_of(callback: str, answer: bytes) -> str | None:
     if unknown:
         return f"it has {', '.join(f'{name[:40]!r}' for name in unknown[:5])}; {allowed}"
     odd = next((name for name in value if not isinstance(value[name], dict | None)), None)
-    return odd and f"its {odd!r} is {_KINDS[type(value[odd])]}; {allowed}"
+    if odd:
+        return f"its {odd!r} is {_KINDS[type(value[odd])]}; {allowed}"
+    return _flaw_of_toast(value.get("toast") or {})
+
+
+def _flaw_of_toast(toast: Mapping[str, object]) -> str | None:
+    unknown = [name for name in toast if name not in _TOAST]
+    if unknown:
+        names = ", ".join(f"{name[:40]!r}" for name in unknown[:5])
+        return f"its 'toast' has {names}; it may have {', '.join(map(repr, _TOAST))}, and nothing else"
+    kind = toast.get("type")
+    if kind is None or kind in _TOAST_TYPES:
+        return None
+    return f"the 'type' of its 'toast' is {str(kind)[:40]!r}; it may be {', '.join(map(repr, _TOAST_TYPES))}"
 
 
 def _without_none(value: object) -> object:

@@ -35,10 +35,14 @@ ALIAS_STATUSES: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def model_for(event_type: str) -> type[Any] | None:
-    """The model of an event type's body, its module loaded on first use; None if the catalogue has none."""
+    """The model of an event type's body, its module loaded on first use; None if the catalogue has none.
+
+    Of a name that Feishu never sends it is that of what it sends: others may send it all the same.
+    """
     # Here, so that importing the package reads nothing that may never be wanted.
     from ._index import MODELS
 
+    event_type = ALIASES.get(event_type, event_type)
     name = MODELS.get(event_type)
     if name is None:
         return None
