@@ -223,10 +223,13 @@ def test_any_value_is_kept_or_refused_by_name(name: str, value: Any) -> None:
     ("make", "words"),
     [
         (
-            lambda: SessionConfig(SECRET),
+            lambda: SessionConfig(SECRET),  # type: ignore[call-arg]
             "SessionConfig takes its settings by name, as SessionConfig(app_id=…)",
         ),
-        (lambda: PoolConfig(5), "PoolConfig takes its settings by name, as PoolConfig(concurrency=…)"),
+        (
+            lambda: PoolConfig(5),  # type: ignore[call-arg]
+            "PoolConfig takes its settings by name, as PoolConfig(concurrency=…)",
+        ),
     ],
 )
 def test_settings_are_given_by_name(make: Callable[[], object], words: str) -> None:
