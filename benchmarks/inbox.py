@@ -28,6 +28,7 @@ import trio
 
 from feishu_trio.events import decode_event
 from feishu_trio.events.order import by_chat
+from feishu_trio.inbox.file import DatabaseFile
 from feishu_trio.inbox.records import Entry
 from feishu_trio.inbox.sqlite import SQLiteInbox
 from feishu_trio.inbox.storing import entry_of
@@ -106,10 +107,17 @@ class SlowConnection(sqlite3.Connection):
         return cursor
 
 
+class SlowFile(DatabaseFile):
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(
+            self.path, isolation_level=None, check_same_thread=False, factory=SlowConnection
+        )
+
+
 class SlowInbox(SQLiteInbox):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._file.connection_class = SlowConnection
+        self._file = SlowFile(path, repr(self))
 
 
 class PlainInserts:

@@ -282,7 +282,8 @@ class Database:
     def _renew(self, keys: Sequence[bytes], now: float) -> int:
         """One of these is a stored event's: it is known by all of them, and its window starts anew; its number."""
         numbers = [self._number_of(key) for key in keys]
-        number = next(each for each in numbers if each is not None)
+        number = next((each for each in numbers if each is not None), None)
+        assert number is not None, "a key that is known is an event's"
         self._execute(
             "UPDATE event SET settled = max(settled, ?) WHERE number = ? AND state = 4", (now, number)
         )

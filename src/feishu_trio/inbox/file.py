@@ -30,9 +30,6 @@ class DatabaseFile:
         ConfigError: `path` is no path of a file.
     """
 
-    connection_class: type[sqlite3.Connection] = sqlite3.Connection
-    """The owner's; tests and measurements have their own."""
-
     def __init__(self, path: str | Path, name: str) -> None:
         if not isinstance(path, str | Path) or not str(path).strip():
             raise ConfigError(f"path: {path!r} is not allowed; it must be the path of a file")
@@ -77,18 +74,15 @@ class DatabaseFile:
         """
         try:
             # Never two threads at a time: whoever calls sees to it.
-            self.connection = sqlite3.connect(
-                self.path,
-                isolation_level=None,
-                check_same_thread=False,
-                timeout=_BUSY,
-                factory=self.connection_class,
-            )
+            self.connection = self._connect()
             database = self._prepare(self.connection, app_id, strict_order)
             self._identity = self._identify()
         except (sqlite3.Error, OSError) as error:
             raise self._error(error) from error
         return database
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=_BUSY)
 
     def close(self) -> None:
         """Close it, and be its owner no more."""
