@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo    a local gateway and an echo bot, in one process: no account, no network"
 	@echo "make test    the whole test suite"
-	@echo "make soak    the storms of the test suite at full length: minutes of faults, 100,000 events"
+	@echo "make soak    the storms of the test suite at full length: faults, kills, losses of power; half an hour"
 	@echo "make lint    ruff, mypy --strict, the layers of imports, and that generated code is fresh"
 	@echo "make generate models and frames anew, from proto/"
 	@echo "make format  ruff's formatter and import order"
@@ -22,7 +22,7 @@ test: $(VENV)/.dev
 	@$(BIN)/python -m pytest $(ARGS)
 
 soak: $(VENV)/.dev
-	@$(BIN)/python -m pytest --soak tests/liveness/test_soak.py $(ARGS)
+	@$(BIN)/python -m pytest --soak tests/liveness/test_soak.py tests/inbox/test_kill.py tests/inbox/test_power.py $(ARGS)
 
 lint: types layers fresh
 	@$(BIN)/ruff check .

@@ -27,26 +27,29 @@ def card(text: str, **buttons: str) -> dict[str, Any]:
     }
 
 
+router = Router()
+
+
+@router.on("im.message.receive_v1")
+async def ask(event: Event[MessageReceived]) -> None:
+    question = card("怎么办？ What shall it be?", approve="批准 Approve", report="报告 Report")
+    message = event.data.message
+    if message and message.message_id:
+        await event.api.reply(message.message_id, question, "interactive", uuid=event.id)
+
+
+# Feishu waits 3 s for the answer to a click. At the deadline the fallback goes out, and the handler goes on.
+@router.on("card.action.trigger", fallback=CardAnswer(toast=Toast("正在写… Working on it…")))
+async def clicked(event: Event[ActionTriggered]) -> CardAnswer:
+    action = event.data.action
+    if action and action.value == {"do": "approve"}:
+        return CardAnswer(toast=Toast("已批准 Approved", "success"))
+    await trio.sleep(3)
+    # Too late to be the answer, so it updates the card.
+    return CardAnswer(card=Card.raw(card("报告写好了。 The report is ready.")))
+
+
 async def main() -> None:
-    router = Router()
-
-    @router.on("im.message.receive_v1")
-    async def ask(event: Event[MessageReceived]) -> None:
-        question = card("怎么办？ What shall it be?", approve="批准 Approve", report="报告 Report")
-        message = event.data.message
-        if message and message.message_id:
-            await session.api.reply(message.message_id, question, "interactive", uuid=event.id)
-
-    # Feishu waits 3 s for the answer to a click. At the deadline the fallback goes out, and the handler goes on.
-    @router.on("card.action.trigger", fallback=CardAnswer(toast=Toast("正在写… Working on it…")))
-    async def clicked(event: Event[ActionTriggered]) -> CardAnswer:
-        action = event.data.action
-        if action and action.value == {"do": "approve"}:
-            return CardAnswer(toast=Toast("已批准 Approved", "success"))
-        await trio.sleep(3)
-        # Too late to be the answer, so it updates the card.
-        return CardAnswer(card=Card.raw(card("报告写好了。 The report is ready.")))
-
     async with open_feishu_session(router=router, config=SessionConfig.from_env()) as session:
         await session.wait_closed()
 

@@ -5,17 +5,20 @@ import trio
 from feishu_trio import Event, Router, SessionConfig, open_feishu_session
 from feishu_trio.events.im import MessageReceived
 
+router = Router()
+
+
+@router.on("im.message.receive_v1")
+async def echo(event: Event[MessageReceived]) -> None:
+    """Say what was said."""
+    message = event.data.message
+    if message and message.message_id:
+        # A redelivery never runs this twice; the uuid has Feishu send it once even after a crash.
+        await event.api.reply(message.message_id, event.text or "?", uuid=event.id)
+
 
 async def main() -> None:
-    router = Router()
-
-    @router.on("im.message.receive_v1")
-    async def echo(event: Event[MessageReceived]) -> None:
-        message = event.data.message
-        if message and message.message_id:
-            # A redelivery never runs this twice; the uuid has Feishu send it once even after a crash.
-            await session.api.reply(message.message_id, event.text or "?", uuid=event.id)
-
+    """Run until it is interrupted."""
     async with open_feishu_session(router=router, config=SessionConfig.from_env()) as session:
         await session.wait_closed()
 

@@ -564,3 +564,73 @@ async def test_note_14_a_request_that_failed_is_kept_without_its_secrets() -> No
     assert cause.request.url.path
     assert SECRET.encode() not in cause.request.content
     assert SECRET not in str(cause.request.headers.raw)
+
+
+# --- apps without a secret ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", ["assertion", lambda: "assertion"])
+async def test_a_keyless_app_gets_its_token_for_an_assertion(
+    autojump_clock: MockClock, given: str | Callable[[], str]
+) -> None:
+    async with (
+        open_gateway(client_assertion="assertion", token_lifetime=1000) as gateway,
+        httpx.AsyncClient(transport=gateway.transport) as http,
+    ):
+        api = Api(http, gateway.domain, gateway.app_id, "", assertion=given)
+        await api.reply("om_1", "hi")
+        await trio.sleep(990)
+        await api.reply("om_2", "hi")
+        assert [message.to for message in gateway.messages] == ["om_1", "om_2"]
+        assert asked(gateway, "/oauth/v3/token") == 2
+        assert asked(gateway, TOKEN_PATH) == 0
+
+
+@pytest.mark.parametrize(
+    ("domain", "accounts"),
+    [
+        ("https://open.feishu.cn", "https://accounts.feishu.cn"),
+        ("https://open.larksuite.com", "https://accounts.larksuite.com"),
+        ("https://feishu.example.com", "https://feishu.example.com"),
+    ],
+)
+async def test_an_assertion_goes_to_the_domain_of_accounts(domain: str, accounts: str) -> None:
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(str(request.url))
+        return httpx.Response(200, json={"access_token": "t-1", "expires_in": 7200, "code": 0})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        await Api(http, domain, "cli_a", "", assertion="x").request("GET", "/open-apis/bot/v3/info")
+    assert seen == [f"{accounts}/oauth/v3/token", f"{domain}/open-apis/bot/v3/info"]
+
+
+def fails() -> str:
+    raise OSError("the key store is down")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (fails, "client_assertion raised OSError: the key store is down"),
+        (lambda: None, "client_assertion gave"),
+        ("wr0ng-assertion", "client assertion invalid"),
+    ],
+)
+async def test_an_assertion_that_cannot_be_had_or_is_refused_is_an_api_error(given: Any, words: str) -> None:
+    async with open_gateway() as gateway, httpx.AsyncClient(transport=gateway.transport) as http:
+        with pytest.raises(ApiError, match=words) as info:
+            await Api(http, gateway.domain, gateway.app_id, "", assertion=given).reply("om_1", "hi")
+        assert "wr0ng" not in str(info.value)
+
+
+async def test_a_description_of_what_is_wrong_with_an_assertion_is_shown_without_it() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        text = "the assertion s3cret-assertion has expired"
+        return httpx.Response(400, json={"error": "invalid_grant", "error_description": text})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        with pytest.raises(ApiError, match="has expired") as info:
+            await Api(http, "https://x.test", "cli_a", "", assertion="s3cret-assertion").reply("om_1", "hi")
+    assert "s3cret" not in str(info.value)

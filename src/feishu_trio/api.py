@@ -6,16 +6,18 @@ Sources: the public documentation of `auth/v3/tenant_access_token/internal`, `im
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from json import dumps
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import trio
 
+from .config import FEISHU_DOMAIN, LARK_DOMAIN
 from .config.rules import kind_only
 from .config.secrets import masked
 from .errors import ApiError
+from .telemetry import described
 
 if TYPE_CHECKING:
     import httpx
@@ -28,6 +30,19 @@ _TOKEN_CODES = (99991661, 99991663, 99991664, 99991668)
 
 # A tenant token lives for two hours at most; a longer life is not believed.
 _LONGEST_LIFE = 7200.0
+
+_TOKEN_PATH = "/open-apis/auth/v3/tenant_access_token/internal"
+# A keyless app gets its token as OAuth has it (RFC 7523), at a domain of its own; elsewhere than at Feishu's and
+# Lark's own domains, at the one there is.
+_OAUTH_PATH = "/oauth/v3/token"
+_OAUTH = {
+    "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
+    "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+}
+_ACCOUNTS = {
+    FEISHU_DOMAIN: "https://accounts.feishu.cn",
+    LARK_DOMAIN: "https://accounts.larksuite.com",
+}
 
 # Bytes of an answer, at most: of a token's, and of any other call's.
 _TOKEN_SIZE = 1 << 20
@@ -92,13 +107,22 @@ class Api:
     """
 
     def __init__(
-        self, http: httpx.AsyncClient, domain: str, app_id: str, app_secret: str, *, timeout: float = 10
+        self,
+        http: httpx.AsyncClient,
+        domain: str,
+        app_id: str,
+        app_secret: str,
+        *,
+        timeout: float = 10,
+        assertion: str | Callable[[], str] | None = None,
     ) -> None:
         self._http = http
         self._domain = domain.rstrip("/")
         self._app_id = app_id
         self._app_secret = app_secret
         self._timeout = timeout
+        self._assertion = assertion
+        self._asserted: str | None = None  # what was given for the last token
         self._token: str | None = None
         self._renew_at = 0.0
         self._renewing = trio.Lock()
@@ -196,12 +220,17 @@ class Api:
             return self._token
 
     async def _renew(self) -> None:
-        path = "/open-apis/auth/v3/tenant_access_token/internal"
         asked_at = trio.current_time()
-        credentials = {"app_id": self._app_id, "app_secret": self._app_secret}
-        response = await self._exchange("POST", path, None, None, credentials)
+        if self._assertion is None:
+            path, domain = _TOKEN_PATH, self._domain
+            credentials = {"app_id": self._app_id, "app_secret": self._app_secret}
+        else:
+            path, domain = _OAUTH_PATH, _ACCOUNTS.get(self._domain, self._domain)
+            credentials = _OAUTH | {"client_id": self._app_id, "client_assertion": self._assert(path)}
+        response = await self._exchange("POST", path, None, None, credentials, domain=domain)
         body = self._result(f"POST {path}", response)
-        token, expire = body.get("tenant_access_token"), body.get("expire")
+        token = body.get("tenant_access_token", body.get("access_token"))
+        expire = body.get("expire", body.get("expires_in"))
         # It goes into a header, and a library's complaint about a strange one would quote it.
         if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token.strip():
             raise ApiError(f"POST {path}: answered without a usable token", code=response.status_code)
@@ -209,8 +238,29 @@ class Api:
         self._renew_at = asked_at + life - min(300, life / 10)
         self._token = token
 
+    def _assert(self, path: str) -> str:
+        """What a keyless app has in place of a secret."""
+        given = self._assertion
+        try:
+            self._asserted = given() if callable(given) else given
+        except Exception as error:
+            raise ApiError(
+                f"POST {path}: client_assertion raised {self._clean(described(error))}", code=None
+            ) from error
+        if not isinstance(self._asserted, str) or not self._asserted:
+            kind = kind_only(self._asserted)
+            raise ApiError(f"POST {path}: client_assertion gave {kind}, where a token must be", code=None)
+        return self._asserted
+
     async def _exchange(
-        self, method: str, path: str, token: str | None, params: Mapping[str, Any] | None, json: Any
+        self,
+        method: str,
+        path: str,
+        token: str | None,
+        params: Mapping[str, Any] | None,
+        json: Any,
+        *,
+        domain: str | None = None,
     ) -> httpx.Response:
         import httpx
 
@@ -220,7 +270,7 @@ class Api:
             return await read_whole(
                 self._http,
                 method,
-                self._domain + path,
+                (domain or self._domain) + path,
                 limit=_ANSWER_SIZE if token else _TOKEN_SIZE,
                 params=_given(params) if params else None,
                 json=json,
@@ -242,7 +292,7 @@ class Api:
             return body
         log_id = response.headers.get("X-Tt-Logid")
         log_id = log_id and self._clean(log_id)
-        code, msg = (body or {}).get("code"), (body or {}).get("msg")
+        code, msg = (body or {}).get("code"), (body or {}).get("msg", (body or {}).get("error_description"))
         code = code if type(code) is int and code != 0 else status
         msg = self._clean(msg) if isinstance(msg, str) else ""
         reason = msg or ("answered with something that is no JSON object" if body is None else "refused")
@@ -253,7 +303,7 @@ class Api:
 
     def _clean(self, text: str) -> str:
         """`text` without the secrets it may hold."""
-        return masked(text, self._app_secret, self._token)
+        return masked(text, self._app_secret, self._token, self._asserted)
 
 
 def _body(response: httpx.Response) -> dict[str, Any] | None:

@@ -95,6 +95,7 @@ class Session:
             config.app_id or "",
             config.app_secret or "",
             timeout=config.connect_timeout,
+            assertion=config.client_assertion,
         )
         self._engine = Engine(
             router,
@@ -107,6 +108,7 @@ class Session:
             handler_mode=config.handler_mode,
             storing=None if inbox is None else _storing(inbox, store, self._telemetry),
         )
+        self._engine.port = self
         self._connections = Connections(
             config, router, self._engine, self._telemetry, http, self._on_connections
         )

@@ -138,7 +138,7 @@ def test_note_18_models_are_loaded_on_use() -> None:
     )
     imported, by_data = run.stdout.splitlines()
     assert imported == str(
-        ["_json", "answers", "catalogue", "content", "envelope", "event", "order", "types"]
+        ["_json", "answers", "catalogue", "content", "envelope", "event", "order", "port", "types"]
     )
     assert by_data == str(["_index", "im", "shared"])
     assert types.IM_MESSAGE_RECEIVE_V1 == im.MessageReceived.EVENT_TYPE

@@ -822,3 +822,38 @@ async def test_what_goes_on_in_a_thread_keeps_its_claim(tmp_path: Path) -> None:
             async with open_real_session(gateway, router=router, inbox=inbox):
                 await settled(inbox, done=1)
     assert runs == [1, 1]
+
+
+@pytest.mark.parametrize("is_keyless", [False, True])
+async def test_stored_events_and_dead_letters_can_call_feishu(
+    autojump_clock: MockClock, is_keyless: bool
+) -> None:
+    router = Router()
+
+    @router.on(MESSAGE)
+    async def fail(event: Event[Any]) -> None:
+        await event.api.reply(event.data.message.message_id, f"attempt {event.attempt}")
+        raise ValueError("no")
+
+    @router.dead
+    async def sorry(event: Event[Any], error: str) -> None:
+        await event.api.reply(event.data.message.message_id, "sorry")
+
+    inbox = MemoryInbox(max_attempts=2)
+    settings: dict[str, Any] = {"app_secret": None, "client_assertion": "key"} if is_keyless else {}
+    async with (
+        open_gateway(seed=1, client_assertion="key") as gateway,
+        open_session(gateway, router=router, inbox=inbox, **settings) as session,
+    ):
+        await say(gateway, 1)
+        await settled(inbox, dead=1)
+        await until(lambda: told(session))
+        assert [message.content for message in gateway.messages] == [
+            {"text": "attempt 1"},
+            {"text": "attempt 2"},
+            {"text": "sorry"},
+        ]
+
+
+async def told(session: Session) -> bool:
+    return session.stats().dead == 1

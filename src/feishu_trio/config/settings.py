@@ -343,7 +343,7 @@ class SessionConfig:
         validator=token(),
         metadata=about(
             "A keyless app's token, or a function that returns a fresh one; it is called before each "
-            "connection. If it raises, that try has failed, and there is another."
+            "connection, and for each token of the API. If it raises, that try has failed, and there is another."
         ),
     )
     app_access_token: str | Callable[[], str] | None = field(

@@ -18,6 +18,7 @@ import trio
 from ..config import Ack, PoolConfig
 from ..errors import EventDecodeError
 from ..events import Event, decode_event, encode_result, flaw_of
+from ..events.port import EventPort
 from ..router import Route, Router
 from ..telemetry import Telemetry
 from .batches import Batches
@@ -88,6 +89,8 @@ class Engine:
         self.ready = trio.Event()
         """Set once events may be taken in: whoever handles them has had the time to say so."""
         self.pools = Pools(pools, self._work, telemetry, queue_bytes)
+        self.port: EventPort | None = None
+        """What events speak through."""
         self._telemetry = telemetry
         self._context = copy_context()  # a copy of it is what each handler runs in
         self._now: Callable[[], float] = trio.lowlevel.current_clock().current_time
@@ -378,6 +381,7 @@ class Engine:
             outcome = Outcome(False, failed=failed, again=True, is_fault=True)
             delivery.settle(outcome, self._now() - delivery.since)
             return None
+        event.port = self.port
         origin = delivery.origin
         keys: tuple[int, ...] = ()
         chat = known = None

@@ -12,6 +12,7 @@ from .._quiet import QuietStruct
 from ._json import UNFIT, read_patiently, unfit, write_patiently
 from .catalogue import model_for
 from .content import Content, parse_content, plain_text
+from .port import EventApi, EventPort
 from .types import IM_MESSAGE_RECEIVE_V1
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Event(QuietStruct, Generic[T_co], eq=False):
     """Which attempt this is of an event from an inbox; 1 at first, and for all others."""
     settle: Callable[[bool, Any], None] | None = None
     """What `ack` and `nack` call, with success and result; set by whoever leaves the answer to the user."""
+    port: EventPort | None = None
+    """What it speaks through; set by the session that handles it."""
     _data: Any = _UNREAD
     _raw: Any = _UNREAD
 
@@ -129,6 +132,19 @@ class Event(QuietStruct, Generic[T_co], eq=False):
                 return _decode_object(write_patiently(read_patiently(self.payload)))
             except UNFIT as error:
                 raise unfit(f"the payload of {self!r}", error, "$") from error
+
+    @property
+    def api(self) -> EventApi:
+        """Feishu's HTTP API, with this app's token: `session.api` of the session that handles the event.
+
+        Raises:
+            RuntimeError: no session handles it, as it was made by `decode_event`.
+        """
+        if self.port is None:
+            raise RuntimeError(
+                f"{self!r} is not handled by a session, so there is nothing to call Feishu with"
+            )
+        return self.port.api
 
     @property
     def content(self) -> Content | None:

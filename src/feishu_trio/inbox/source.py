@@ -265,6 +265,7 @@ class InboxSource:
                     received_at=dead.received,
                 )
         if event is not None:
+            event.port = self._engine.port
             event.attempt = max(1, dead.attempts)
             for handler in handlers:
                 await self._call(handler, event, error)

@@ -112,7 +112,7 @@ async def open_gateway(
     """
     random = Random(seed)
     discovery = Discovery(app_id, app_secret, client_assertion, random)
-    api = OpenApi(app_id, app_secret, token_lifetime, random)
+    api = OpenApi(app_id, app_secret, client_assertion, token_lifetime, random)
     platform = Platform(api, random, answer_timeout, connection_limit, strict, pong_config)
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:

@@ -16,11 +16,14 @@ from ._frames import random_id
 from ._http import Request, Response, json_response
 
 TOKEN_PATH: Final = "/open-apis/auth/v3/tenant_access_token/internal"
+OAUTH_PATH: Final = "/oauth/v3/token"
 SEND_PATH: Final = "/open-apis/im/v1/messages"
 CARD_PATH: Final = "/open-apis/interactive/v1/card/update"
 
 NO_TOKEN: Final = 99991661
 BAD_TOKEN: Final = 99991663
+BAD_GRANT: Final = 20024
+"""Of the OAuth endpoint; the documentation names no codes for keyless apps, this is the gateway's own."""
 BAD_FIELD: Final = 99992402
 BAD_MESSAGE: Final = 230001
 BAD_CARD: Final = 10002
@@ -34,6 +37,7 @@ CARD_UPDATES: Final = 2
 """The number of updates that a callback's token allows."""
 
 _REPLY_PATH: Final = re.compile(rf"{SEND_PATH}/([^/]+)/reply")
+_OAUTH: Final = "urn:ietf:params:oauth"
 _RECEIVE_ID_TYPES: Final = frozenset({"chat_id", "open_id", "user_id", "union_id", "email"})
 
 
@@ -66,6 +70,7 @@ class OpenApi:
 
     app_id: str
     app_secret: str = attrs.field(repr=False)
+    client_assertion: str | None = attrs.field(repr=False)
     token_lifetime: float
     """Seconds a tenant token is valid."""
     random: Random = attrs.field(repr=False)
@@ -96,6 +101,8 @@ class OpenApi:
         post = request.method == "POST"
         if post and request.path == TOKEN_PATH:
             return self._token(request.json())
+        if post and request.path == OAUTH_PATH:
+            return self._oauth_token(request.json())
         self._check_bearer(request)
         if post and request.path == SEND_PATH:
             return self._send(request)
@@ -110,9 +117,27 @@ class OpenApi:
             raise _ApiError(UNKNOWN_APP, "invalid app_id", 200)
         if body.get("app_secret") != self.app_secret:
             raise _ApiError(WRONG_SECRET, "app secret invalid", 200)
+        token = self._new_token()
+        return {"code": 0, "msg": "ok", "tenant_access_token": token, "expire": int(self.token_lifetime)}
+
+    def _oauth_token(self, body: dict[str, object]) -> dict[str, object]:
+        kinds = body.get("grant_type"), body.get("client_assertion_type")
+        if kinds != (f"{_OAUTH}:grant-type:jwt-bearer", f"{_OAUTH}:client-assertion-type:jwt-bearer"):
+            raise _ApiError(BAD_GRANT, f"grant_type and client_assertion_type are {kinds}", 400)
+        if body.get("client_id") != self.app_id:
+            raise _ApiError(UNKNOWN_APP, "invalid client_id", 400)
+        if self.client_assertion is None or body.get("client_assertion") != self.client_assertion:
+            raise _ApiError(WRONG_SECRET, "client assertion invalid", 400)
+        return {
+            "access_token": self._new_token(),
+            "token_type": "Bearer",
+            "expires_in": int(self.token_lifetime),
+        }
+
+    def _new_token(self) -> str:
         token = f"t-{random_id(self.random)}"
         self._tokens[token] = trio.current_time() + self.token_lifetime
-        return {"code": 0, "msg": "ok", "tenant_access_token": token, "expire": int(self.token_lifetime)}
+        return token
 
     def _check_bearer(self, request: Request) -> None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")

@@ -23,7 +23,7 @@ from ._frames import SERVICE_ID, random_id
 from ._http import Request, Response, Upgrade, json_response, serve_http
 from ._line import Line
 from ._memory import MemoryStream, memory_stream_pair
-from ._openapi import OpenApi
+from ._openapi import OAUTH_PATH, OpenApi
 from ._platform import Platform
 from ._responses import PreparedResponses
 
@@ -114,7 +114,7 @@ class Server:
             host = request.headers.get("host") or f"{self.host}:{self.port}"
             scheme = "ws" if self.ssl_context is None else "wss"
             return self.discovery.endpoint(request, f"{scheme}://{host}", self.client_config)
-        if request.path.startswith("/open-apis/"):
+        if request.path.startswith(("/open-apis/", OAUTH_PATH)):
             return self.api.answer(request)
         return _unknown(request)
 
