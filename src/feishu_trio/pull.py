@@ -9,12 +9,17 @@ from typing import Any
 
 import trio
 
+from .delivery import CALLBACKS
 from .errors import Retry
 from .events import Event
 from .router import Route
 from .routes import Where
 
 __all__ = ["EventStream"]
+
+
+class GivenBack(Exception):
+    """The loop that pulled an event from an inbox did not handle it."""
 
 
 class _Pulled:
@@ -27,6 +32,7 @@ class _Pulled:
         self.settled = trio.Event()
         self.result: object = None
         self.ok = False
+        self.was_begun = False
 
     def settle(self, ok: bool, result: object) -> None:
         """Answer; the first answer counts."""
@@ -42,7 +48,10 @@ def _no_key(event: Event[Any]) -> None:
 class EventStream(AsyncIterator[Event[Any]]):
     """The events of one `Session.events` block, in order of arrival. One task may iterate over it."""
 
-    def __init__(self, patterns: tuple[str, ...], where: Where | None = None) -> None:
+    def __init__(
+        self, patterns: tuple[str, ...], where: Where | None = None, *, has_inbox: bool = False
+    ) -> None:
+        self._has_inbox = has_inbox
         # Its handler hands the event over and waits, so that answers, deadlines and bounds are as anywhere.
         self.route = Route(
             handler=self._hand_over,
@@ -71,6 +80,7 @@ class EventStream(AsyncIterator[Event[Any]]):
                 raise StopAsyncIteration
             await self._arrived.park()
         self._begun = self._waiting.popleft()
+        self._begun.was_begun = True
         return self._begun.event
 
     def settle(self, *, ok: bool) -> None:
@@ -88,11 +98,17 @@ class EventStream(AsyncIterator[Event[Any]]):
 
     async def _hand_over(self, event: Event[Any]) -> object:
         if self._ended:
-            raise Retry(reason="nobody pulls any more")
+            raise Retry(after=0, reason="nobody pulls any more")
         pulled = _Pulled(event)
         self._waiting.append(pulled)
         self._arrived.unpark_all()
         await pulled.settled.wait()
+        if not pulled.ok and not pulled.was_begun:
+            raise Retry(after=0, reason="nobody pulls any more")
         if not pulled.ok:
-            raise Retry(reason="it was given back by the loop that pulled it")
+            reason = "it was given back by the loop that pulled it"
+            # From an inbox that is an attempt that failed: not for ever, and the later the more often it did.
+            raise (
+                GivenBack(reason) if self._has_inbox and event.type not in CALLBACKS else Retry(reason=reason)
+            )
         return pulled.result

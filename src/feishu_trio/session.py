@@ -222,14 +222,15 @@ class Session:
 
         Iterate over it; asking for the next event answers the last one. An exception in the loop's body
         leaves its event unanswered to the platform's redelivery (500), as do events that were not begun
-        when the block is left. `event.ack(result)` and `event.nack()` answer at once.
+        when the block is left. `event.ack(result)` and `event.nack()` answer at once. With an inbox events come from
+        there: an exception, or `event.nack()`, is a failed attempt, and what was not begun is free again.
 
         Args:
             pattern: An event type, a glob, an event model class, or a list of these, as `Router.on` takes them.
             capacity: Events that may wait here; more wait in the socket, or come again.
         """
         count("capacity", capacity)
-        stream = EventStream(*self._router.selection(pattern))
+        stream = EventStream(*self._router.selection(pattern), has_inbox=self._inbox is not None)
         # One that is worked on, and those that wait; its pool hands each on at once.
         self._engine.pools.attach(stream.route, concurrency=2, capacity=capacity)
         self._streams.add(stream)

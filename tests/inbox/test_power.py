@@ -695,7 +695,10 @@ async def test_an_inbox_that_does_not_wait_for_the_disk_is_found_out(tmp_path: P
 
 @pytest.mark.parametrize(
     ("step", "match"),
-    [("_insert", "a key that is known is an event's|known by each of its keys"), ("_free", "somebody frees it|goes with its payload")],
+    [
+        ("_insert", "a key that is known is an event's|known by each of its keys"),
+        ("_free", "somebody frees it|goes with its payload"),
+    ],
 )
 async def test_a_step_that_is_committed_by_itself_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, match: str

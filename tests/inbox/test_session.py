@@ -857,3 +857,33 @@ async def test_stored_events_and_dead_letters_can_call_feishu(
 
 async def told(session: Session) -> bool:
     return session.stats().dead == 1
+
+
+async def test_what_a_loop_does_not_handle_is_a_failed_attempt_and_what_it_did_not_begin_is_free_again(
+    autojump_clock: MockClock,
+) -> None:
+    inbox = MemoryInbox(max_attempts=2, retry_delay=1)
+    seen = []
+    async with open_gateway(seed=1) as gateway, open_session(gateway, inbox=inbox) as session:
+        for number in range(3):
+            await say(gateway, number, f"oc_{number}")
+        with suppress(ZeroDivisionError):
+            async with session.events(MESSAGE) as events:
+                async for event in events:
+                    seen.append((event.data.message.message_id, event.attempt))
+                    if len(seen) == 1:
+                        event.nack()
+                    else:
+                        await wait_all_tasks_blocked()  # the third has been claimed, too
+                        raise ZeroDivisionError
+        await trio.sleep(5)
+        async with session.events(MESSAGE) as events:
+            async for event in events:
+                seen.append((event.data.message.message_id, event.attempt))
+                event.nack()
+                if len(seen) == 6:
+                    break
+        await settled(inbox, dead=3)
+    assert sorted(seen[:2]) == [("om_0", 1), ("om_1", 1)]
+    # Only the attempts that were made are counted.
+    assert sorted(seen[2:]) == [("om_0", 2), ("om_1", 2), ("om_2", 1), ("om_2", 2)]

@@ -11,6 +11,7 @@ import msgspec
 
 from .._quiet import QuietStruct
 from ..config import wrong
+from ..telemetry.limits import one_line
 
 __all__ = [
     "Claim",
@@ -158,7 +159,7 @@ class Summary(QuietStruct, kw_only=True):
     """What the last failure was."""
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.number}: {self.type} {self.id} is {self.state}, attempts={self.attempts}>"
+        return f"<{type(self).__name__} {self.number}: {one_line(self.type)} {one_line(self.id)} is {self.state}, attempts={self.attempts}>"
 
 
 class HandlerState(QuietStruct, kw_only=True):
