@@ -27,6 +27,16 @@ def test_note_18_importing_the_package_loads_no_models_and_no_heavy_library() ->
     models = {name for name in loaded if name.startswith("feishu_trio.events.")}
     assert models <= {
         f"feishu_trio.events.{name}"
-        for name in ("answers", "catalogue", "content", "envelope", "event", "order", "port", "types", "_json")
+        for name in (
+            "answers",
+            "catalogue",
+            "content",
+            "envelope",
+            "event",
+            "order",
+            "port",
+            "types",
+            "_json",
+        )
     }
     assert not {name for name in loaded if name.startswith(("feishu_trio.testing", "feishu_trio.cli"))}
