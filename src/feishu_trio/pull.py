@@ -13,7 +13,7 @@ from .delivery import CALLBACKS
 from .errors import Retry
 from .events import Event
 from .router import Route
-from .routes import Where
+from .routes import Where, no_order
 
 __all__ = ["EventStream"]
 
@@ -41,10 +41,6 @@ class _Pulled:
             self.settled.set()
 
 
-def _no_key(event: Event[Any]) -> None:
-    """Events are handed out in order of arrival; whoever pulls them decides what waits for what."""
-
-
 class EventStream(AsyncIterator[Event[Any]]):
     """The events of one `Session.events` block, in order of arrival. One task may iterate over it."""
 
@@ -58,7 +54,7 @@ class EventStream(AsyncIterator[Event[Any]]):
             name=f"events({', '.join(patterns)})",
             patterns=patterns,
             where=where,
-            order_by=_no_key,
+            order_by=no_order,  # whoever pulls them decides what waits for what
         )
         self._waiting: deque[_Pulled] = deque()
         self._begun: _Pulled | None = None

@@ -32,6 +32,7 @@ from .routes import (
     Where,
     ack_or_none,
     answer_or_none,
+    by_default,
     count,
     event_types,
     free_name,
@@ -42,6 +43,7 @@ from .routes import (
     matches_any,
     message_types,
     name_of,
+    order,
     plain_function,
     plain_function_or_none,
     seconds,
@@ -119,7 +121,7 @@ class Router:
         what: type[M],
         *,
         where: Callable[[Event[M]], object] | None = None,
-        order_by: Callable[[Event[M]], Hashable] | None = None,
+        order_by: Callable[[Event[M]], Hashable] | None = by_default,
         pool: str | None = None,
         ack: Ack | None = None,
         timeout: float | None = None,
@@ -133,7 +135,7 @@ class Router:
         what: str | Iterable[str | type],
         *,
         where: Callable[[Event[Any]], object] | None = None,
-        order_by: Callable[[Event[Any]], Hashable] | None = None,
+        order_by: Callable[[Event[Any]], Hashable] | None = by_default,
         pool: str | None = None,
         ack: Ack | None = None,
         timeout: float | None = None,
@@ -146,7 +148,7 @@ class Router:
         what: Any,
         *,
         where: Callable[[Event[Any]], object] | None = None,
-        order_by: Callable[[Event[Any]], Hashable] | None = None,
+        order_by: Callable[[Event[Any]], Hashable] | None = by_default,
         pool: str | None = None,
         ack: Ack | None = None,
         timeout: float | None = None,
@@ -159,7 +161,7 @@ class Router:
             what: An event type, a glob (`"contact.*"`), an event model class, or a list of these.
             where: A filter; the handler runs for an event only if this returns something true.
             order_by: The key of an event. Events of one key run one after the other, in order of arrival.
-                The default is the chat for `im.message.*`, and none for all others.
+                The default is the chat for `im.message.*`, and none for all others; None is no order.
             pool: The name of the pool (`SessionConfig.pools`) the handler runs in.
             ack: When the event is answered, if not as the session's `ack` says.
             timeout: Seconds after which the handler is cancelled and has failed.
@@ -175,7 +177,7 @@ class Router:
             Route,
             patterns=patterns,
             where=where,
-            order_by=plain_function_or_none("order_by", order_by),
+            order_by=order(order_by),
             pool=pool,
             ack=ack_or_none("ack", ack),
             timeout=seconds_or_none("timeout", timeout),

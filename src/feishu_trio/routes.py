@@ -14,6 +14,7 @@ import attrs
 from .config import Ack, wrong
 from .config.rules import nearest, number, shown
 from .events import ALIAS_STATUSES, ALIASES, Event, encode_result
+from .events.order import by_chat
 
 __all__ = [
     "BatchSize",
@@ -271,6 +272,22 @@ def plain_function(name: str, value: F, argument: str = "event", *, instead: str
         why = "this one is async" + (f"; {instead}" if instead else "")
         raise wrong(name, value, allowed, why=why, show=shown_function)
     return value
+
+
+def by_default(event: Event[Any]) -> Hashable:
+    """The chat of a message event; None, which is no order, for other events."""
+    return by_chat(event)
+
+
+def no_order(event: Event[Any]) -> None:
+    """No order: handlers run in any, side by side."""
+
+
+def order(value: Callable[[Event[Any]], Hashable] | None) -> Callable[[Event[Any]], Hashable] | None:
+    """A route's order, as somebody gave it: None for `by_default`, whose key is known already."""
+    if value is None:
+        return no_order
+    return None if value is by_default else plain_function("order_by", value)
 
 
 def plain_function_or_none(name: str, value: F | None) -> F | None:

@@ -27,7 +27,7 @@ from .inbox.source import InboxSource
 from .inbox.storing import STORING_POOL, storing_route
 from .pull import EventStream
 from .router import Router
-from .routes import count, is_async_function, matches_any
+from .routes import count, is_async_function, matches_any, no_order
 from .telemetry import Telemetry
 from .telemetry.counters import SessionStats
 from .telemetry.heartbeat import HeartbeatStats
@@ -523,7 +523,8 @@ def _check(config: SessionConfig, router: Router, inbox: Inbox | None) -> None:
                     f"two handlers are named {name}: with an inbox what has succeeded is remembered by handler, across "
                     "restarts too. Give one of them another name: name=… of router.on and router.add"
                 )
-            if route.order_by is not None and route.order_by is not inbox.rules.order_by:
+            order_by = None if route.order_by is no_order else route.order_by
+            if route.order_by is not None and order_by is not inbox.rules.order_by:
                 raise ConfigError(
                     f"handler {route.name}: its order_by is not the inbox's. Stored events are kept in one order: give "
                     "order_by to the inbox, or ack=Ack.ON_SUCCESS to the handler"

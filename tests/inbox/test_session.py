@@ -474,6 +474,17 @@ async def test_a_durable_handler_has_the_order_of_its_inbox() -> None:
             pass
 
 
+async def test_no_order_of_a_handler_s_own_is_refused_unless_the_inbox_has_none() -> None:
+    router = Router()
+    router.on(MESSAGE, order_by=None)(nothing)
+    async with open_gateway(seed=1) as gateway:
+        with pytest.raises(ConfigError, match="its order_by is not the inbox's"):
+            async with open_real_session(gateway, router=router, inbox=MemoryInbox()):
+                pass
+        async with open_real_session(gateway, router=router, inbox=MemoryInbox(order_by=None)):
+            pass
+
+
 async def test_two_durable_handlers_of_one_name_are_refused() -> None:
     router = Router()
     for _ in range(2):
@@ -720,6 +731,26 @@ async def test_what_failed_in_a_batch_comes_again_by_itself(autojump_clock: Mock
         await settled(inbox, done=4, dead=1)
     assert batches[0] == [f"ou_{number}" for number in range(5)]
     assert sorted(batches[1:]) == [["ou_0"], ["ou_1"], ["ou_2"], ["ou_3"], ["ou_3"], ["ou_4"]]
+
+
+async def test_what_comes_again_to_a_batch_joins_no_new_events(autojump_clock: MockClock) -> None:
+    router, batches = Router(), []
+
+    @router.on_batch(USER, max_size=5, max_wait=5)
+    async def handle(events: Sequence[Event[Any]]) -> None:
+        batches.append([(event.data.object.open_id, event.attempt) for event in events])
+        if any(name.startswith("bad") for name, _ in batches[-1]):
+            raise ValueError("bad")
+
+    inbox = MemoryInbox(max_attempts=2, retry_delay=2)
+    async with open_gateway(seed=1) as gateway, open_session(gateway, router=router, inbox=inbox):
+        for number in range(40):
+            name = f"bad_{number}" if number == 0 else f"good_{number}"
+            await gateway.push(USER, {"object": {"open_id": name}})
+            await trio.sleep(0.5)
+        await settled(inbox, done=39, dead=1)
+    again = [batch for batch in batches if any(attempt > 1 for _, attempt in batch)]
+    assert all(len(batch) == 1 for batch in again)
 
 
 async def test_dead_letters_of_crashes_are_told_at_the_next_opening(tmp_path: Path) -> None:

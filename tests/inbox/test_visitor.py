@@ -177,7 +177,7 @@ async def test_a_backup_is_an_inbox_with_all_that_was_committed(path: Path, tmp_
         await inbox.backup(tmp_path / "copy.db")
         with pytest.raises(InboxError, match="is there already"):
             await inbox.backup(tmp_path / "copy.db")
-        with pytest.raises(InboxError, match=r"cannot be written|unable to open"):
+        with pytest.raises(InboxError, match="there is no folder"):
             await inbox.backup(tmp_path / "nowhere" / "copy.db")
     InboxFile(path).backup(tmp_path / "second.db")
     for name in ("copy.db", "second.db"):

@@ -234,3 +234,14 @@ async def test_no_key_and_a_closed_session_are_named(autojump_clock: MockClock) 
                 await session.cancel(["oc_1"])  # type: ignore[arg-type]  # as a user might
         with pytest.raises(trio.ClosedResourceError):
             await session.cancel("oc_1")
+
+
+async def test_an_explicit_none_is_no_order(autojump_clock: MockClock) -> None:
+    router, log = Router(), Log()
+    router.on(MESSAGE, order_by=None)(log.handle)
+    async with open_gateway(seed=1) as gateway, open_session(gateway, router=router) as session:
+        for number in range(3):
+            await say(gateway, number)
+        await trio.sleep(1)
+        assert sorted(log.begun) == ["om_0", "om_1", "om_2"]
+        assert await session.cancel("oc_1") == 0, "nothing is behind the key"

@@ -44,6 +44,13 @@ class Batches:
             )
         batch.add(job)
 
+    def alone(self, job: Job) -> None:
+        """A batch of one, sent off at once."""
+        assert job.run is not None
+        job = Job(job.route, job.pool, None, [job.run.event], job.run, job.is_awaited, (), 1, job.size)
+        self._on_submit(job)
+        job.pool.submit(job)
+
     def flush(self, pool: Pool[Job] | None = None) -> None:
         """Send off all batches, or those of a pool, as they are."""
         for batch in [batch for batch in self._batches.values() if pool in (None, batch.pool)]:

@@ -526,9 +526,11 @@ class Engine:
                 self._gather(job)
 
     def _gather(self, job: Job) -> None:
+        if job.run is not None and job.run.event.attempt > 1:
+            self._batches.alone(job)  # what failed in a batch may be what the others failed for
+            return
         self._batches.add(job)
-        # What failed in a batch comes again by itself: it may be what the others failed for.
-        if self._is_draining or (job.run is not None and job.run.event.attempt > 1):
+        if self._is_draining:
             self._batches.flush()
 
     def _start_next(self, run: Run) -> None:

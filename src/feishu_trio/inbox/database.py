@@ -534,7 +534,8 @@ class Database:
 
     def _leave(self, claim: Claim, state: int, now: float) -> bool:
         left = self._execute(
-            "UPDATE event SET state = ?, settled = ? WHERE number = ? AND state = 2 AND token = ?",
+            "UPDATE event SET state = ?1, settled = ?2, error = CASE WHEN ?1 = 4 THEN NULL ELSE error END "
+            "WHERE number = ?3 AND state = 2 AND token = ?4",
             (state, now, claim.number, claim.token),
         ).rowcount
         if not left:

@@ -133,6 +133,8 @@ class DatabaseFile:
         Raises:
             InboxError: It cannot be written, or is there already.
         """
+        if not to.parent.is_dir():
+            raise InboxError(f"{str(to)!r}: there is no folder {str(to.parent)!r}: make it first")
         if to.exists():
             raise InboxError(f"{str(to)!r} is there already: choose another path")
         copy = to.with_name(f"{to.name}.tmp")

@@ -71,7 +71,7 @@ def forgettable(state: State | str) -> State:
 
 def _one_of(state: State | str, allowed: tuple[State, ...]) -> State:
     if state not in allowed:
-        raise wrong("state", state, "one of " + ", ".join(allowed))
+        raise wrong("state", str(state), "one of " + ", ".join(allowed))
     return State(state)
 
 
