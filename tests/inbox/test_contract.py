@@ -354,6 +354,19 @@ async def test_any_number_of_event_types_can_wait(make: Make) -> None:
         assert [each.type for each in await inbox.claim(10, ["x.39999", "x.5"])] == ["x.39999"]
 
 
+async def test_a_type_with_a_nul_is_claimed_and_unparked_like_any_other(make: Make) -> None:
+    async with serving(make()) as inbox:
+        for number, event_type in enumerate(("x\0y", "x", "x\0z")):
+            odd = Entry(keys=(), id=str(number), type=event_type, lane=None, payload=b"{}")
+            await inbox.store([odd])
+        assert [each.type for each in await inbox.claim(10, ["x\0y"])] == ["x\0y"]
+        claims = await inbox.claim(10, list(inbox.types))
+        assert [each.type for each in claims] == ["x", "x\0z"]
+        inbox.park(claims[1])
+        assert await inbox.unpark(["x\0z"]) == 1
+        assert [each.type for each in await inbox.claim(10, ["x\0z", "y"])] == ["x\0z"]
+
+
 async def test_done_events_are_forgotten_under_load_too(autojump_clock: trio.testing.MockClock) -> None:
     async with serving(MemoryInbox(window=10)) as inbox:
         for number in range(2000):

@@ -106,6 +106,8 @@ _LONG: Final = 256  # characters from which on a lane is no chat's id, and takes
 
 # A list of any length as one parameter.
 _IN_LIST: Final = "type IN (SELECT value FROM json_each(?))"
+# The same for types of which one has a NUL, where SQLite's JSON would end.
+_IN_HEX_LIST: Final = "hex(type) IN (SELECT value FROM json_each(?))"
 
 
 class Database:
@@ -348,12 +350,11 @@ class Database:
         Their attempts are counted.
         """
         self._wake(now, limit)
-        of_types = "" if types is None else f"AND {_IN_LIST}"
-        return self._claim(
-            f"SELECT number FROM event INDEXED BY ready WHERE state = 0 AND crashes < ? {of_types} "
-            "ORDER BY number LIMIT ?",
-            (SUSPECT, limit) if types is None else (SUSPECT, _list(types), limit),
-        )
+        which = "SELECT number FROM event INDEXED BY ready WHERE state = 0 AND crashes < ? {} ORDER BY number LIMIT ?"
+        if types is None:
+            return self._claim(which.format(""), (SUSPECT, limit))
+        is_one, wanted = _of_types(types)
+        return self._claim(which.format(f"AND {is_one}"), (SUSPECT, wanted, limit))
 
     def types(self) -> set[str]:
         """The types of events that are neither done nor dead."""
@@ -553,10 +554,11 @@ class Database:
 
     def unpark(self, types: Collection[str]) -> int:
         """Those of these types are to run, as a route takes them now; how many there are."""
+        is_one, wanted = _of_types(types)
         parked = self._execute(
-            f"SELECT number, lane FROM event INDEXED BY settled WHERE state = 6 AND state >= 4 AND {_IN_LIST} "
+            f"SELECT number, lane FROM event INDEXED BY settled WHERE state = 6 AND state >= 4 AND {is_one} "
             "ORDER BY number",
-            (_list(types),),
+            (wanted,),
         ).fetchall()
         for number, lane in parked:
             self._execute("UPDATE event SET settled = NULL WHERE number = ?", (number,))
@@ -693,6 +695,13 @@ def _summary(row: Iterable[Any]) -> dict[str, Any]:
     fields = dict(zip(_SUMMARY.split(", "), row, strict=True))
     fields["state"] = _STATES[fields["state"]]
     return fields
+
+
+def _of_types(types: Collection[str]) -> tuple[str, str]:
+    """The condition that a type is one of these, and its parameter."""
+    if any("\0" in each for each in types):
+        return _IN_HEX_LIST, _list([each.encode("utf-8", "surrogatepass").hex().upper() for each in types])
+    return _IN_LIST, _list(types)
 
 
 def _hash(lane: str) -> int:
