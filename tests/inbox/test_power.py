@@ -209,6 +209,9 @@ class Connection(sqlite3.Connection):
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         if "wal_autocheckpoint" in sql:
             sql = "PRAGMA wal_autocheckpoint = 0"
+        if "wal_checkpoint" in sql:
+            self._checkpoint()
+            return super().execute("SELECT 0")
         cursor = super().execute(sql, parameters)
         if not self.in_transaction:
             self.disk.written(self._synchronous())

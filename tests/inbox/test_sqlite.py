@@ -16,8 +16,10 @@ import trio.testing
 
 from feishu_trio.errors import ConfigError, InboxError
 from feishu_trio.inbox import database as database_module
+from feishu_trio.inbox import local
 from feishu_trio.inbox.database import APPLICATION_ID, VERSION, Database
 from feishu_trio.inbox.sqlite import SQLiteInbox
+from session.rig import come_true
 
 from .test_contract import claim, entry, serving
 
@@ -255,3 +257,14 @@ async def test_a_clock_that_was_set_back_changes_nothing(path: Path, monkeypatch
         await inbox.store([entry("b")])
         assert (await claim(inbox))["b"].stored >= 2_000_000_000.0
         assert not (await inbox.store([entry("a")]))[0].is_new
+
+
+async def test_the_file_shrinks_once_most_of_it_is_free(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_PURGE_EVERY", 0.1)
+    async with serving(SQLiteInbox(path)) as inbox:
+        await inbox.store([entry(f"e{number}", payload=bytes(2_000_000)) for number in range(10)])
+        for each in await inbox.claim(10):
+            inbox.done(each)
+        await inbox.flush()
+        with trio.fail_after(20):
+            await come_true(lambda: path.stat().st_size < 2_000_000)

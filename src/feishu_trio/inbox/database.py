@@ -102,6 +102,7 @@ _PARTS: Final = ("body", "handler", "note")
 _SUMMARY: Final = "number, id, type, state, lane, attempts, crashes, received, stored, due, settled, error"
 
 _KEY_BYTES: Final = 16
+_SPARE_PAGES: Final = 64
 _LONG: Final = 256  # characters from which on a lane is no chat's id, and takes memory
 
 # A list of any length as one parameter.
@@ -645,10 +646,19 @@ class Database:
             )
         return len(rows)
 
-    def shrink(self, pages: int) -> None:
-        """Give free pages of the file back to the file system; not within a transaction."""
+    def shrink(self, pages: int) -> bool:
+        """Give up to so many free pages back to the file system, if most are free; whether there are more to give.
+
+        Not within a transaction. Some stay for the next events.
+        """
+        (free,) = self._execute("PRAGMA freelist_count").fetchone()
+        (total,) = self._execute("PRAGMA page_count").fetchone()
+        if free <= max(_SPARE_PAGES, total // 2):
+            return False
         # `execute` would free one page only.
         self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+        self._execute("PRAGMA wal_checkpoint").fetchall()  # which makes the file shorter
+        return True
 
     # Looking
 

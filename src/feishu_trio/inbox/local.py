@@ -327,11 +327,10 @@ class LocalInbox(Inbox):
                 buried = database.bury_parked(now - _PARKED_FOR, _NO_ROUTE, now, _PURGE_STEP)
                 count = database.purge(State.DONE, now - self._window, _PURGE_STEP)
                 self._look_ahead(database)
-            if count:
-                database.shrink(_PURGE_STEP)
+            is_shrinking = database.shrink(_PURGE_STEP)
             if len(self.types) > _TYPES:
                 self.types = database.types()
-            return max(count, buried)
+            return _PURGE_STEP if is_shrinking else max(count, buried)
 
         try:
             count = await self._call(purge)
@@ -541,17 +540,8 @@ class LocalInbox(Inbox):
         while True:
             count = await self._ask(lambda database: database.purge(state, before, _PURGE_STEP))
             total += count
-            await self._shrink()
             if count < _PURGE_STEP:
                 return total
-
-    async def _shrink(self) -> None:
-        # Not within a transaction, so it is no request.
-        if self._database is not None:
-            try:
-                await self._call(self._database.shrink, _PURGE_STEP)
-            except sqlite3.Error as error:
-                self._raise(error)
 
     async def list(self, state: State | str, limit: int = 100, after: int = 0) -> list[Summary]:
         """See `Inbox`."""

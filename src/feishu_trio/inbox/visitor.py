@@ -138,9 +138,8 @@ def _purge(database: Database, state: State, before: float) -> int:
     while True:
         with database.transaction():
             count = database.purge(state, before, _STEP)
-        database.shrink(_STEP)
         total += count
-        if count < _STEP:
+        if count < _STEP and not database.shrink(_STEP):
             return total
 
 
