@@ -14,6 +14,7 @@ import trio
 import trio.testing
 
 from feishu_trio.errors import ConfigError, InboxError
+from feishu_trio.inbox import local
 from feishu_trio.inbox.database import Database
 from feishu_trio.inbox.memory import MemoryInbox
 from feishu_trio.inbox.protocol import Inbox
@@ -375,6 +376,30 @@ async def test_done_events_are_forgotten_under_load_too(autojump_clock: trio.tes
                 inbox.done(each)
             await trio.sleep(0.1)
         assert (await inbox.counts()).done < 1000
+
+
+async def test_an_inbox_most_of_which_is_free_comes_to_rest(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    purges = 0
+    purge = Database.purge
+
+    def counted(database: Database, *arguments: Any) -> int:
+        nonlocal purges
+        purges += 1
+        return purge(database, *arguments)
+
+    monkeypatch.setattr(Database, "purge", counted)
+    monkeypatch.setattr(local, "_PURGE_EVERY", 0.05)
+    async with serving(make()) as inbox:
+        await inbox.store([entry(f"e{number}", payload=bytes(100_000)) for number in range(20)])
+        for each in await inbox.claim(20):
+            inbox.done(each)
+        await inbox.purge("done", 0.0)
+        await trio.sleep(0.2)
+        purges = 0
+        await trio.sleep(0.5)
+        assert purges <= 10
 
 
 async def test_memory_is_bounded_and_what_fits_goes_on() -> None:

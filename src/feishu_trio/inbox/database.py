@@ -647,18 +647,21 @@ class Database:
         return len(rows)
 
     def shrink(self, pages: int) -> bool:
-        """Give up to so many free pages back to the file system, if most are free; whether there are more to give.
+        """Give up to so many free pages back to the file system, if most are free; whether any were.
 
         Not within a transaction. Some stay for the next events.
         """
-        (free,) = self._execute("PRAGMA freelist_count").fetchone()
+        free = self._free_pages()
         (total,) = self._execute("PRAGMA page_count").fetchone()
         if free <= max(_SPARE_PAGES, total // 2):
             return False
         # `execute` would free one page only.
         self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
         self._execute("PRAGMA wal_checkpoint").fetchall()  # which makes the file shorter
-        return True
+        return self._free_pages() < free
+
+    def _free_pages(self) -> int:
+        return int(self._execute("PRAGMA freelist_count").fetchone()[0])
 
     # Looking
 
