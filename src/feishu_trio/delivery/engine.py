@@ -11,8 +11,9 @@ import math
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
+import attrs
 import trio
 
 from ..config import Ack, PoolConfig
@@ -28,7 +29,7 @@ from .identity import identify
 from .job import Job
 from .late import LateResults
 from .ledger import Ledger
-from .plan import Planner, Storing
+from .plan import Planner, PoolBatch, Storing
 from .pool import PATIENCE, Pool
 from .pools import MESSAGE_POOL, Pools
 from .run import CALLBACKS, ENDED, HELD, RUNNING, WITHDRAWN, Run
@@ -45,13 +46,22 @@ _UNROUTED: Final = 64
 _TO_COME_AGAIN: Final = Outcome(False, again=True)
 
 
-class IdleWorkers(NamedTuple):
-    """How many stored events would begin at once, and of which types: those whose handlers run in the same places."""
+@attrs.frozen
+class IdleWorkers:
+    """The types of stored events whose handlers run in the same pools, and how many would begin there at once."""
 
-    events: int
     types: list[str]
-    in_order: bool
-    """Whether they keep their order: False for what only batches want."""
+    pools: frozenset[PoolBatch]
+
+    @property
+    def events(self) -> int:
+        """How many, as of now."""
+        return min((pool.idle_workers(batch or 1) for pool, batch in self.pools), default=_UNROUTED)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether they keep their order: not what only batches want."""
+        return not self.pools or not all(batch for _, batch in self.pools)
 
 
 class Engine:
@@ -169,7 +179,7 @@ class Engine:
         self._has_ended = True
         now = self._now()
         for run in dict.fromkeys((*self._settlement.deadlines, *self._claimed, *self._held)):
-            outcome = run.abandon(goes_on=any(map(_is_in_thread, self._claimed.get(run, ()))))
+            outcome = run.abandon(goes_on=self._goes_on(run))
             if outcome is not None:
                 self._settlement.settle(run, outcome, now)
         self._workers.cancel()
@@ -239,6 +249,13 @@ class Engine:
         for job in jobs:
             if all(each.state is WITHDRAWN for each in job.runs):
                 job.pool.cancel(job)
+
+    def goes_on(self, delivery: Delivery) -> bool:
+        """Whether a handler of a claimed delivery is at work in a thread, which nothing can stop."""
+        return any(self._goes_on(run) for run in self._claimed if delivery in run.deliveries)
+
+    def _goes_on(self, run: Run) -> bool:
+        return any(job.in_thread for job in self._claimed.get(run, ()))
 
     def cancel(self, key: Hashable) -> int:
         """End what arrived and runs or waits behind an order key, as if it had been handled; how many events.
@@ -344,22 +361,17 @@ class Engine:
         return self._planner.takes(event_type)
 
     async def wait_idle_workers(self, types: Iterable[str]) -> list[IdleWorkers]:
-        """Wait until stored events of some of these types would begin at once, or be gathered in a batch."""
+        """Wait until stored events of some of these types would begin at once, or be gathered in a batch.
+
+        Returned are all these types.
+        """
         await trio.lowlevel.checkpoint()
         while True:
-            by_places: dict[frozenset[tuple[Pool[Job], int]], list[str]] = {}
+            by_pools: dict[frozenset[PoolBatch], list[str]] = {}
             for event_type in types:
-                by_places.setdefault(self._planner.places_of(event_type), []).append(event_type)
-            idle = [
-                IdleWorkers(
-                    min((pool.idle_workers(batch or 1) for pool, batch in places), default=_UNROUTED),
-                    of,
-                    in_order=not places or not all(batch for _, batch in places),
-                )
-                for places, of in by_places.items()
-            ]
-            idle = [each for each in idle if each.events]
-            if idle or not by_places:
+                by_pools.setdefault(self._planner.pools_of(event_type), []).append(event_type)
+            idle = [IdleWorkers(of, pools) for pools, of in by_pools.items()]
+            if not idle or any(each.events for each in idle):
                 return idle
             await self.pools.freed.park()
 
@@ -577,8 +589,7 @@ class Engine:
         started = self._now()
         result = failure = None
         try:
-            argument = job.argument
-            coroutine: Any = route.handler(argument) if route.is_direct else call(route, argument, threads)
+            coroutine: Any = route.handler(job.argument) if route.is_direct else call(job, threads)
             context = self._context.copy()
             try:
                 trap = context.run(coroutine.send, None)
@@ -702,7 +713,3 @@ class Engine:
 def _is_behind(key: Hashable, lane: Hashable) -> bool:
     """Whether a job of this lane, a handler's name and a key, waits its turn behind a key."""
     return isinstance(lane, tuple) and bool(lane[1] == key)
-
-
-def _is_in_thread(job: Job) -> bool:
-    return not job.route.is_async and job.pool.is_running(job) and job.pool.has_threads

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import trio
 
-from ..router import Middleware, Route
+from ..router import Middleware
+from .job import Job
 
 __all__ = ["call", "caller", "fault_of"]
 
@@ -18,8 +19,8 @@ caller: ContextVar[trio.lowlevel.Task] = ContextVar("caller")
 """In a handler's thread, and in what it runs from there on the loop, the worker that runs the handler."""
 
 
-async def call(route: Route, argument: Any, threads: trio.CapacityLimiter) -> object:
-    """Run the handler of `route` and return what it returned.
+async def call(job: Job, threads: trio.CapacityLimiter) -> object:
+    """Run the handler of a job and return what it returned.
 
     A plain function runs in a worker thread; a thread that outlives its timeout, or the session, cannot be
     stopped and is left to end by itself, its place in `threads` taken until then.
@@ -28,9 +29,10 @@ async def call(route: Route, argument: Any, threads: trio.CapacityLimiter) -> ob
         TimeoutError: The handler took longer than the route's timeout.
         BaseException: Whatever it raised; `fault_of` tells what of that is its own affair.
     """
+    route = job.route
     if route.timeout is not None:
-        return await _within(route.timeout, route, argument, threads)
-    return await _through(route.middleware, route, argument, threads)
+        return await _within(route.timeout, job, threads)
+    return await _through(route.middleware, job, job.argument, threads)
 
 
 def fault_of(error: BaseException) -> Exception | None:
@@ -60,9 +62,9 @@ def _is_foreign(error: BaseException) -> bool:
     return isinstance(error, GeneratorExit) or type(error).__module__ == "asyncio.exceptions"
 
 
-async def _within(seconds: float, route: Route, argument: Any, threads: trio.CapacityLimiter) -> object:
+async def _within(seconds: float, job: Job, threads: trio.CapacityLimiter) -> object:
     with trio.move_on_after(seconds) as scope:
-        result = await _through(route.middleware, route, argument, threads)
+        result = await _through(job.route.middleware, job, job.argument, threads)
     if scope.cancelled_caught:
         raise TimeoutError(f"not done after its timeout of {seconds:g} s")
     if scope.cancel_called:
@@ -71,21 +73,28 @@ async def _within(seconds: float, route: Route, argument: Any, threads: trio.Cap
 
 
 async def _through(
-    middleware: tuple[Middleware, ...], route: Route, argument: Any, threads: trio.CapacityLimiter
+    middleware: tuple[Middleware, ...], job: Job, argument: Any, threads: trio.CapacityLimiter
 ) -> object:
+    route = job.route
     if middleware:
         outermost, *inner = middleware
 
         async def call_next(event: Any) -> object:
-            return await _through(tuple(inner), route, event, threads)
+            return await _through(tuple(inner), job, event, threads)
 
         return await outermost(argument, call_next)
     if route.is_async:
         return await cast("Awaitable[object]", route.handler(argument))
+
+    def run() -> tuple[object]:
+        job.in_thread = True
+        try:
+            # A plain function may hand on what an async one gave it, as a lambda or a decorator does: in a box,
+            # because trio takes a coroutine that comes out of a thread for a mistake.
+            return (route.handler(argument),)
+        finally:
+            job.in_thread = False
+
     caller.set(trio.lowlevel.current_task())
-    # A plain function may hand on what an async one gave it, as a lambda or a decorator does: in a box,
-    # because trio takes a coroutine that comes out of a thread for a mistake.
-    (result,) = await trio.to_thread.run_sync(
-        lambda: (route.handler(argument),), limiter=threads, abandon_on_cancel=True
-    )
+    (result,) = await trio.to_thread.run_sync(run, limiter=threads, abandon_on_cancel=True)
     return await result if inspect.isawaitable(result) else result

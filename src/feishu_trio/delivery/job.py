@@ -36,6 +36,8 @@ class Job(QuietStruct, eq=False):
     is_held: bool = False
     """Whether it may not begin, even if its turn has come: another handler of its event is before it."""
 
+    in_thread: bool = False
+    """Whether its handler is at work in a thread, which nothing can stop."""
     is_over: bool = False
     """Whether somebody ended it: it counts as done, and does not begin."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -17,7 +17,10 @@ from .pools import Pools
 from .run import CALLBACKS, Run, is_awaited
 from .source import CLAIMED
 
-__all__ = ["Planner", "Storing"]
+__all__ = ["Planner", "PoolBatch", "Storing"]
+
+PoolBatch: TypeAlias = tuple[Pool[Job], int]
+"""A pool that handlers run in, and the size of the batches that they take; 0 for those that take none."""
 
 
 # Types come off the wire: neither many of them nor a long one may cost memory.
@@ -160,8 +163,8 @@ class Planner:
         """Whether a route or stream here takes stored events of this type."""
         return bool(self._routes(event_type, is_claimed=True))
 
-    def places_of(self, event_type: str) -> frozenset[tuple[Pool[Job], int]]:
-        """The pools that handlers of a stored event of this type run in, and the sizes of batches; 0 for none."""
+    def pools_of(self, event_type: str) -> frozenset[PoolBatch]:
+        """Where handlers of a stored event of this type run."""
         _, places = self._claimed.get(event_type) or self._takers(event_type, is_claimed=True)
         return frozenset((pool, route.batch.max_size if route.batch else 0) for route, pool, _ in places)
 

@@ -226,10 +226,6 @@ class Pool(Generic[J]):
         if self.is_idle:
             self._idle.unpark_all()
 
-    def is_running(self, job: J) -> bool:
-        """Whether a job runs."""
-        return any(worker.job is job for worker in self._crew)
-
     def job_of(self, task: trio.lowlevel.Task) -> J | None:
         """The job that a task runs, if it is a worker of this pool."""
         return next((worker.job for worker in self._crew if worker.task is task), None)
@@ -288,11 +284,6 @@ class Pool(Generic[J]):
     def idle_workers(self, batch: int = 1) -> int:
         """How many events more would begin at once, each worker taking a batch of them."""
         return max(0, (self.concurrency - self.running) * batch - self.waiting)
-
-    @property
-    def has_threads(self) -> bool:
-        """Whether any of its threads is at work."""
-        return self._threads is not None and self._threads.borrowed_tokens > 0
 
     async def wait_idle(self) -> None:
         """Wait until nothing runs and nothing waits."""

@@ -121,12 +121,18 @@ class InboxSource:
     async def run(self) -> None:
         """Claim and hand on until `stop`."""
         await self._engine.ready.wait()
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            nursery.start_soon(self._keep_on, self._tell)  # what still runs may become a dead letter
-            with self._stopping:
-                await self._keep_on(self._step)
-            await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._keep_on, self._tell)  # what still runs may become a dead letter
+                with self._stopping:
+                    await self._keep_on(self._step)
+                await trio.sleep_forever()
+        finally:
+            # After an orderly end there is nothing left; cut off, there may be.
+            for delivery in self._running.values():
+                if self._engine.goes_on(delivery):
+                    self.inbox.keep(delivery.claim)
 
     async def _keep_on(self, step: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -161,8 +167,9 @@ class InboxSource:
         if scope.cancelled_caught:
             return
         found = False
-        for events, types, in_order in idle:
-            found = await self._claim(events, types, in_order=in_order) or found
+        for each in idle:  # they may share workers: what one has claimed is nothing for the next
+            if each.events:
+                found = await self._claim(each.events, each.types, in_order=each.in_order) or found
         if not found:
             await inbox.wait_changed()
 
