@@ -276,6 +276,23 @@ async def test_what_is_too_old_when_its_turn_comes_is_dead() -> None:
             assert "max_age" in (dead.error or "")
 
 
+async def test_what_died_of_its_age_runs_once_it_is_requeued(make: Make) -> None:
+    async with serving(make(max_age=0.2)) as inbox:
+        await inbox.store([entry("a")])
+        await trio.sleep(0.3)
+        assert await claim(inbox) == {}
+        assert await inbox.requeue(["a"]) == 1
+        assert list(await claim(inbox)) == ["a"]
+
+
+@pytest.mark.parametrize("number", [-1, 0, 2**63, 10**40])
+async def test_a_number_that_no_event_has_is_none(make: Make, number: int) -> None:
+    async with serving(make()) as inbox:
+        await inbox.store([entry("a")])
+        assert await inbox.show(number) is None
+        assert await inbox.requeue([number]) == 0
+
+
 async def test_a_claim_whose_caller_was_cancelled_is_given_back(make: Make) -> None:
     async with serving(make()) as inbox:
         await inbox.store([entry("a")])

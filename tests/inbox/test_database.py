@@ -236,7 +236,7 @@ def test_dead_letters_stay_and_run_again_behind_all_others_when_requeued(databas
     store(database, entry("a3", "a"), entry("a1", "a"))
     assert database.counts().dead == 1, "it is known"
     with database.transaction():
-        (new,) = database.requeue([dead.number, 999])
+        (new,) = database.requeue([dead.number, 999], 3.0)
     order = []
     while found := claim(database):
         for each in found.values():
@@ -480,9 +480,10 @@ class Inbox(RuleBasedStateMachine):
     @rule(strict=st.booleans())
     def crash(self, strict: bool) -> None:
         self.database = Database(self.connection)
+        self.database.keep_order()
+        assert self.database.recover(self.now) == len(self.live)
         self.database.set_order(strict=strict)
         self.is_strict = strict
-        assert self.database.recover(self.now) == len(self.live)
         self.live.clear()
 
     @rule(seconds=st.integers(1, 3))
@@ -497,7 +498,8 @@ class Inbox(RuleBasedStateMachine):
     @rule()
     def requeue(self) -> None:
         with self.database.transaction():
-            self.database.requeue([each.number for each in self.database.list(State.DEAD, 100)])
+            numbers = [each.number for each in self.database.list(State.DEAD, 100)]
+            self.database.requeue(numbers, self.now)
 
     @rule()
     def purge(self) -> None:

@@ -348,7 +348,7 @@ class Examiner:
         image.write(self.path)
         file = DatabaseFile(self.path, "the image")
         assert file.lock()
-        database = file.open(APP, self.strict_order)
+        database = file.open(APP)
         try:
             connection = file.connection
             assert connection is not None
@@ -358,6 +358,7 @@ class Examiner:
             content = everything(connection)
             there = self._there(database, before, after)
             database.recover(LATE)
+            database.set_order(strict=self.strict_order)
             check_heads(database, self.strict_order)
             self._work(database, there, before.keys() | after.keys(), claims)
             return content, {name: facts[-1] for name, facts in there.items()}
@@ -677,10 +678,8 @@ async def test_an_opening_that_makes_a_dead_letter_may_be_cut_off(tmp_path: Path
 class Hasty(WatchedFile):
     """Answers before a commit is on the disk."""
 
-    def _prepare(
-        self, connection: sqlite3.Connection, app_id: str | None, strict_order: bool | None
-    ) -> Database:
-        database = super()._prepare(connection, app_id, strict_order)
+    def _prepare(self, connection: sqlite3.Connection, app_id: str | None) -> Database:
+        database = super()._prepare(connection, app_id)
         connection.execute("PRAGMA synchronous = NORMAL")
         return database
 

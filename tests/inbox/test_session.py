@@ -890,6 +890,60 @@ async def told(session: Session) -> bool:
     return session.stats().dead == 1
 
 
+@pytest.mark.parametrize("how", ["cancelled", "failed"])
+async def test_what_goes_on_in_a_thread_keeps_its_claim_after_a_hard_end(tmp_path: Path, how: str) -> None:
+    router, runs, may_end = Router(), [], threading.Event()
+
+    @router.on(USER)
+    def slow(event: Event[Any]) -> None:
+        runs.append(event.attempt)
+        may_end.wait(20)
+
+    path = tmp_path / "bot.db"
+    try:
+        with trio.fail_after(20):
+            async with open_gateway(seed=1) as gateway:
+                with trio.CancelScope() as scope, suppress(ZeroDivisionError):
+                    async with open_real_session(gateway, router=router, inbox=SQLiteInbox(path)):
+                        await (await gateway.push(USER)).settled()
+                        await come_true(lambda: runs)
+                        if how == "failed":
+                            raise ZeroDivisionError
+                        scope.cancel()
+                        await trio.sleep_forever()
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("SELECT state FROM event").fetchall() == [(2,)]
+    finally:
+        may_end.set()
+
+
+async def test_types_that_share_a_pool_share_its_idle_workers(autojump_clock: MockClock) -> None:
+    router, running = Router(), []
+    other = "im.chat.disbanded_v1"
+
+    async def handle(event: Event[Any]) -> None:
+        running.append(event.type)
+        await trio.sleep(100)
+
+    router.on(USER, name="one")(handle)
+    router.on(other, name="two")(lambda event: handle(event))
+    router.on(other, name="three", pool="p")(nothing)
+    inbox = MemoryInbox()
+    pools = {"p": PoolConfig(concurrency=2, capacity=10)}
+    async with (
+        open_gateway(seed=1) as gateway,
+        open_session(
+            gateway, router=router, inbox=inbox, pools=pools, concurrency=2, shutdown_timeout=0, claim=True
+        ) as session,
+    ):
+        for _ in range(5):
+            await gateway.push(USER)
+            await gateway.push(other)
+        await trio.sleep(10)
+        assert (await inbox.counts()).running == 2
+        assert session.stats().queue_depth == 0
+
+
 async def test_what_a_loop_does_not_handle_is_a_failed_attempt_and_what_it_did_not_begin_is_free_again(
     autojump_clock: MockClock,
 ) -> None:

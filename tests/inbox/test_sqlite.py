@@ -6,6 +6,7 @@ import functools
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -244,6 +245,52 @@ async def test_one_entry_that_cannot_be_stored_keeps_no_other_out(path: Path) ->
         assert sum("surrogates not allowed" in str(each) for each in results) == 1
         assert sorted(await claim(inbox)) == ["a", "b"]
         assert inbox.fault is None
+
+
+def test_a_path_that_is_too_long_is_named(tmp_path: Path) -> None:
+    trio.run(refused, SQLiteInbox(tmp_path / ("x" * 5000)), InboxError, "cannot be had")
+
+
+async def test_order_can_become_strict_after_a_crash(path: Path) -> None:
+    async with serving(SQLiteInbox(path)) as inbox:
+        await inbox.store([entry(name, "x") for name in "abcd"])
+        inbox.retry((await claim(inbox))["a"], 0.5, "no", counts=True)
+        inbox.keep((await claim(inbox))["b"])  # as if it had died with it
+    async with serving(SQLiteInbox(path, strict_order=True)) as inbox:
+        ran: list[str] = []
+        with trio.fail_after(10):
+            while len(ran) < 4:
+                for each in await inbox.claim(10):
+                    ran.append(each.id)
+                    inbox.done(each)
+                await inbox.wait_changed()
+    assert ran == ["a", "b", "c", "d"]
+
+
+async def test_a_clock_that_was_years_ahead_keeps_nothing_for_years(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    years = 10 * 365 * 86_400.0
+    async with serving(SQLiteInbox(path)) as inbox:
+        monkeypatch.setattr(time, "time", lambda real=time.time: real() + years)
+        await inbox.store([entry("a"), entry("b")])
+        claims = await claim(inbox)
+        inbox.done(claims["a"])
+        await inbox.flush()
+        monkeypatch.undo()
+        inbox.retry(claims["b"], 0.1, "no", counts=True)
+        with trio.fail_after(5):
+            while not (again := await claim(inbox)):
+                await inbox.wait_changed()
+        assert list(again) == ["b"]
+        inbox.done(again["b"])
+    monkeypatch.setattr(local, "_PURGE_EVERY", 0.05)
+    async with serving(SQLiteInbox(path, window=0.2)) as inbox:
+        with trio.fail_after(5):
+            while True:
+                if not (await inbox.counts()).done:
+                    break
+                await trio.sleep(0.05)
 
 
 async def test_a_clock_that_was_set_back_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

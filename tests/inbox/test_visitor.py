@@ -209,6 +209,46 @@ async def test_a_file_that_was_moved_or_replaced_while_it_is_open_is_noticed(
         assert list(await claim(inbox)) == ["a", "b"]
 
 
+async def test_a_purge_that_was_left_is_of_what_was_there_then(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visitor, "_PATIENCE", 0.2)
+    monkeypatch.setattr(sqlite, "_LOOK", 3600.0)
+    await fill(path)
+    async with serving(SQLiteInbox(path)) as inbox:
+        with pytest.raises(InboxError, match="has not taken this up"):
+            await trio.to_thread.run_sync(InboxFile(path).purge, "dead", 0.0)
+        inbox.die((await claim(inbox))["d"], "later")
+    monkeypatch.undo()
+    async with serving(SQLiteInbox(path)):
+        with trio.fail_after(5):
+            await come_true(lambda: [each.id for each in InboxFile(path).list("dead")] == ["d"])
+
+
+def test_a_backup_leaves_what_is_not_its_own(path: Path, tmp_path: Path) -> None:
+    trio.run(fill, path)
+    (tmp_path / "copy.db.tmp").write_text("somebody's")
+    InboxFile(path).backup(tmp_path / "copy.db")
+    assert (tmp_path / "copy.db.tmp").read_text() == "somebody's"
+
+
+def test_a_path_that_cannot_be_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^path: "):
+        InboxFile(tmp_path / "a\0b")
+    with pytest.raises(InboxError, match="cannot be opened"):
+        InboxFile(tmp_path / ("x" * 5000)).counts()
+
+
+def test_a_file_with_a_broken_schema_is_named(path: Path) -> None:
+    trio.run(fill, path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"ON event (lane_hash", b"ON event (l\xffne_hash"))
+    with pytest.raises(InboxError):
+        InboxFile(path).counts()
+    with pytest.raises(InboxError):
+        InboxFile(path).purge("dead", 0.0)
+
+
 def test_what_is_no_inbox_is_named(path: Path, tmp_path: Path) -> None:
     with pytest.raises(InboxError, match="there is no such file"):
         InboxFile(path).counts()

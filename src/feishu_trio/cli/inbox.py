@@ -52,7 +52,9 @@ def list_(
         InboxState, typer.Option(help="Where the events stand.", case_sensitive=False)
     ] = InboxState.DEAD,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="So many at the most.")] = 100,
-    after: Annotated[int, typer.Option(min=0, metavar="NUMBER", help="Those behind this one.")] = 0,
+    after: Annotated[
+        int, typer.Option(min=0, max=(1 << 63) - 1, metavar="NUMBER", help="Those behind this one.")
+    ] = 0,
 ) -> None:
     """List events: a table on a terminal, one JSON object a line when piped."""
     events = list(_events(_open(inbox), state, limit, after))

@@ -103,6 +103,7 @@ _SUMMARY: Final = "number, id, type, state, lane, attempts, crashes, received, s
 
 _KEY_BYTES: Final = 16
 _SPARE_PAGES: Final = 64
+_LARGEST_NUMBER: Final = (1 << 63) - 1  # that SQLite has
 _LONG: Final = 256  # characters from which on a lane is no chat's id, and takes memory
 
 # A list of any length as one parameter.
@@ -426,23 +427,21 @@ class Database:
 
     def succeeded(self, claim: Claim, handler: str, result: bytes | None, now: float) -> bool:
         """A handler succeeded; it does not run again. False if the claim is outdated."""
-        if not self._owns(claim):
-            return False
-        claim.has_parts = True
-        self._execute(
-            "INSERT OR REPLACE INTO handler (number, name, result, at) VALUES (?, ?, ?, ?)",
-            (claim.number, handler, result, now),
-        )
-        return True
+        return self._handler_ended(claim, handler, now, result=result)
 
     def failed(self, claim: Claim, handler: str, error: str, now: float) -> bool:
         """A handler failed. False if the claim is outdated."""
+        return self._handler_ended(claim, handler, now, error=error)
+
+    def _handler_ended(
+        self, claim: Claim, handler: str, now: float, *, result: bytes | None = None, error: str | None = None
+    ) -> bool:
         if not self._owns(claim):
             return False
         claim.has_parts = True
         self._execute(
-            "INSERT OR REPLACE INTO handler (number, name, at, error) VALUES (?, ?, ?, ?)",
-            (claim.number, handler, now, error),
+            "INSERT OR REPLACE INTO handler (number, name, result, at, error) VALUES (?, ?, ?, ?, ?)",
+            (claim.number, handler, result, now, error),
         )
         return True
 
@@ -596,6 +595,8 @@ class Database:
         found = []
         for each in ids:
             if isinstance(each, int):
+                if not 0 < each <= _LARGEST_NUMBER:
+                    continue
                 row = self._execute("SELECT number FROM event WHERE number = ?", (each,)).fetchone()
             else:
                 row = self._execute(
@@ -605,8 +606,8 @@ class Database:
                 found.append(int(row[0]))
         return found
 
-    def requeue(self, numbers: Iterable[int]) -> list[int]:
-        """Dead letters are to run again, behind all others, with their attempts counted anew; their new numbers.
+    def requeue(self, numbers: Iterable[int], now: float) -> list[int]:
+        """Dead letters are to run again, as if they had just been stored; their new numbers.
 
         What had succeeded does not run again.
         """
@@ -621,9 +622,9 @@ class Database:
             new = self._next_number()
             self._execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'event'", (new,))
             self._execute(
-                "UPDATE event SET number = ?, state = ?, attempts = 0, crashes = 0, settled = NULL, untold = NULL "
-                "WHERE number = ?",
-                (new, _BLOCKED if self._is_held(lane) else _READY, number),
+                "UPDATE event SET number = ?, state = ?, attempts = 0, crashes = 0, stored = ?, settled = NULL, "
+                "untold = NULL WHERE number = ?",
+                (new, _BLOCKED if self._is_held(lane) else _READY, now, number),
             )
             for table in _PARTS:
                 self._execute(f"UPDATE {table} SET number = ? WHERE number = ?", (new, number))

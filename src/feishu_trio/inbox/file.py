@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -20,6 +21,8 @@ __all__ = ["DatabaseFile"]
 # after 1,000 pages, as SQLite would, many are copied once for several commits. Pages have 4 kB.
 _LOG_PAGES: Final = 4000
 _CACHE_PAGES: Final = 4000
+# What reading a file raises that is broken anywhere.
+_BROKEN: Final = (sqlite3.Error, OSError, UnicodeError, IndexError)
 _BUSY: Final = 5.0  # seconds to wait for another program that reads the file and checkpoints it
 
 
@@ -31,7 +34,7 @@ class DatabaseFile:
     """
 
     def __init__(self, path: str | Path, name: str) -> None:
-        if not isinstance(path, str | Path) or not str(path).strip():
+        if not isinstance(path, str | Path) or not str(path).strip() or "\0" in str(path):
             raise ConfigError(f"path: {path!r} is not allowed; it must be the path of a file")
         if str(path) == ":memory:":
             raise ConfigError(
@@ -51,11 +54,11 @@ class DatabaseFile:
         Raises:
             InboxError: There is no such folder, or the lock cannot be had.
         """
-        if not self.path.parent.is_dir():
-            raise InboxError(f"{self._name}: there is no folder {str(self.path.parent)!r}: make it first")
-        if self.path.is_dir():
-            raise InboxError(f"{self._name}: this is a folder; it must be the path of a file")
         try:
+            if not self.path.parent.is_dir():
+                raise InboxError(f"{self._name}: there is no folder {str(self.path.parent)!r}: make it first")
+            if self.path.is_dir():
+                raise InboxError(f"{self._name}: this is a folder; it must be the path of a file")
             self._lock.acquire(timeout=0)
         except Timeout:
             return False
@@ -65,7 +68,7 @@ class DatabaseFile:
             ) from error
         return True
 
-    def open(self, app_id: str | None, strict_order: bool | None = None) -> Database:
+    def open(self, app_id: str | None) -> Database:
         """Open it as its owner; it is made, for an app, if it is not there, and brought up to date.
 
         Raises:
@@ -75,9 +78,9 @@ class DatabaseFile:
         try:
             # Never two threads at a time: whoever calls sees to it.
             self.connection = self._connect()
-            database = self._prepare(self.connection, app_id, strict_order)
+            database = self._prepare(self.connection, app_id)
             self._identity = self._identify()
-        except (sqlite3.Error, OSError) as error:
+        except _BROKEN as error:
             raise self._error(error) from error
         return database
 
@@ -110,9 +113,9 @@ class DatabaseFile:
         Raises:
             InboxError: It cannot be read.
         """
-        if not self.path.is_file():
-            raise InboxError(f"{self._name}: there is no such file")
         try:
+            if not self.path.is_file():
+                raise InboxError(f"{self._name}: there is no such file")
             uri = f"{self.path.resolve().as_uri()}?mode=ro"
             with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY)) as connection:
                 version = self._version(connection)
@@ -124,7 +127,7 @@ class DatabaseFile:
                         "next opened for a session"
                     )
                 yield Database(connection)
-        except sqlite3.Error as error:
+        except _BROKEN as error:
             raise self._error(error) from error
 
     def backup(self, to: Path) -> None:
@@ -137,10 +140,9 @@ class DatabaseFile:
             raise InboxError(f"{str(to)!r}: there is no folder {str(to.parent)!r}: make it first")
         if to.exists():
             raise InboxError(f"{str(to)!r} is there already: choose another path")
-        copy = to.with_name(f"{to.name}.tmp")
+        copy = to.with_name(f"{to.name}.{secrets.token_hex(4)}.tmp")
         try:
             with self.reading() as database:
-                copy.unlink(missing_ok=True)
                 database.copy(str(copy))
             with copy.open("rb+") as file:
                 os.fsync(file.fileno())
@@ -173,9 +175,7 @@ class DatabaseFile:
             )
         return int(version) if tables else 0
 
-    def _prepare(
-        self, connection: sqlite3.Connection, app_id: str | None, strict_order: bool | None
-    ) -> Database:
+    def _prepare(self, connection: sqlite3.Connection, app_id: str | None) -> Database:
         version = self._version(connection)
         if not version:
             connection.execute("PRAGMA auto_vacuum = incremental")  # only before the first table
@@ -195,13 +195,10 @@ class DatabaseFile:
             )
         else:
             database.migrate()
-        if strict_order is None:
-            database.keep_order()
-        else:
-            database.set_order(strict=strict_order)
+        database.keep_order()
         return database
 
-    def _error(self, error: sqlite3.Error | OSError) -> InboxError:
+    def _error(self, error: Exception) -> InboxError:
         return InboxError(f"{self._name} cannot be opened: {error}{_remedy(error)}")
 
 

@@ -120,6 +120,7 @@ class LocalInbox(Inbox):
         self._due: float | None = None  # when the next attempt of a waiting event is due
         self._is_writing = False
         self._last = 0.0
+        self._ahead = 0.0  # what the clock was set back by, in seconds
         self._doubt_until = 0.0  # on trio's clock: a fault is not asked after before that
         self._is_served = False
 
@@ -143,8 +144,11 @@ class LocalInbox(Inbox):
         return time.time()
 
     def _now(self) -> float:
-        # The clock may be set back; what is stored is never older than what was stored before it.
-        self._last = max(self._last, self._time())
+        """The time of day; where the clock was set back, it goes on from the latest time there was."""
+        time_of_day = self._time()
+        if time_of_day + self._ahead < self._last:
+            self._ahead = self._last - time_of_day
+        self._last = time_of_day + self._ahead
         return self._last
 
     # Serving
@@ -191,8 +195,9 @@ class LocalInbox(Inbox):
     def _recover(self) -> None:
         database = self._database
         assert database is not None
-        self._last = max(self._last, database.latest())
+        self._last, self._ahead = database.latest(), 0.0
         recovered = database.recover(self._now())
+        database.set_order(strict=self.rules.strict_order)  # of what ran, too
         if recovered:
             logger.warning("%d events were running when the inbox was last used: they run again", recovered)
         self.types = database.types()
@@ -400,12 +405,13 @@ class LocalInbox(Inbox):
         in_order: bool = True,
     ) -> list[Claim]:
         """See `Inbox`."""
-        now = self._time()
+        now = self._now()
         max_age = self.rules.max_age
         looked_at = 0
 
         def claim(database: Database) -> list[Claim]:
             nonlocal looked_at
+            looked_at = 0
             fresh: list[Claim] = []
             while len(fresh) < limit and looked_at < max(limit, _LOOKED_AT):
                 if alone:
@@ -434,7 +440,7 @@ class LocalInbox(Inbox):
         """See `Inbox`."""
         until = _LOOK_AGAIN
         if self._due is not None:
-            until = min(until, max(0.0, self._due - self._time()))
+            until = min(until, max(0.0, self._due - self._now()))
         await trio.lowlevel.checkpoint()
         with trio.move_on_after(until):
             while self._changes == self._seen:
@@ -471,7 +477,7 @@ class LocalInbox(Inbox):
 
     def retry(self, claim: Claim, delay: float, error: str, *, counts: bool) -> None:
         """See `Inbox`."""
-        due = self._time() + delay
+        due = self._now() + delay
         self._note(lambda database: database.retry(claim, due, error, counts=counts))
 
     def die(self, claim: Claim, error: str) -> None:
@@ -526,7 +532,7 @@ class LocalInbox(Inbox):
         wanted = [ids] if isinstance(ids, str) else list(ids)
 
         def requeue(database: Database) -> int:
-            requeued = database.requeue(database.numbers(wanted))
+            requeued = database.requeue(database.numbers(wanted), self._now())
             self.types = database.types()
             return len(requeued)
 

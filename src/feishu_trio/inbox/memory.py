@@ -49,7 +49,6 @@ class MemoryInbox(LocalInbox):
         (page,) = self._connection.execute("PRAGMA page_size").fetchone()
         self._connection.execute(f"PRAGMA max_page_count = {self._max_bytes // page}")
         database.create(app_id)
-        database.set_order(strict=self.rules.strict_order)
         await trio.lowlevel.checkpoint()
         return database
 

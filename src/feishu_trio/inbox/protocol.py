@@ -236,7 +236,7 @@ class Inbox(ABC):
     async def requeue(self, ids: Iterable[str | int]) -> int:
         """Have dead letters run again, by their events' ids or by their numbers; how many there were.
 
-        They go behind all others, and get new numbers; their attempts are counted anew.
+        They go behind all others, and get new numbers; their attempts and their age are counted anew.
         """
 
     @abstractmethod

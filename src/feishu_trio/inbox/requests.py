@@ -28,7 +28,8 @@ class Purge(msgspec.Struct, tag="purge", forbid_unknown_fields=True):
     """Forget settled events."""
 
     state: str
-    older_than: float
+    before: float
+    """Those that were settled by then; in seconds since 1970, as it may take until the request is taken up."""
 
 
 Request: TypeAlias = Requeue | Purge

@@ -76,7 +76,7 @@ class SQLiteInbox(LocalInbox):
                 )
             await trio.sleep(_LOCK_AGAIN)
         try:
-            return await self._call(self._file.open, app_id, self.rules.strict_order)
+            return await self._call(self._file.open, app_id)
         except BaseException:
             self._file.close()
             raise
@@ -117,5 +117,5 @@ class SQLiteInbox(LocalInbox):
         match request:
             case Requeue(ids):
                 return await self.requeue(ids)
-            case Purge(state, older_than):
-                return await self.purge(state, older_than)
+            case Purge(state, before):
+                return await self.purge(state, self._now() - before)

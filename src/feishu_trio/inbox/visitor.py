@@ -84,7 +84,7 @@ class InboxFile:
             ConfigError: Events of this state are not forgotten.
             InboxError: It cannot be done, or the owner did not answer within 5 s: then it will be done.
         """
-        return self._change(Purge(forgettable(state), older_than))
+        return self._change(Purge(forgettable(state), time.time() - older_than))
 
     def backup(self, path: str | Path) -> None:
         """Copy all that is committed into a new file.
@@ -128,9 +128,9 @@ class InboxFile:
         match request:
             case Requeue(ids):
                 with database.transaction():
-                    return len(database.requeue(database.numbers(ids)))
-            case Purge(state, older_than):
-                return _purge(database, State(state), time.time() - older_than)
+                    return len(database.requeue(database.numbers(ids), time.time()))
+            case Purge(state, before):
+                return _purge(database, State(state), before)
 
 
 def _purge(database: Database, state: State, before: float) -> int:
