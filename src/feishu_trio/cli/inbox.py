@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -56,27 +57,28 @@ def list_(
         int, typer.Option(min=0, max=(1 << 63) - 1, metavar="NUMBER", help="Those behind this one.")
     ] = 0,
 ) -> None:
-    """List events: a table on a terminal, one JSON object a line when piped."""
+    """List events: to read on a terminal, one JSON object a line when piped.
+
+    On a terminal each is shown with when it is due, or was settled, or else stored.
+    """
     events = list(_events(_open(inbox), state, limit, after))
     if not sys.stdout.isatty():
         for event in events:
             _print_json(_fields(event))
         return
-    table = Table("number", box=None)
-    table.add_column("id", no_wrap=True)  # to be copied
-    for name in ("type", "attempts", "stored", "due" if state is InboxState.WAITING else "settled", "error"):
-        table.add_column(name, overflow="fold")
+    console = Console(highlight=False)
     for event in events:
-        table.add_row(
-            str(event.number),
-            _cell(event.id),
-            _cell(event.type),
-            str(event.attempts) + (f" +{event.crashes} crashes" if event.crashes else ""),
-            _local(event.stored),
-            _local(event.due or event.settled),
-            _cell(event.error or ""),
+        attempts = f"attempts: {event.attempts}" + (f", crashes: {event.crashes}" if event.crashes else "")
+        time = _local(event.due or event.settled or event.stored)
+        console.print(
+            Text.assemble((f"{event.number:>6}  ", "dim"), _cell(event.id), f"  {attempts}  {time}")
         )
-    Console().print(table if events else f"no event is {state}")
+        kind = printable(event.type)
+        console.print(
+            Padding(Text(f"{kind}: {printable(event.error)}" if event.error else kind), (0, 0, 0, 8))
+        )
+    if not events:
+        console.print(f"no event is {state}")
 
 
 @inbox.command()
