@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,11 @@ import pytest
 import trio
 
 from feishu_trio import Event, Router, SQLiteInbox
+from feishu_trio.cli.inbox import _age, _seconds
 from feishu_trio.testing import Gateway
 from session.rig import come_true, open_real_session
 
-from .commands import COMMAND, environment, run
+from .commands import COMMAND, environment, run, running
 
 
 @pytest.fixture
@@ -50,6 +53,22 @@ async def inbox(path: Path, *args: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.out.splitlines()]
 
 
+async def terminal(path: Path, *args: str) -> str:
+    """What a command shows on a terminal, without spaces at the ends of lines."""
+    ours, theirs = os.openpty()
+    try:
+        with trio.fail_after(20):
+            await trio.run_process(
+                [*COMMAND, "inbox", *args, "--inbox", f"sqlite:{path}"],
+                env=environment(COLUMNS="200", TERM="dumb"),
+                stdout=theirs,
+            )
+        return "".join(f"{line.rstrip()}\n" for line in os.read(ours, 100_000).decode().splitlines())
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
 async def test_a_pipe_gets_json_lines(feishu_gateway: Gateway, path: Path) -> None:
     dead = await fill(feishu_gateway, path)
     listed = await inbox(path, "list")
@@ -75,7 +94,117 @@ async def test_dead_letters_are_requeued_and_purged(feishu_gateway: Gateway, pat
     (stats,) = await inbox(path, "stats")
     assert (stats["ready"], stats["dead"], stats["done"]) == (3, 0, 0)
     done = await run("inbox", "requeue", dead[0], "--inbox", f"sqlite:{path}")
-    assert (done.code, done.err) == (1, "feishu-trio: 0 of 1 are requeued: the others are no dead letters\n")
+    assert (done.code, done.out) == (1, '{"requeued": 0}\n')
+    assert done.err == f"feishu-trio: '{dead[0]}' is not requeued: it is ready, and no dead letter\n"
+
+
+async def test_of_several_the_dead_letters_are_requeued_and_the_others_named(
+    feishu_gateway: Gateway, path: Path
+) -> None:
+    dead = await fill(feishu_gateway, path, 2)
+    (done_event,) = await inbox(path, "list", "--state", "done")
+    ids = [dead[0], done_event["id"], "nowhere", dead[1], dead[0]]
+    done = await run("inbox", "requeue", *ids, "--inbox", f"sqlite:{path}")
+    assert (done.code, done.out) == (1, '{"requeued": 2}\n')
+    assert done.err == (
+        f"feishu-trio: '{done_event['id']}' is not requeued: it is done, and no dead letter\n"
+        "there is no event 'nowhere' in it\n"
+    )
+    assert (await inbox(path, "stats"))[0]["ready"] == 2
+
+
+async def test_all_are_requeued_once_also_where_they_die_again_at_once(
+    feishu_gateway: Gateway, path: Path
+) -> None:
+    await fill(feishu_gateway, path, 2)
+    router, runs = Router(), []
+
+    @router.on("contact.user.created_v3")
+    async def fail(event: Event[Any]) -> None:
+        runs.append(event.id)
+        raise ValueError("still no")
+
+    bot = SQLiteInbox(path, max_attempts=1)
+    async with open_real_session(feishu_gateway, router=router, inbox=bot):
+        assert await inbox(path, "requeue", "--all") == [{"requeued": 2}]
+        with trio.fail_after(5):
+            await come_true(lambda: len(runs) == 2)
+
+
+async def test_a_purge_of_none_says_why(feishu_gateway: Gateway, path: Path) -> None:
+    await fill(feishu_gateway, path, 2)
+    purge = ["purge", "--state", "dead"]
+    shown = await terminal(path, *purge, "--older-than", "90m")
+    assert re.fullmatch(
+        r"0 purged: of 2 dead events the oldest has been so for \d+s; --older-than is 90m\n", shown
+    )
+    assert await terminal(path, *purge, "--older-than", "0s") == "2 purged\n"
+    assert await terminal(path, *purge, "--older-than", "0s") == "0 purged: no event is dead\n"
+    assert " of 1 done event the oldest " in await terminal(path, "purge", "--state", "done")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age"),
+    [(-5, "0s"), (0.9, "0s"), (59.9, "59s"), (60, "1m"), (7199, "1h"), (86_400 * 30.5, "30d")],
+)
+def test_an_age_is_one_that_older_than_takes(seconds: float, age: str) -> None:
+    assert _age(seconds) == age
+    assert _seconds(age) <= max(0, seconds)
+
+
+async def test_what_ran_when_the_bot_was_killed_is_told_of_as_that(path: Path) -> None:
+    program = f"""
+import trio
+from feishu_trio import SQLiteInbox
+from feishu_trio.inbox.records import Entry
+async def main():
+    inbox = SQLiteInbox({str(path)!r})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(inbox.serve, "cli_a", 60.0)
+        await inbox.store([Entry(keys=("event:" + k,), id=k, type="x.y", lane=None, payload=b"1") for k in "ab"])
+        await inbox.claim(10)
+        print("claimed", flush=True)
+        await trio.sleep_forever()
+trio.run(main)
+"""
+    hint = "2 events were running when the bot ended: they run again when it starts\n"
+    async with running("-c", program, env=environment(), command=[sys.executable]) as bot:
+        assert await bot.line() == "claimed"
+        assert "the bot ended" not in await terminal(path, "stats")
+        assert "the bot ended" not in await terminal(path, "list", "--state", "running")
+    assert (await terminal(path, "stats")).endswith(hint)
+    assert (await terminal(path, "list", "--state", "running")).endswith(hint)
+    assert "1 event was running when the bot ended: it runs again" in await terminal(path, "show", "a")
+    (stats,) = await inbox(path, "stats")
+    assert (stats["running"], "hint" in stats) == (2, False)
+    assert "the bot ended" not in await terminal(path, "list", "--state", "done")
+
+
+async def test_what_is_shown_of_an_event_says_of_when_it_is(feishu_gateway: Gateway, path: Path) -> None:
+    (dead,) = await fill(feishu_gateway, path, 1)
+    shown = await terminal(path, "show", dead)
+    assert re.search(r"\n *error +fill.<locals>.fail: ValueError: no", shown)
+    assert re.search(
+        r"\nhandlers, as each ended last\n  fill.<locals>.fail: ValueError: no.*\d\npayload\n\{\n", shown
+    )
+    await inbox(path, "requeue", dead)
+    shown = await terminal(path, "show", dead)
+    assert re.search(r"\n *state +ready", shown)
+    assert re.search(r"\n *earlier error +fill.<locals>.fail: ValueError: no", shown)
+    assert re.search(r"\n  fill.<locals>.fail: ValueError: no.*, before it was\s+requeued\n", shown)
+    assert "ValueError" not in await terminal(path, "list", "--state", "ready")
+    (done,) = await inbox(path, "list", "--state", "done")
+    shown = await terminal(path, "show", done["id"])
+    assert shown.endswith("its payload, and how each handler fared, are not kept once it is done\n")
+
+
+async def test_an_event_that_was_not_begun_says_so(feishu_gateway: Gateway, path: Path) -> None:
+    async with open_real_session(feishu_gateway, inbox=SQLiteInbox(path), claim=False):
+        push = await feishu_gateway.push("im.chat.disbanded_v1")
+        await push.settled()
+    assert "\nhandlers, as each ended last\n  none has ended yet\n" in await terminal(
+        path, "show", push.event_id
+    )
 
 
 async def test_while_the_bot_runs_it_takes_a_request_up(feishu_gateway: Gateway, path: Path) -> None:
@@ -104,18 +233,7 @@ async def test_a_terminal_gets_tables_and_nothing_that_controls_it(
 ) -> None:
     (dead,) = await fill(feishu_gateway, path, 1)
     for command in (["list"], ["show", dead], ["stats"], ["list", "--state", "waiting"]):
-        ours, theirs = os.openpty()
-        try:
-            with trio.fail_after(20):
-                await trio.run_process(
-                    [*COMMAND, "inbox", *command, "--inbox", f"sqlite:{path}"],
-                    env=environment(COLUMNS="200", TERM="dumb"),
-                    stdout=theirs,
-                )
-            shown = os.read(ours, 100_000).decode()
-        finally:
-            os.close(ours)
-            os.close(theirs)
+        shown = await terminal(path, *command)
         assert "\x1b" not in shown
         wanted = {"stats": "dead", "waiting": "no event is waiting"}.get(command[-1], dead)
         assert wanted in shown

@@ -76,6 +76,17 @@ async def test_it_changes_what_is_there_or_has_its_owner_do_so(path: Path, is_op
         nursery.cancel_scope.cancel()
 
 
+async def test_it_knows_whether_somebody_has_the_inbox_open(path: Path) -> None:
+    await fill(path)
+    assert not InboxFile(path).is_open()
+    async with serving(SQLiteInbox(path)):
+        assert InboxFile(path).is_open()
+        assert InboxFile(path).counts().dead == 2
+    assert not InboxFile(path).is_open()
+    async with serving(SQLiteInbox(path)):
+        pass  # asking left no lock behind
+
+
 async def test_a_waiting_claim_begins_once_something_was_requeued(path: Path) -> None:
     await fill(path)
     async with serving(SQLiteInbox(path)) as inbox:

@@ -1,10 +1,10 @@
-"""Untrusted text, made safe for a terminal."""
+"""What commands write: untrusted text made safe for a terminal, and numbers of things."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["printable", "shortened"]
+__all__ = ["counted", "printable", "shortened"]
 
 # No-break and ideographic space, and the joiner of the parts of an emoji.
 _HARMLESS: Final = "\u00a0\u3000\u200d"
@@ -22,3 +22,8 @@ def printable(text: str, *, keep: str = "") -> str:
 def shortened(text: str, length: int) -> str:
     """`text`, cut to `length` characters, the last of which then is an ellipsis."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def counted(count: int, noun: str) -> str:
+    """So many of them: `1 event`, `2 events`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,13 +21,14 @@ from feishu_trio import (
     ConfigError,
     InboxCounts,
     InboxDetails,
+    InboxError,
     InboxFile,
     InboxState,
     InboxSummary,
 )
 
 from ._endings import Failed
-from ._text import printable, shortened
+from ._text import counted, printable, shortened
 
 __all__ = ["inbox"]
 
@@ -61,7 +63,8 @@ def list_(
 
     On a terminal each is shown with when it is due, or was settled, or else stored.
     """
-    events = list(_events(_open(inbox), state, limit, after))
+    file = _open(inbox)
+    events = list(_events(file, state, limit, after))
     if not sys.stdout.isatty():
         for event in events:
             _print_json(_fields(event))
@@ -74,11 +77,13 @@ def list_(
             Text.assemble((f"{event.number:>6}  ", "dim"), _cell(event.id), f"  {attempts}  {time}")
         )
         kind = printable(event.type)
-        console.print(
-            Padding(Text(f"{kind}: {printable(event.error)}" if event.error else kind), (0, 0, 0, 8))
-        )
+        if event.error and _has_failed(event):
+            kind = f"{kind}: {printable(event.error)}"
+        console.print(Padding(Text(kind), (0, 0, 0, 8)))
     if not events:
         console.print(f"no event is {state}")
+    elif state is InboxState.RUNNING:
+        _tell_of_running(console, file, file.counts().running)
 
 
 @inbox.command()
@@ -86,7 +91,10 @@ def show(
     event: Annotated[str, typer.Argument(metavar="ID", help="An event's id, or its number.")], inbox: Inbox
 ) -> None:
     """Show one event, with its payload and how each handler fared."""
-    details = _find(_open(inbox), event)
+    file = _open(inbox)
+    details = _find(file, event)
+    if details is None:
+        raise Failed(_not_there(event))
     if not sys.stdout.isatty():
         _print_json(_fields(details))
         return
@@ -94,16 +102,26 @@ def show(
     for name, value in _fields(details).items():
         if name not in ("payload", "handlers") and value is not None:
             shown = _local(getattr(details, name)) if name in _TIMES else str(value)
-            table.add_row(Text(name, "dim"), Text(printable(shown)))
-    console = Console()
+            label = "earlier error" if name == "error" and not _has_failed(details) else name
+            table.add_row(Text(label, "dim"), Text(printable(shown)))
+    console = Console(highlight=False)
     console.print(table)
+    if details.state is InboxState.RUNNING:
+        _tell_of_running(console, file, 1)
+    if details.payload is None:
+        console.print("its payload, and how each handler fared, are not kept once it is done")
+        return
+    console.print(Text("handlers, as each ended last", "dim"))
     for handler in details.handlers:
         outcome = "succeeded" if handler.error is None else handler.error
-        console.print(Text(printable(f"{handler.name}: {outcome}, {_local(handler.at)}")))
-    if details.payload is not None:
-        console.print(
-            Text(printable(json.dumps(_payload(details.payload), ensure_ascii=False, indent=2), keep="\n"))
-        )
+        before = ", before it was requeued" if handler.at < details.stored else ""
+        line = printable(f"{handler.name}: {outcome}, {_local(handler.at)}{before}")
+        console.print(Padding(Text(line), (0, 0, 0, 2)))
+    if not details.handlers:
+        console.print("  none has ended yet")
+    console.print(Text("payload", "dim"))
+    payload = json.dumps(_payload(details.payload), ensure_ascii=False, indent=2)
+    console.print(Text(printable(payload, keep="\n")))
 
 
 @inbox.command()
@@ -119,16 +137,25 @@ def requeue(
     if every == bool(ids):
         raise ConfigError("give the ids of dead letters, or --all")
     file = _open(inbox)
+    refused: list[str] = []
     if ids:
-        wanted = [_find(file, each).number for each in ids]
-        count = file.requeue(wanted)
-        if count < len(wanted):
-            raise Failed(f"{count} of {len(wanted)} are requeued: the others are no dead letters")
-    else:
-        count = 0
-        while page := file.list(InboxState.DEAD, _PAGE):
-            count += file.requeue([event.number for event in page])
+        dead: list[int] = []
+        for event in ids:
+            details = _find(file, event)
+            if details is None:
+                refused.append(_not_there(event))
+            elif details.state is not InboxState.DEAD:
+                refused.append(f"{_quoted(event)} is not requeued: it is {details.state}, and no dead letter")
+            elif details.number not in dead:
+                dead.append(details.number)
+    else:  # those of now: a bot may make new ones of them as fast as they are requeued
+        dead = [event.number for event in _events(file, InboxState.DEAD, sys.maxsize, 0)]
+    count = sum(file.requeue(dead[at : at + _PAGE]) for at in range(0, len(dead), _PAGE))
     _say(f"{count} requeued", requeued=count)
+    if ids and count < len(dead):
+        refused.append(f"somebody else has requeued or purged {len(dead) - count} of them meanwhile")
+    if refused:
+        raise Failed("\n".join(refused))
 
 
 @inbox.command()
@@ -140,14 +167,17 @@ def purge(
     ] = "7d",
 ) -> None:
     """Forget events that are done, dead letters or parked. They cannot be had back."""
-    count = _open(inbox).purge(state, _seconds(older_than))
-    _say(f"{count} purged", purged=count)
+    file = _open(inbox)
+    count = file.purge(state, _seconds(older_than))
+    why = _why_none(file, state, older_than) if not count and sys.stdout.isatty() else ""
+    _say(f"{count} purged{why}", purged=count)
 
 
 @inbox.command()
 def stats(inbox: Inbox) -> None:
     """Count events by where they stand."""
-    counts = _open(inbox).counts()
+    file = _open(inbox)
+    counts = file.counts()
     fields = {name: getattr(counts, name) for name in InboxCounts.__struct_fields__}
     if not sys.stdout.isatty():
         _print_json(fields | {"oldest": _iso(counts.oldest)})
@@ -155,7 +185,9 @@ def stats(inbox: Inbox) -> None:
     table = Table(box=None, show_header=False)
     for name, value in fields.items():
         table.add_row(Text(name, "dim"), _local(value) if name == "oldest" else str(value))
-    Console().print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    _tell_of_running(console, file, counts.running)
 
 
 @inbox.command()
@@ -180,12 +212,10 @@ def _events(file: InboxFile, state: InboxState, limit: int, after: int) -> Itera
         limit, after = limit - len(page), page[-1].number
 
 
-def _find(file: InboxFile, event: str) -> InboxDetails:
+def _find(file: InboxFile, event: str) -> InboxDetails | None:
     details = file.show(event)
     if details is None and event.isdecimal():
         details = file.show(int(event))
-    if details is None:
-        raise Failed(f"there is no event {printable(shortened(event, 100))!r} in it")
     return details
 
 
@@ -194,6 +224,23 @@ def _seconds(age: str) -> float:
     if match is None:
         raise ConfigError(f"--older-than: {age!r} is not allowed; it must be such as 90, 90s, 30m, 12h or 7d")
     return float(match[1]) * _UNITS[match[2]]
+
+
+def _why_none(file: InboxFile, state: InboxState, older_than: str) -> str:
+    """Why nothing was purged."""
+    settled = [event.settled or 0.0 for event in _events(file, state, sys.maxsize, 0)]
+    if not settled:
+        return f": no event is {state}"
+    events, age = counted(len(settled), f"{state} event"), _age(time.time() - min(settled))
+    return f": of {events} the oldest has been so for {age}; --older-than is {older_than}"
+
+
+def _age(seconds: float) -> str:
+    """A time as `--older-than` takes it, in the largest unit of which it has one, rounded down."""
+    for unit, length in reversed(_UNITS.items()):
+        if seconds >= length:
+            return f"{seconds // length:.0f}{unit}"
+    return "0s"
 
 
 # What is written
@@ -229,6 +276,30 @@ def _say(text: str, **fields: Any) -> None:
         print(printable(text))
     else:
         _print_json(fields)
+
+
+def _has_failed(event: InboxSummary) -> bool:
+    """Whether its error is what it waits, or is dead, for; else it is one of a run before."""
+    return event.state in (InboxState.WAITING, InboxState.DEAD)
+
+
+def _tell_of_running(console: Console, file: InboxFile, count: int) -> None:
+    """Tell of so many events that are `running` in a file that nobody has open."""
+    try:
+        if not count or file.is_open():
+            return
+    except InboxError:  # whoever may only read the file cannot find out
+        return
+    were, run = ("was", "it runs") if count == 1 else ("were", "they run")
+    console.print(f"{counted(count, 'event')} {were} running when the bot ended: {run} again when it starts")
+
+
+def _not_there(event: str) -> str:
+    return f"there is no event {_quoted(event)} in it"
+
+
+def _quoted(event: str) -> str:
+    return repr(printable(shortened(event, 100)))
 
 
 def _cell(text: str) -> Text:

@@ -19,6 +19,7 @@ from ._endings import Failed, Interrupted
 from ._interrupt import interruptible
 from ._log import Verbose, log_to_stderr
 from ._session import AppId, AppSecret, Config, Connections, Domain, open_session, settings
+from ._text import counted
 from ._views import json_line, readable
 
 __all__ = ["listen"]
@@ -72,7 +73,7 @@ async def _listen(config: SessionConfig, router: Router, printer: _Printer, time
             with trio.move_on_after(timeout):
                 await printer.stopped.wait()
         printer.stop()
-    logger.info("%d events were shown", printer.shown)
+    logger.info("%s shown", counted(printer.shown, "event"))
     if printer.failure is not None:
         raise printer.failure
     if outer.cancelled_caught or inner.cancelled_caught:

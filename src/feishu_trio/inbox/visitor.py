@@ -40,6 +40,19 @@ class InboxFile:
     def __repr__(self) -> str:
         return f"InboxFile({str(self._file.path)!r})"
 
+    def is_open(self) -> bool:
+        """Whether a session has it open.
+
+        If none has, an event that is `running` was so when its bot ended: it runs again when that starts.
+
+        Raises:
+            InboxError: It cannot be found out, as the lock may not be written to.
+        """
+        if not self._file.lock():
+            return True
+        self._file.close()
+        return False
+
     def counts(self) -> Counts:
         """How many events stand where.
 
