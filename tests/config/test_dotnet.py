@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from feishu_trio.errors import ConfigError
 from feishu_trio.testing import Gateway
 
 from .refusals import SECRET, file_refusal, read_json, refusal, write
+
+MILLISECONDS = "number of milliseconds from 1000 to 3600000 (here it is heartbeat_interval)"
 
 APPSETTINGS = """\ufeff{
   // what the .NET client reads
@@ -213,6 +216,12 @@ def test_manual_a_limit_that_is_none_or_meant_is_not_warned_of(
     assert not caplog.records
 
 
+def test_a_limit_of_one_is_warned_of_in_the_singular(caplog: pytest.LogCaptureFixture) -> None:
+    SessionConfig.from_env({"Feishu__MaxReconnectAttempts": "1"}).warn()
+    (record,) = caplog.records
+    assert "once 1 try has failed the session ends" in record.getMessage()
+
+
 def test_manual_a_limit_of_the_environment_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -260,10 +269,11 @@ def test_manual_dotnet_variables_of_another_section() -> None:
 
 
 def test_wrong_dotnet_variables_are_named(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(
-        ConfigError, match=r"^Feishu__WebSocket__HeartbeatIntervalMs: heartbeat_interval: 0.5 "
-    ):
+    with pytest.raises(ConfigError) as caught:
         SessionConfig.from_env({"Feishu__WebSocket__HeartbeatIntervalMs": "500"})
+    assert str(caught.value) == (
+        f"Feishu__WebSocket__HeartbeatIntervalMs: 500.0 is not allowed; it must be a {MILLISECONDS}"
+    )
     with pytest.raises(
         ConfigError, match=r"^Feishu__AppId: given already, as FEISHU_APP_ID; both are app_id"
     ):
@@ -274,6 +284,34 @@ def test_wrong_dotnet_variables_are_named(caplog: pytest.LogCaptureFixture) -> N
         "Feishu__WebSocket__HeartbeatIntervallMs is no setting, and is ignored; "
         "the nearest is 'HeartbeatIntervalMs'"
     )
+
+
+def test_delays_of_two_places_that_do_not_go_together_are_named_in_milliseconds(tmp_path: Path) -> None:
+    base = read_json(tmp_path, {"ReconnectDelayMs": 9000})
+    with pytest.raises(ConfigError) as caught:
+        SessionConfig.from_env({"Feishu__WebSocket__MaxReconnectDelayMs": "5000"}, base=base)
+    assert str(caught.value) == (
+        "Feishu__WebSocket__MaxReconnectDelayMs: 5000.0 is not allowed; it must be 9000 or more, as "
+        "ReconnectDelayMs is (here it is max_reconnect_delay)"
+    )
+
+
+@pytest.mark.parametrize(
+    "option", [option for option, (_, convert) in dotnet.OPTIONS.items() if convert is dotnet.milliseconds]
+)
+def test_each_time_is_refused_and_read_in_milliseconds(tmp_path: Path, option: str) -> None:
+    place, table = option, {option: -1}
+    if ":" in option:
+        outer, inner = option.split(":")
+        table = {outer: {inner: -1}}  # type: ignore[dict-item]
+    words = file_refusal(write(tmp_path / "a.json", json.dumps(table)))
+    rule = rules_of(SessionConfig)[dotnet.OPTIONS[option][0]]
+    bounds = re.fullmatch(
+        rf"{place}: -1 is not allowed; it must be a number of milliseconds from (\d+) to (\d+) .*", words
+    )
+    assert bounds is not None
+    low, high = (int(bound) for bound in bounds.groups())
+    assert [rule.test(dotnet.milliseconds(each)) for each in (low, high, high + 1)] == [True, True, False]
 
 
 # The environment over a file
@@ -388,15 +426,44 @@ async def test_dotnet_names_in_code_lead_to_ours(name: str, words: str) -> None:
         ({"WebSocket": {"Domian": "x"}}, "WebSocket:Domian is no setting; the nearest is 'domain'"),
         (
             {"HeartbeatIntervalMs": 500},
-            "HeartbeatIntervalMs: heartbeat_interval: 0.5 is not allowed; it must be None, or a number of seconds",
+            f"HeartbeatIntervalMs: 500 is not allowed; it must be a {MILLISECONDS}",
         ),
-        ({"HeartbeatIntervalMs": "soon"}, "HeartbeatIntervalMs: heartbeat_interval: 'soon'"),
-        ({"HeartbeatIntervalMs": True}, "HeartbeatIntervalMs: heartbeat_interval: True"),
-        ({"HeartbeatIntervalMs": [1]}, "HeartbeatIntervalMs: heartbeat_interval: [1]"),
-        ({"HeartbeatIntervalMs": 10**400}, "HeartbeatIntervalMs: heartbeat_interval: 1000"),
-        ({"HeartbeatIntervalMs": math.nan}, "HeartbeatIntervalMs: heartbeat_interval: nan"),
+        (
+            {"HeartbeatIntervalMs": "500"},
+            "HeartbeatIntervalMs: 500.0 is not allowed; it must be a number of mill",
+        ),
+        (
+            {"HeartbeatIntervalMs": "soon"},
+            f"HeartbeatIntervalMs: 'soon' is not allowed; it must be a {MILLISECONDS}",
+        ),
+        (
+            {"HeartbeatIntervalMs": True},
+            f"HeartbeatIntervalMs: True is not allowed; it must be a {MILLISECONDS}",
+        ),
+        (
+            {"HeartbeatIntervalMs": [1]},
+            f"HeartbeatIntervalMs: [1] is not allowed; it must be a {MILLISECONDS}",
+        ),
+        ({"HeartbeatIntervalMs": 10**400}, f"000... is not allowed; it must be a {MILLISECONDS}"),
+        (
+            {"HeartbeatIntervalMs": math.nan},
+            f"HeartbeatIntervalMs: nan is not allowed; it must be a {MILLISECONDS}",
+        ),
+        (
+            {"Feishu": {"WebSocket": {"ConnectionTimeoutMs": 0}}},
+            "Feishu:WebSocket:ConnectionTimeoutMs: 0 is not allowed; it must be a number of milliseconds from 1 to "
+            "3600000 (here it is connect_timeout)",
+        ),
         ({"AppId": "a", "app_id": "b"}, "app_id: given already, as AppId; both are app_id"),
-        ({"ReconnectDelayMs": 9000, "MaxReconnectDelayMs": 5000}, "max_reconnect_delay: 5.0 is not allowed"),
+        (
+            {"ReconnectDelayMs": 9000, "MaxReconnectDelayMs": 5000},
+            "MaxReconnectDelayMs: 5000 is not allowed; it must be 9000 or more, as ReconnectDelayMs is "
+            "(here it is max_reconnect_delay)",
+        ),
+        (
+            {"reconnect_delay": 9, "max_reconnect_delay": 5},
+            "max_reconnect_delay: 5 is not allowed; it must be 9 or",
+        ),
         ({"AppSecret": 5}, "app_secret: a value of type int (not shown)"),
         ({"ssl_context": "x"}, "ssl_context is no setting"),
         ({"pools": {"a": {"size": 1}}}, "pools: pools['a']: 'size' is no setting"),

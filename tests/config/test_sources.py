@@ -332,3 +332,38 @@ def test_a_variable_that_is_nearly_a_setting_is_warned_of(caplog: pytest.LogCapt
     assert record.getMessage() == (
         "FEISHU_HEARTBEAT_INTERVL is no setting, and is ignored; the nearest is 'heartbeat_interval'"
     )
+
+
+@pytest.mark.parametrize(
+    ("variable", "setting"),
+    [
+        ("FEISHU_HEARTBEAT", "heartbeat_interval"),
+        ("FEISHU_SECRET", "app_secret"),
+        ("FEISHU_TIMEOUT", "pong_timeout"),
+        ("FEISHU_HANDLER", "handler_mode"),
+        ("FEISHU_CONNECTION_TIMEOUT", "connect_timeout"),
+    ],
+)
+def test_a_variable_of_some_of_a_settings_words_is_warned_of(
+    caplog: pytest.LogCaptureFixture, variable: str, setting: str
+) -> None:
+    assert SessionConfig.from_env({variable: "20"}) == SessionConfig()
+    (record,) = caplog.records
+    assert record.getMessage() == f"{variable} is no setting, and is ignored; the nearest is {setting!r}"
+
+
+def test_variables_of_others_are_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    settings = ["APP_ID", "APP_SECRET", "CONNECTIONS", "POOLS"]
+    others = [
+        "CHAT_ID",
+        "WEBHOOK",
+        "WEBHOOK_URL",
+        "VERIFICATION_TOKEN",
+        "ENCRYPT_KEY",
+        "LOG_LEVEL",
+        "BOT_NAME",
+        "TOKEN",
+    ]
+    environ = {f"FEISHU_{name}": "2" for name in settings + others}
+    SessionConfig.from_env(environ | {"FEISHU_DOMAIN": "https://open.feishu.cn", "FEISHU_APP_ID_TEST": "x"})
+    assert not caplog.records

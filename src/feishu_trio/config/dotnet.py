@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,12 @@ def milliseconds(value: Any) -> Any:
         return float(value) / 1000
     except (TypeError, ValueError, OverflowError):
         return value
+
+
+def in_milliseconds(allowed: str) -> str:
+    """What is allowed in seconds, in milliseconds: `a number of seconds from 1 to 60` is that from 1000 to 60000."""
+    thousandfold = re.sub(r"\d+(\.\d+)?", lambda match: f"{float(match[0]) * 1000:.0f}", allowed)
+    return thousandfold.replace("seconds", "milliseconds")
 
 
 def attempts(value: Any) -> Any:

@@ -453,12 +453,15 @@ class SessionConfig:
     def _under(self, layer: sources.Layer) -> Self:
         """These settings with a layer on them; an error says where in it."""
         defaults, layers = type(self)(), (*self._layers, layer)
-        settings = {name: getattr(defaults, name) for _, name, _ in sources.settings_in(self._layers)}
-        for place, name, value in sources.settings_in(layers):
-            with at(place):
-                attrs.evolve(defaults, **{name: value})
-            settings[name] = value
-        return self._read_from(self.source, layers, attrs.evolve(self, **settings))
+        before, now = sources.settings_in(self._layers), sources.settings_in(layers)
+        settings = {entry.setting: getattr(defaults, entry.setting) for entry in before}
+        for entry in now:
+            with sources.read_from(entry, rules_of(type(self))):
+                attrs.evolve(defaults, **{entry.setting: entry.value})
+            settings[entry.setting] = entry.value
+        with sources.delays_read_from(now):
+            changed = attrs.evolve(self, **settings)
+        return self._read_from(self.source, layers, changed)
 
     @staticmethod
     def _read_from(source: str, layers: tuple[sources.Layer, ...], config: _Config) -> _Config:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from ..errors import ConfigError
 from . import dotnet
-from .rules import Form, Rule, flag, kind_only, nearest, unknown, wrong
+from .rules import Form, Rule, at, flag, kind_only, nearest, unknown, wrong
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +34,13 @@ class Entry(NamedTuple):
     setting: str
     value: Any
     """The setting's; of a switch, whether it is on."""
+    given: Any = None
+    """As it was given: of a time in milliseconds these."""
+
+    @property
+    def is_in_milliseconds(self) -> bool:
+        """Whether it is a time as the .NET client has it."""
+        return self.name in dotnet.OPTIONS and dotnet.OPTIONS[self.name][1] is dotnet.milliseconds
 
 
 Layer: TypeAlias = tuple[Entry, ...]
@@ -67,8 +75,15 @@ def from_environment(environ: Mapping[str, str], prefix: str, rules: Mapping[str
 
 
 def _warn_if_nearly(variable: str, name: str, names: Collection[str]) -> None:
-    """Tell of a variable that is ignored, but may have been meant for a setting."""
-    if name not in names and (near := nearest(name, names, alike=0.8)):
+    """Tell of a variable that is ignored, but may have been meant for a setting.
+
+    It may be another program's: whether it looks like one is judged more strictly than in files, unless it is some of a
+    setting's words, as `heartbeat` is.
+    """
+    if name in names:
+        return
+    longer = [each for each in names if f"_{name}_" in f"_{each}_"]
+    if near := nearest(name, names, alike=0.8) or nearest(name, longer):
         _log.warning("%s is no setting, and is ignored; the nearest is %r", variable, near)
 
 
@@ -246,49 +261,78 @@ def layer_of(entries: list[Found], rules: Mapping[str, Rule]) -> Layer:
             if setting in places:
                 raise ConfigError(f"{place}: given already, as {places[setting]}; both are {setting}")
             places[setting] = place
-            layer.append(Entry(place, name, setting, rules[setting].read(convert(value))))
+            read = rules[setting].read
+            layer.append(Entry(place, name, setting, read(convert(value)), read(value)))
     for why, ignored in without_effect.items():
         _log.warning("without effect: %s (%s)", ", ".join(ignored), why)
     return tuple(layer)
 
 
-def settings_in(layers: Sequence[Layer]) -> list[Found]:
+@contextmanager
+def read_from(entry: Entry, rules: Mapping[str, Rule]) -> Iterator[None]:
+    """Has a `ConfigError` about the value of an entry say where it stands; in the unit that it has there."""
+    try:
+        with at(entry.place):
+            yield
+    except ConfigError as error:
+        if not entry.is_in_milliseconds:
+            raise
+        allowed = dotnet.in_milliseconds(rules[entry.setting].allowed)
+        raise wrong(entry.place, entry.given, allowed, why=f"here it is {entry.setting}") from error.__cause__
+
+
+@contextmanager
+def delays_read_from(found: Sequence[Entry]) -> Iterator[None]:
+    """Has the `ConfigError` of a longest delay in milliseconds that is below the first say so in these."""
+    try:
+        yield
+    except ConfigError as error:
+        entries = {entry.setting: entry for entry in found}
+        most, first = (entries.get(name) for name in ("max_reconnect_delay", "reconnect_delay"))
+        if most is None or first is None or not most.is_in_milliseconds:
+            raise
+        allowed = f"{first.value * 1000:.0f} or more, as {first.place} is"
+        raise wrong(most.place, most.given, allowed, why=f"here it is {most.setting}") from error.__cause__
+
+
+def settings_in(layers: Sequence[Layer]) -> list[Entry]:
     """The settings that layers stand for, the later over the earlier: as if all stood in one file.
 
     But a setting by its own name takes the place of switches of earlier layers, too.
     """
-    found: dict[str, tuple[str, Any]] = {}
-    places: dict[str, str] = {}  # by the name that was given
-    off: dict[str, str] = {}  # the switches that are off, and where
+    found: dict[str, Entry] = {}
+    given: dict[str, Entry] = {}  # by the name that was given
+    off: dict[str, Entry] = {}  # the switches that are off
     for layer in layers:
         own = {entry.setting for entry in layer if entry.name == entry.setting}
-        off = {name: place for name, place in off.items() if dotnet.SWITCHES[name][0] not in own}
-        for place, name, setting, value in layer:
-            if name not in dotnet.SWITCHES:
-                found[setting] = place, value
-                places[name] = place
-            elif value:
-                off.pop(name, None)
+        off = {name: entry for name, entry in off.items() if entry.setting not in own}
+        for entry in layer:
+            if entry.name not in dotnet.SWITCHES:
+                found[entry.setting] = given[entry.name] = entry
+            elif entry.value:
+                off.pop(entry.name, None)
             else:
-                off[name] = place
+                off[entry.name] = entry
     for name, (setting, value) in dotnet.SWITCHES.items():
         if name in off:
-            found[setting] = off[name], value
+            found[setting] = off[name]._replace(value=value)
     # What reconnecting by the .NET client's options is, and is not here by itself.
+    backoff = "reconnect_backoff"
     if "max_reconnect_delay" in found:
-        found.setdefault("reconnect_backoff", (found["max_reconnect_delay"][0], "exponential"))
-    elif "ReconnectDelayMs" in places:
-        found.setdefault("reconnect_backoff", (places["ReconnectDelayMs"], "fixed"))
-    return [(place, setting, value) for setting, (place, value) in found.items()]
+        found.setdefault(backoff, Entry(found["max_reconnect_delay"].place, backoff, backoff, "exponential"))
+    elif "ReconnectDelayMs" in given:
+        found.setdefault(backoff, Entry(given["ReconnectDelayMs"].place, backoff, backoff, "fixed"))
+    return list(found.values())
 
 
 def warn_of_limit(layers: Sequence[Layer]) -> None:
     """Tell of a limit of tries that comes from the .NET client's option: as a rule it is not meant to end a program."""
     of_limit = [entry for layer in layers for entry in layer if entry.setting == "max_reconnect_attempts"]
     if of_limit and of_limit[-1].name == "MaxReconnectAttempts":
+        count = of_limit[-1].value
         _log.warning(
-            "%s: once %d tries in a row have failed the session ends, and a program that runs it; "
+            "%s: once %s failed the session ends, and a program that runs it; "
             "-1, or leaving it out, goes on trying for as long as Feishu lets it",
             of_limit[-1].place,
-            of_limit[-1].value,
+            "1 try has" if count == 1 else f"{count} tries in a row have",
         )
