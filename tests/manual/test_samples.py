@@ -50,6 +50,21 @@ async def test_manual_08_a_program_with_handlers(
     assert {round(b - a) for a, b in itertools.pairwise(pings)} == {30}
 
 
+async def test_the_page_has_the_warnings_that_its_file_causes_and_how_to_be_rid_of_them(
+    feishu_gateway: Gateway, autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = appsettings(tmp_path)
+    async with open_session(feishu_gateway, config=SessionConfig.from_file(path)):
+        pass
+    (shown,) = re.findall(r"^```\n(without effect.*?)^```", ENGLISH, re.DOTALL | re.MULTILINE)
+    assert "".join(f"{record.getMessage()}\n" for record in caplog.records) == shown
+    caplog.clear()
+    text = re.sub(r'.*"(EnableLogging|MaxReconnectAttempts)".*\n', "", path.read_text(encoding="utf-8"))
+    path.write_text(text, encoding="utf-8")
+    async with open_session(feishu_gateway, config=SessionConfig.from_file(path)):
+        assert not caplog.records
+
+
 @pytest.mark.parametrize(
     ("name", "printed"), [("with_single_handler", ["second"]), ("with_multi_handler", ["first", "second"])]
 )
