@@ -178,6 +178,12 @@ trio.run(main)
     (stats,) = await inbox(path, "stats")
     assert (stats["running"], "hint" in stats) == (2, False)
     assert "the bot ended" not in await terminal(path, "list", "--state", "done")
+    lock = path.with_name("bot.db.lock")
+    lock.unlink()
+    lock.mkdir()  # as for somebody who may only read: whether a bot has the file open cannot be found out
+    shown = await terminal(path, "stats")
+    assert re.search(r"\n *running +2\n", shown)
+    assert "the bot ended" not in shown
 
 
 async def test_what_is_shown_of_an_event_says_of_when_it_is(feishu_gateway: Gateway, path: Path) -> None:
