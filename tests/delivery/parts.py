@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from feishu_trio.delivery import CALLBACKS, Origin, Outcome, Run
+from feishu_trio.delivery import CALLBACKS, Delivery, Origin, Outcome, Run
 from feishu_trio.events import decode_event
 from feishu_trio.router import Handler, Route
 
@@ -29,6 +29,9 @@ class NotedDelivery:
     settled: list[tuple[Outcome, float]] = attrs.field(factory=list)
     """Each outcome, and the seconds it took."""
     given_up: int = 0
+
+    async def begin(self, batch: Sequence[Delivery]) -> None:
+        """Not noted."""
 
     def handler_succeeded(self, name: str, result: bytes | None) -> None:
         """Not noted."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from feishu_trio import Ack, Event, PoolConfig, Retry, Router
-from feishu_trio.delivery import Engine, Ledger, Origin, Outcome
+from feishu_trio.delivery import Delivery, Engine, Ledger, Origin, Outcome
 from feishu_trio.delivery.engine import HandlerMode
 from feishu_trio.telemetry import Telemetry
 
@@ -38,6 +38,9 @@ class Stored:
     successes: list[tuple[str, bytes | None]] = attrs.field(factory=list)
     outcome: Outcome | None = None
     settled: trio.Event = attrs.field(factory=trio.Event)
+
+    async def begin(self, batch: Sequence[Delivery]) -> None:
+        await trio.lowlevel.checkpoint()
 
     def handler_succeeded(self, name: str, result: bytes | None) -> None:
         assert self.outcome is None, "before it is settled"
@@ -612,3 +615,102 @@ async def test_what_is_claimed_as_the_engine_ends_is_settled_whenever_that_is(
         assert delivery.outcome is not None
         assert delivery.outcome.again
         assert list(engine._held) == []
+
+
+@attrs.define(eq=False)
+class Asked(Stored):
+    """One whose source takes a while to say that it may begin, or says no."""
+
+    may_begin: trio.Event = attrs.field(factory=trio.Event)
+    refusal: Exception | None = None
+    asked: list[Delivery] = attrs.field(factory=list)
+
+    async def begin(self, batch: Sequence[Delivery]) -> None:
+        self.asked.extend(batch)
+        await self.may_begin.wait()
+        if self.refusal is not None:
+            raise self.refusal
+
+
+def asked(*names: str, **fields: Any) -> list[Asked]:
+    return [Asked(stored(name).payload, **fields) for name in names]
+
+
+def batching(seen: list[list[str]]) -> Router:
+    router = Router()
+
+    @router.on_batch(USER, max_size=2, max_wait=60)
+    async def handle(events: Sequence[Event[Any]]) -> None:
+        seen.append([event.id for event in events])
+
+    return router
+
+
+async def test_the_source_of_a_claimed_batch_is_asked_once_before_it_begins(
+    autojump_clock: MockClock,
+) -> None:
+    seen = list[list[str]]()
+    async with open_engine(batching(seen)) as engine:
+        batch = asked("a", "b")
+        for each in batch:
+            engine.accept_nowait(each)
+        await wait_all_tasks_blocked()
+        assert (batch[0].asked, batch[1].asked, seen) == (batch, [], [])
+        batch[0].may_begin.set()
+        await wait_all_tasks_blocked()
+        assert seen == [["a", "b"]]
+        assert all(each.outcome is not None and each.outcome.ok for each in batch)
+
+
+async def test_a_claimed_batch_that_may_not_begin_comes_again_without_a_fault(
+    autojump_clock: MockClock,
+) -> None:
+    seen = list[list[str]]()
+    async with open_engine(batching(seen)) as engine:
+        batch = asked("a", "b", refusal=Retry(reason="the disk is full"))
+        for each in batch:
+            engine.accept_nowait(each)
+        batch[0].may_begin.set()
+        await wait_all_tasks_blocked()
+        for each in batch:
+            assert each.outcome is not None
+            assert (each.outcome.ok, each.outcome.again, each.outcome.is_fault) == (False, True, False)
+    assert seen == []
+
+
+async def test_what_is_withdrawn_while_the_source_is_asked_does_not_begin(autojump_clock: MockClock) -> None:
+    seen = list[list[str]]()
+    async with open_engine(batching(seen)) as engine:
+        lost, kept = asked("a", "b")
+        both = asked("c", "d")
+        for each in (lost, kept, *both):
+            engine.accept_nowait(each)
+        await wait_all_tasks_blocked()
+        for each in (lost, *both):
+            engine.withdraw(each)
+        for each in (lost, both[0]):
+            each.may_begin.set()
+        await wait_all_tasks_blocked()
+        assert seen == [["b"]]
+        assert kept.outcome is not None
+        assert kept.outcome.ok
+        assert [each.outcome for each in (lost, *both)] == [None] * 3
+        await outcome_of(engine, stored("e", attempt=2))
+        assert seen == [["b"], ["e"]], "the workers live on"
+
+
+async def test_batches_hold_what_arrived_or_what_was_claimed(autojump_clock: MockClock) -> None:
+    router, seen = Router(), list[list[str]]()
+
+    @router.on_batch([USER, "card.action.trigger"], max_size=2, max_wait=60)
+    async def handle(events: Sequence[Event[Any]]) -> None:
+        seen.append([event.id for event in events])
+
+    async with open_engine(router) as engine:
+        claimed = asked("a", "b", refusal=Retry(reason="the disk is full"))
+        for number, each in enumerate(claimed):
+            engine.accept_nowait(each)
+            engine.accept_nowait(stored(str(number), "card.action.trigger", origin=Origin.ARRIVED))
+        claimed[0].may_begin.set()
+        await wait_all_tasks_blocked()
+    assert seen == [["0", "1"]], "no answer waits for an inbox"

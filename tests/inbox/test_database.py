@@ -200,6 +200,28 @@ def test_what_ran_when_its_owner_died_is_ready_again_and_its_claim_is_outdated(t
         assert new.token > old.token
 
 
+def test_what_had_not_begun_when_its_owner_died_has_not_crashed(database: Database) -> None:
+    store(database, entry("a"), entry("b"), entry("c"))
+    with database.transaction():
+        gathered = {each.id: each for each in database.claim(2, 2.0, gathers=True)}
+        assert all(each.is_gathered for each in gathered.values())
+        database.claim(1, 2.0)
+        database.begin([gathered["a"]])
+    assert database.recover(3.0) == 3
+    again = claim(database)
+    assert {name: (each.attempt, each.crashes) for name, each in again.items()} == {
+        "a": (1, 1),
+        "b": (1, 0),
+        "c": (1, 1),
+    }
+    with database.transaction():
+        database.release(again["b"])
+        (new,) = database.claim(1, 2.0, gathers=True)
+        database.begin([gathered["b"], again["b"]])  # outdated
+    database.recover(3.0)
+    assert claim(database)["b"].crashes == new.crashes == 0
+
+
 def test_what_has_crashed_twice_is_claimed_alone(database: Database) -> None:
     store(database, entry("bad"), entry("good"))
     for _ in range(SUSPECT):
@@ -374,7 +396,7 @@ class Inbox(RuleBasedStateMachine):
     def claim(self, limit: int, in_order: bool) -> list[Claim]:
         before = {each.number: each for each in everything(self.database)}
         with self.database.transaction():
-            claims = self.database.claim(limit, self.now)
+            claims = self.database.claim(limit, self.now, gathers=not in_order)
         assert len(claims) <= limit
         for each in claims:
             assert each.id not in self.live
@@ -392,6 +414,13 @@ class Inbox(RuleBasedStateMachine):
                     if each.lane is not None:
                         self.database.step_aside(each)
         return claims
+
+    @rule(claims=claims)
+    def begin(self, claims: list[Claim]) -> None:
+        with self.database.transaction():
+            self.database.begin(claims)
+        for each in claims:
+            each.is_gathered = False
 
     @rule(target=claims)
     def claim_alone(self) -> list[Claim]:
@@ -479,9 +508,13 @@ class Inbox(RuleBasedStateMachine):
 
     @rule(strict=st.booleans())
     def crash(self, strict: bool) -> None:
+        crashes = {each.id: each.crashes for each in everything(self.database)}
+        for each in self.live.values():
+            crashes[each.id] += not each.is_gathered
         self.database = Database(self.connection)
         self.database.keep_order()
         assert self.database.recover(self.now) == len(self.live)
+        assert {each.id: each.crashes for each in everything(self.database)} == crashes
         self.database.set_order(strict=strict)
         self.is_strict = strict
         self.live.clear()

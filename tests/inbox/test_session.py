@@ -715,6 +715,73 @@ async def test_a_batch_takes_many_events_of_one_chat(autojump_clock: MockClock) 
     assert sorted(chain.from_iterable(batches)) == sorted(f"om_{number}" for number in range(25))
 
 
+async def test_what_was_gathered_for_a_batch_as_the_process_died_has_not_crashed(tmp_path: Path) -> None:
+    router, runs, image = Router(), list[str](), tmp_path / "image.db"
+
+    @router.on_batch(USER, max_size=2, max_wait=3600)
+    async def handle(events: Sequence[Event[Any]]) -> None:
+        runs.extend(event.id for event in events)
+        await trio.sleep_forever()
+
+    with trio.fail_after(60):
+        async with open_gateway(seed=1) as gateway:
+            inbox = SQLiteInbox(tmp_path / "bot.db")
+            async with open_real_session(gateway, router=router, inbox=inbox, shutdown_timeout=0.1):
+                for _ in range(3):
+                    await gateway.push(USER)
+                await settled(inbox, running=3)
+                await come_true(lambda: len(runs) == 2)
+                began = set(runs)
+                await inbox.backup(image)  # the file as a kill would leave it
+    async with serving(SQLiteInbox(image), app_id=gateway.app_id) as left:
+        crashes = {each.id: each.crashes for each in await left.list(InboxState.READY)}
+    assert sorted(crashes.values()) == [0, 1, 1]
+    assert {name for name, count in crashes.items() if count} == began
+
+
+async def test_a_batch_of_what_must_run_alone_waits_for_no_others(tmp_path: Path) -> None:
+    router, path = Router(), tmp_path / "bot.db"
+    router.on_batch(USER, max_size=2, max_wait=3600)(nothing)
+    with trio.fail_after(20):
+        async with open_gateway(seed=1) as gateway:
+            async with open_real_session(gateway, router=router, inbox=SQLiteInbox(path), claim=False):
+                await (await gateway.push(USER)).settled()
+            with closing(sqlite3.connect(path)) as connection, connection:
+                connection.execute("UPDATE event SET crashes = 2")
+            inbox = SQLiteInbox(path)
+            async with open_real_session(gateway, router=router, inbox=inbox):
+                await settled(inbox, done=1)
+
+
+async def test_a_batch_does_not_begin_while_that_cannot_be_written_down(tmp_path: Path) -> None:
+    router, runs = Router(), list[int]()
+
+    @router.on_batch(USER, max_size=2, max_wait=3600)
+    async def handle(events: Sequence[Event[Any]]) -> None:
+        runs.extend(event.attempt for event in events)
+
+    path, away = tmp_path / "bot.db", tmp_path / "away.db"
+    inbox = SQLiteInbox(path, retry_delay=0.01)
+    with trio.fail_after(60):
+        async with (
+            open_gateway(seed=1) as gateway,
+            open_real_session(gateway, router=router, inbox=inbox) as session,
+        ):
+            await gateway.push(USER)
+            await settled(inbox, running=1)
+            path.rename(away)
+            session._engine.flush()
+            await come_true(lambda: session.stats().retried)
+            assert inbox.fault is not None
+            assert runs == []
+            away.rename(path)
+            await come_true(lambda: not inbox.owes and inbox.fault is None)
+            await settled(inbox, running=1)
+            await gateway.push(USER)
+            await settled(inbox, done=2)
+    assert runs == [1, 1]
+
+
 async def test_what_failed_in_a_batch_comes_again_by_itself(autojump_clock: MockClock) -> None:
     router, batches = Router(), []
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Final, Protocol
 
 from .._quiet import QuietStruct
-from ..delivery import Origin, Outcome
+from ..delivery import Delivery, Origin, Outcome
 from ..wire import FAILED, OK, complete_answer, ok_with
 from .outbox import Outgoing
 
@@ -51,6 +51,9 @@ class Arrival(QuietStruct, eq=False):
         answers.owed -= 1
         answers.post(Outgoing(complete_answer(self.rest, body, int(took * 1000)), written))
 
+    async def begin(self, batch: Sequence[Delivery]) -> None:
+        """Nothing is to be done for it."""
+
     def handler_succeeded(self, name: str, result: bytes | None) -> None:
         """Nothing comes of it before the outcome."""
 
@@ -77,6 +80,9 @@ class TextArrival(QuietStruct, eq=False):
         """Nothing is sent, for this form has no answers."""
         if written is not None:
             written()
+
+    async def begin(self, batch: Sequence[Delivery]) -> None:
+        """Nothing is to be done for it."""
 
     def handler_succeeded(self, name: str, result: bytes | None) -> None:
         """Nothing comes of it."""

@@ -10,19 +10,21 @@ from ..router import Route
 from .job import Job
 from .pool import Pool
 from .run import Run
+from .source import Origin
 
 __all__ = ["Batches"]
 
 
 class Batches:
-    """The batches that are being gathered: one for a route and pool, and for whether outcomes wait for it.
+    """The batches that are being gathered: one for a route and pool, for whether outcomes wait for it, and for those
+    that arrived and those that were claimed, as only the latter's source is asked before they begin.
 
     `on_submit` is called with the job that a batch has become.
     """
 
     def __init__(self, on_submit: Callable[[Job], object]) -> None:
         self._on_submit = on_submit
-        self._batches: dict[tuple[Route, Pool[Job], bool], _Batch] = {}
+        self._batches: dict[tuple[Route, Pool[Job], bool, Origin], _Batch] = {}
         self._nursery: trio.Nursery | None = None
 
     def __bool__(self) -> bool:
@@ -35,7 +37,8 @@ class Batches:
 
     def add(self, job: Job) -> None:
         """Gather a job; the last that fits sends its batch off."""
-        key = job.route, job.pool, job.is_awaited
+        assert job.run is not None
+        key = job.route, job.pool, job.is_awaited, job.run.origin
         batch = self._batches.get(key)
         if batch is None:
             assert self._nursery is not None, "the batches have not been started"

@@ -301,6 +301,10 @@ class Engine:
             task = task.parent_nursery and task.parent_nursery.parent_task
         return ()
 
+    def flush(self) -> None:
+        """Have batches begin as they are: nothing more comes for them."""
+        self._batches.flush()
+
     async def wait_stored(self) -> None:
         """Wait until what has arrived so far is stored, or cannot be."""
         storing = list(filter(self._is_storing, (*self._settlement.deadlines, *self._held)))
@@ -586,9 +590,14 @@ class Engine:
             if job.is_over or not job.drop_withdrawn():
                 return
             run = job.run
-        started = self._now()
         result = failure = None
+        started = self._now()
         try:
+            if route.batch is not None and run is not None and run.origin is CLAIMED:
+                await run.deliveries[0].begin([each for one in job.runs for each in one.deliveries])
+                if not job.drop_withdrawn():  # meanwhile
+                    return
+                run, started = job.run, self._now()
             coroutine: Any = route.handler(job.argument) if route.is_direct else call(job, threads)
             context = self._context.copy()
             try:

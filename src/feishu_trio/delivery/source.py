@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
@@ -93,6 +93,13 @@ class Delivery(Protocol):
     @property
     def attempt(self) -> int:
         """Which attempt this is, 1 at first; of an arrived one always 1."""
+
+    async def begin(self, batch: Sequence[Delivery]) -> None:
+        """A handler is about to be called with all these, of one source, this one first. Called for claimed ones alone.
+
+        Raises:
+            Retry: It cannot be: they are to come again.
+        """
 
     def handler_succeeded(self, name: str, result: bytes | None) -> None:
         """A handler has succeeded, while others may still run. Called for claimed deliveries: what an arrived one

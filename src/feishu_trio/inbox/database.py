@@ -81,6 +81,9 @@ _MIGRATIONS: Final = (
         PRIMARY KEY (number, handler, key)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE event ADD COLUMN gathered INTEGER;
+    """,
 )
 
 VERSION: Final = len(_MIGRATIONS)
@@ -192,24 +195,23 @@ class Database:
     def recover(self, now: float) -> int:
         """Take the file over at an opening: what ran when its last owner died is ready again; how many ran.
 
-        Who has died in it too often is a dead letter. An earlier claim is outdated by this: a token starts with the
-        generation, which rises with each opening.
+        That counts as a crash, but for what had not begun. What crashed too often is a dead letter. An earlier claim is
+        outdated by this: a token starts with the generation, which rises with each opening.
         """
         with self.transaction():
             self._execute("UPDATE meta SET generation = generation + 1")
             (generation,) = self._execute("SELECT generation FROM meta").fetchone()
             self._token = generation << 40
             running = self._execute(
-                "SELECT number, lane, crashes FROM event INDEXED BY running WHERE state = 2"
+                "SELECT number, lane, crashes + (gathered IS NULL) FROM event INDEXED BY running WHERE state = 2"
             ).fetchall()
             for number, lane, crashes in running:
                 self._execute(
-                    "UPDATE event SET state = 0, crashes = crashes + 1, attempts = attempts - 1 WHERE number = ?",
-                    (number,),
+                    "UPDATE event SET state = 0, crashes = ?, attempts = attempts - 1 WHERE number = ?",
+                    (crashes, number),
                 )
-                if crashes + 1 >= _MOST_CRASHES:
-                    error = f"the process died {crashes + 1} times while it ran"
-                    self._bury(number, lane, error, now)
+                if crashes >= _MOST_CRASHES:
+                    self._bury(number, lane, f"the process died {crashes} times while it ran", now)
         return len(running)
 
     def touch(self) -> None:
@@ -346,17 +348,26 @@ class Database:
 
     # Claiming
 
-    def claim(self, limit: int, now: float, types: Collection[str] | None = None) -> list[Claim]:
+    def claim(
+        self, limit: int, now: float, types: Collection[str] | None = None, *, gathers: bool = False
+    ) -> list[Claim]:
         """Claim up to `limit` events of these types, the oldest first; not those that must run alone.
 
-        Their attempts are counted.
+        Their attempts are counted. `gathers` if they do not begin before `begin`.
         """
         self._wake(now, limit)
         which = "SELECT number FROM event INDEXED BY ready WHERE state = 0 AND crashes < ? {} ORDER BY number LIMIT ?"
         if types is None:
-            return self._claim(which.format(""), (SUSPECT, limit))
+            return self._claim(which.format(""), (SUSPECT, limit), gathers=gathers)
         is_one, wanted = _of_types(types)
-        return self._claim(which.format(f"AND {is_one}"), (SUSPECT, wanted, limit))
+        return self._claim(which.format(f"AND {is_one}"), (SUSPECT, wanted, limit), gathers=gathers)
+
+    def begin(self, claims: Iterable[Claim]) -> None:
+        """What was gathered begins: from here on a crash counts."""
+        self._connection.executemany(
+            "UPDATE event SET gathered = NULL WHERE number = ? AND token = ?",
+            [(claim.number, claim.token) for claim in claims],
+        )
 
     def types(self) -> set[str]:
         """The types of events that are neither done nor dead."""
@@ -377,20 +388,22 @@ class Database:
         query = "SELECT 1 FROM event INDEXED BY suspect WHERE state = 0 AND crashes >= 2 LIMIT 1"
         return self._execute(query).fetchone() is not None
 
-    def _claim(self, which: str, arguments: tuple[int | str, ...]) -> list[Claim]:
+    def _claim(self, which: str, arguments: tuple[int | str, ...], *, gathers: bool = False) -> list[Claim]:
         self._token += 1
         rows = self._execute(
-            f"UPDATE event SET state = 2, attempts = attempts + 1, token = ? WHERE number IN ({which}) "
+            "UPDATE event SET state = 2, attempts = attempts + 1, token = ?, gathered = ? "
+            f"WHERE number IN ({which}) "
             "RETURNING number, token, id, type, lane, (SELECT payload FROM body WHERE number = event.number), "
             "message_id, trace_id, received, stored, attempts, crashes, "
             "EXISTS (SELECT 1 FROM handler WHERE number = event.number) "
             "OR EXISTS (SELECT 1 FROM note WHERE number = event.number)",
-            (self._token, *arguments),
+            (self._token, gathers or None, *arguments),
         ).fetchall()
         rows.sort()
         claims = []
         for *fields, has_parts in rows:
             claim = Claim(*fields)
+            claim.is_gathered = gathers
             if has_parts:
                 claim.has_parts = True
                 claim.succeeded = self._succeeded(claim.number)

@@ -417,7 +417,7 @@ class LocalInbox(Inbox):
                 if alone:
                     claims = database.claim_alone(now)
                 else:
-                    claims = database.claim(limit - len(fresh), now, types)
+                    claims = database.claim(limit - len(fresh), now, types, gathers=not in_order)
                 looked_at += len(claims)
                 for each in claims:
                     if max_age is not None and now - each.stored > max_age:
@@ -435,6 +435,16 @@ class LocalInbox(Inbox):
         if looked_at > len(claims):
             self._changes += 1  # there may be more, behind those that were too old
         return claims
+
+    async def begin(self, claims: Collection[Claim]) -> None:
+        """See `Inbox`."""
+        gathered = [claim for claim in claims if claim.is_gathered]
+        if not gathered:
+            await trio.lowlevel.checkpoint()
+            return
+        await self._ask(lambda database: database.begin(gathered))
+        for claim in gathered:
+            claim.is_gathered = False
 
     async def wait_changed(self) -> None:
         """See `Inbox`."""

@@ -146,10 +146,18 @@ class Inbox(ABC):
         """Claim up to `limit` ready events of these types, the oldest first, or one that must run alone.
 
         What is too old is a dead letter instead. What is not claimed `in_order` has none from then on, and the next of
-        its order key is ready. Cancelled, it gives back what it may have claimed.
+        its order key is ready; it has not begun before `begin`. Cancelled, it gives back what it may have claimed.
 
         Raises:
             InboxError: Nothing was claimed.
+        """
+
+    @abstractmethod
+    async def begin(self, claims: Collection[Claim]) -> None:
+        """A batch is about to be handled: from here on it counts as a crash of these events if the process dies.
+
+        Raises:
+            InboxError: That could not be written down: the batch must not begin.
         """
 
     @abstractmethod

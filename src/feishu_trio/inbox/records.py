@@ -116,6 +116,8 @@ class Claim(QuietStruct):
     """What handlers noted, by handler and key."""
     has_parts: bool = False
     """Whether anything is kept of its handlers."""
+    is_gathered: bool = False
+    """Whether it has not begun yet, but waits for others: if the process dies, that is no crash of its."""
 
 
 class Stored(QuietStruct, gc=False):

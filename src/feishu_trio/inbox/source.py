@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Final
 
 import trio
 
 from .._quiet import QuietStruct
-from ..delivery import Engine, IdleWorkers, Origin, Outcome
-from ..errors import EventDecodeError, InboxError
+from ..delivery import Delivery, Engine, IdleWorkers, Origin, Outcome
+from ..errors import EventDecodeError, InboxError, Retry
 from ..events import Event, decode_event
 from ..routes import DeadHandler, name_of
 from ..telemetry import Telemetry, described
@@ -71,6 +71,13 @@ class ClaimedDelivery(QuietStruct, eq=False):
     def attempt(self) -> int:
         """1 at first."""
         return self.claim.attempt
+
+    async def begin(self, batch: Sequence[Delivery]) -> None:
+        """Write down that a batch begins; if that cannot be, it does not, and comes again."""
+        try:
+            await self.source.inbox.begin([each.claim for each in batch if isinstance(each, ClaimedDelivery)])
+        except InboxError as error:
+            raise Retry(reason=f"it cannot be written down that it begins: {error}") from error
 
     def handler_succeeded(self, name: str, result: bytes | None) -> None:
         """It does not run again, whatever becomes of the others."""
@@ -159,6 +166,7 @@ class InboxSource:
         if inbox.suspect_is_ready:
             await self._wait_settled()
             await self._claim(1, alone=True)
+            self._engine.flush()  # a batch does not wait for others, as none comes
             await self._wait_settled()
             return
         idle: list[IdleWorkers] = []
