@@ -551,7 +551,9 @@ def _pools(config: SessionConfig, inbox: Inbox | None) -> dict[str, PoolConfig]:
 
 
 def _storing(inbox: Inbox, patterns: tuple[str, ...], telemetry: Telemetry) -> Storing:
-    return Storing(storing_route(inbox, telemetry), lambda event_type: matches_any(event_type, patterns))
+    return Storing(
+        storing_route(inbox, telemetry), lambda event_type: matches_any(event_type, patterns), inbox.seen
+    )
 
 
 @asynccontextmanager

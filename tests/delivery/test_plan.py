@@ -43,7 +43,8 @@ def make_planner(
 
 def make_storing(*types: str) -> Storing:
     """Stores, and events of these types though no durable route takes them."""
-    return Storing(make_route("storing", store, ack=Ack.ON_SUCCESS), lambda event_type: event_type in types)
+    route = make_route("storing", store, ack=Ack.ON_SUCCESS)
+    return Storing(route, lambda event_type: event_type in types, lambda keys: None)
 
 
 async def store(event: object) -> None: ...

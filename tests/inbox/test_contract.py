@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sqlite3
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
@@ -94,6 +95,53 @@ async def test_handlers_that_succeeded_are_known_at_the_next_claim(make: Make) -
         inbox.release(second)
         third = (await claim(inbox))["a"]
         assert third.attempt == 2
+
+
+async def test_what_is_seen_again_is_remembered_from_then_on(make: Make) -> None:
+    inbox = make()
+    now = 1e9
+    inbox._time = lambda: now  # type: ignore[attr-defined]  # hours pass, also where threads write
+    async with serving(inbox):
+        await inbox.store([entry("a"), entry("b")])
+        for each in await inbox.claim(10):
+            inbox.done(each)
+        await inbox.flush()
+        now += 3000
+        for keys in (("event:a", "message:a"), ("event:unknown",), ()):
+            inbox.seen(keys)
+        await inbox.flush()
+        assert (await inbox.counts()).done == 2, "an unknown one is none"
+        now += 3000
+        assert await inbox.purge(State.DONE, 3600) == 1
+        again, other, by_message = await inbox.store(
+            [
+                entry("a"),
+                entry("b"),
+                Entry(keys=("message:a",), id="m", type="x.y", lane=None, payload=b"{}"),
+            ]
+        )
+    assert [each.is_new for each in (again, other, by_message)] == [False, True, False]
+
+
+async def test_while_nothing_can_be_written_what_is_seen_again_takes_no_memory(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(database: Database, keys: object, now: float) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async with serving(make()) as inbox:
+        await inbox.store([entry("a")])
+        monkeypatch.setattr(Database, "seen", full)
+        for _ in range(20_000):
+            inbox.seen(("event:a",))
+        assert len(inbox._owed) <= 10_000  # type: ignore[attr-defined]
+        await inbox.flush()
+        assert inbox.fault is not None
+        owed = len(inbox._owed)  # type: ignore[attr-defined]
+        for _ in range(100):
+            inbox.seen(("event:a",))
+        assert len(inbox._owed) == owed  # type: ignore[attr-defined]
+        monkeypatch.undo()
 
 
 async def test_waiting_for_a_change_ends_with_the_next_one(make: Make) -> None:

@@ -247,6 +247,33 @@ async def test_callbacks_and_other_acks_run_as_they_do_without_an_inbox(autojump
     assert sorted(seen) == ["only", "stored", "success"]
 
 
+async def test_a_redelivery_that_memory_answers_is_an_arrival_on_the_disk_too(
+    autojump_clock: MockClock,
+) -> None:
+    router = Router()
+    router.on(USER, name="stored")(nothing)
+
+    @router.on("x.slow", ack=Ack.ON_SUCCESS)
+    async def slow(event: Event[Any]) -> None:
+        await trio.sleep(2000)
+
+    router.on("x.slow", name="slow, stored")(nothing)
+    inbox = MemoryInbox()
+    async with open_gateway(seed=1) as gateway, open_session(gateway, router=router, inbox=inbox) as session:
+        for event_type in (USER, "x.slow"):  # answered from memory, and joined to a run
+            await gateway.push(event_type, event_id=event_type, ladder=())
+            await settled(inbox, done=1)
+            (first,) = await inbox.list(InboxState.DONE)
+            await trio.sleep(1000)
+            await gateway.push(event_type, event_id=event_type, ladder=())
+            await trio.sleep(0.1)
+            (again,) = await inbox.list(InboxState.DONE)
+            assert first.settled is not None
+            assert again.settled == pytest.approx(first.settled + 1000, abs=1)
+            assert await inbox.purge(InboxState.DONE, 0) == 1
+        assert (session.stats().duplicates, session.stats().stored) == (2, 2)
+
+
 async def test_what_no_durable_handler_takes_is_not_stored_unless_store_says_so(
     autojump_clock: MockClock,
 ) -> None:

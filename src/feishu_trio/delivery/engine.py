@@ -399,6 +399,7 @@ class Engine:
             return None
         event.port = self.port
         origin = delivery.origin
+        names: tuple[str, ...] = ()
         keys: tuple[int, ...] = ()
         chat = known = None
         if origin is ARRIVED:
@@ -411,6 +412,8 @@ class Engine:
         succeeded: Mapping[str, bytes | None] = delivery.succeeded
         if known is not None:
             event.redelivered = True
+            if self._storing is not None and event.type not in CALLBACKS:
+                self._storing.seen(names)
             if isinstance(known, Run):
                 self._telemetry.event_received(event, known=True)
                 self._settlement.join(known, delivery)

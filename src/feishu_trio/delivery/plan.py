@@ -38,6 +38,8 @@ class Storing:
     """Its handler stores; it takes the place of an event's durable routes."""
     takes: Callable[[str], bool]
     """Whether events of a type are stored that no durable route takes."""
+    seen: Callable[[tuple[str, ...]], object]
+    """Called with the keys of an event that comes again: it may be a stored one."""
 
 
 _Takers = tuple[Sequence[Route], Sequence[_Place]]

@@ -246,6 +246,12 @@ class Database:
             return [stored for entry in entries for stored in self.store([entry], now)]
         return [Stored(self._renew(keys[0], now), False)]
 
+    def seen(self, keys: Iterable[str], now: float) -> None:
+        """The event of these keys has arrived again: if it is known and done, its window starts anew."""
+        digests = list(dict.fromkeys(map(_digest, keys)))
+        if any(self._number_of(key) is not None for key in digests):
+            self._renew(digests, now)
+
     def _next_number(self) -> int:
         row = self._execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
         return 1 if row is None else int(row[0]) + 1

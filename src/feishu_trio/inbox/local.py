@@ -25,6 +25,7 @@ logger = logging.getLogger("feishu_trio.inbox")
 T = TypeVar("T")
 
 _GROUP: Final = 256  # requests of each kind in one transaction
+_SEEN: Final = 10_000  # with more to be written, that something came again is not noted
 _TYPES: Final = 1000  # more event types than that are looked up anew now and then: most have gone by
 _AGAIN: Final = 1.0  # seconds after which what could not be written is tried again
 _CLOSE: Final = 5.0  # seconds for what is left to be written at the end
@@ -382,8 +383,8 @@ class LocalInbox(Inbox):
             for claim in request.result or ():
                 self.release(claim)
 
-    def _note(self, step: Callable[[Database], object]) -> _Request[object]:
-        request = _Request(step)
+    def _note(self, step: Callable[[Database], object], *, is_look: bool = False) -> _Request[object]:
+        request = _Request(step, is_look=is_look)
         if not self._owed:
             self._filled.unpark_all()
         self._owed.append(request)
@@ -395,6 +396,12 @@ class LocalInbox(Inbox):
     async def store(self, entries: Sequence[Entry]) -> list[Stored]:
         """See `Inbox`."""
         return await self._ask(lambda database: database.store(entries, self._now()), entries=entries)
+
+    def seen(self, keys: Collection[str]) -> None:
+        """See `Inbox`."""
+        if self.fault is None and len(self._owed) < _SEEN:
+            now = self._now()
+            self._note(lambda database: database.seen(keys, now), is_look=True)
 
     async def claim(
         self,

@@ -135,6 +135,13 @@ class Inbox(ABC):
         """
 
     @abstractmethod
+    def seen(self, keys: Collection[str]) -> None:
+        """An event of these keys has arrived again: if it is done, it is remembered for the window from now on.
+
+        That may be forgotten while nothing can be written.
+        """
+
+    @abstractmethod
     async def claim(
         self,
         limit: int,
