@@ -23,9 +23,10 @@ class GivenBack(Exception):
 
 
 class _Pulled:
-    """An event that waits for its answer."""
+    """An event that waits for its answer, and the worker that waits with it."""
 
     def __init__(self, event: Event[Any]) -> None:
+        self.worker = trio.lowlevel.current_task()
         # A copy: other streams and handlers have the same event, and give their own answers.
         self.event = copy(event)
         self.event.settle = self.settle
@@ -42,11 +43,20 @@ class _Pulled:
 
 
 class EventStream(AsyncIterator[Event[Any]]):
-    """The events of one `Session.events` block, in order of arrival. One task may iterate over it."""
+    """The events of one `Session.events` block, in order of arrival. One task may iterate over it.
+
+    `loops` is where the engine looks up whose the event is that a task iterates over.
+    """
 
     def __init__(
-        self, patterns: tuple[str, ...], where: Where | None = None, *, has_inbox: bool = False
+        self,
+        patterns: tuple[str, ...],
+        where: Where | None = None,
+        *,
+        loops: dict[trio.lowlevel.Task, trio.lowlevel.Task],
+        has_inbox: bool = False,
     ) -> None:
+        self._loops = loops
         self._has_inbox = has_inbox
         # Its handler hands the event over and waits, so that answers, deadlines and bounds are as anywhere.
         self.route = Route(
@@ -77,6 +87,7 @@ class EventStream(AsyncIterator[Event[Any]]):
             await self._arrived.park()
         self._begun = self._waiting.popleft()
         self._begun.was_begun = True
+        self._loops[self._begun.worker] = trio.lowlevel.current_task()
         return self._begun.event
 
     def settle(self, *, ok: bool) -> None:
@@ -98,7 +109,10 @@ class EventStream(AsyncIterator[Event[Any]]):
         pulled = _Pulled(event)
         self._waiting.append(pulled)
         self._arrived.unpark_all()
-        await pulled.settled.wait()
+        try:
+            await pulled.settled.wait()
+        finally:
+            self._loops.pop(pulled.worker, None)
         if not pulled.ok and not pulled.was_begun:
             raise Retry(after=0, reason="nobody pulls any more")
         if not pulled.ok:

@@ -230,7 +230,8 @@ class Session:
             capacity: Events that may wait here; more wait in the socket, or come again.
         """
         count("capacity", capacity)
-        stream = EventStream(*self._router.selection(pattern), has_inbox=self._inbox is not None)
+        patterns, where = self._router.selection(pattern)
+        stream = EventStream(patterns, where, loops=self._engine.loops, has_inbox=self._inbox is not None)
         # One that is worked on, and those that wait; its pool hands each on at once.
         self._engine.pools.attach(stream.route, concurrency=2, capacity=capacity)
         self._streams.add(stream)
@@ -281,8 +282,8 @@ class Session:
         """End what runs or waits behind an order key, such as a chat's id: it counts as handled. How many events.
 
         Handlers that run are cancelled; one in a thread goes on, but nothing waits for it. Of events in an inbox
-        none is left behind the key. The caller's own run is spared: a handler may end all that is behind its own key.
-        Cancelling this may have ended some.
+        none is left behind the key, be it parked. The caller's own run is spared: a handler may end all that is behind
+        its own key, and so may a loop over `events()`. Cancelling this may have ended some.
 
         Raises:
             InboxError: What is stored could not be ended.
@@ -294,10 +295,11 @@ class Session:
         hash(key)  # raises, as order_by's would
         if self.state in _OVER:
             raise trio.ClosedResourceError("the session is closed")
-        count = self._engine.cancel(key)
+        ended = self._engine.cancel(key)
+        count = len(ended)
         if self._stored is not None:
             await self._engine.wait_stored()
-            count += await self._stored.cancel(key)
+            count += await self._stored.cancel(key, ended)
         await trio.lowlevel.checkpoint()
         return count
 

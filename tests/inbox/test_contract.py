@@ -234,14 +234,31 @@ async def test_what_is_behind_a_key_is_ended_wherever_it_stands(make: Make) -> N
         inbox.retry(claims["a"], 60.0, "no", counts=True)
         again = await claim(inbox)
         assert list(again) == ["b"]
-        assert await inbox.cancel("x") == (3, [again["b"].number])
+        cancelled = await inbox.cancel("x", keys=["event:a", "event:d", "event:unknown"])
+        assert (cancelled.count, cancelled.running, cancelled.known) == (3, [again["b"].number], 1)
+        assert [each.error for each in await inbox.list(State.DONE)] == [None] * 3
         inbox.retry(again["b"], 0.0, "late", counts=True)  # outdated: it changes nothing
         assert await claim(inbox) == {}
         counts = await inbox.counts()
         assert (counts.done, counts.running) == (3, 2)
-        assert await inbox.cancel("y", [claims["d"].number]) == (0, [])
+        cancelled = await inbox.cancel("y", [claims["d"].number], ["event:d"])
+        assert (cancelled.count, cancelled.running, cancelled.known) == (0, [], 0)
         await inbox.store([entry("f", "x")])
         assert list(await claim(inbox)) == ["f"]
+
+
+async def test_what_is_parked_of_a_key_is_ended_too(make: Make) -> None:
+    async with serving(make()) as inbox:
+        await inbox.store([entry("a", "x"), entry("b", "y"), entry("c")])
+        for each in await inbox.claim(10):
+            inbox.park(each)
+        await inbox.store([entry("d", "x"), entry("e", "x")])
+        assert (await inbox.cancel("x")).count == 3
+        assert [each.id for each in await inbox.list(State.PARKED)] == ["b", "c"]
+        assert await inbox.unpark(["x.y"]) == 2
+        assert list(await claim(inbox)) == ["b", "c"]
+        done = [await inbox.show(each.number) for each in await inbox.list(State.DONE)]
+        assert [each and (each.id, each.payload) for each in done] == [("a", None), ("d", None), ("e", None)]
 
 
 async def test_dead_letters_are_untold_until_somebody_was_told(make: Make) -> None:

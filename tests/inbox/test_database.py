@@ -451,12 +451,14 @@ class Inbox(RuleBasedStateMachine):
 
     @rule(lane=st.sampled_from(["a", "b"]), spares=st.sets(st.sampled_from(list(LIVE))))
     def cancel(self, lane: str, spares: set[State]) -> None:
-        mine = [each for each in everything(self.database) if each.lane == lane and each.state in LIVE]
+        states = (*LIVE, State.PARKED)
+        mine = [each for each in everything(self.database) if each.lane == lane and each.state in states]
         spared = [each.number for each in mine if each.state in spares]
         with self.database.transaction():
-            count, running = self.database.cancel(lane, spared, self.now)
+            cancelled = self.database.cancel(lane, spared, self.now)
         ended = [each for each in mine if each.number not in spared]
-        assert (count, len(running)) == (len(ended), sum(each.state is State.RUNNING for each in ended))
+        assert cancelled.count == len(ended)
+        assert cancelled.running == [each.number for each in ended if each.state is State.RUNNING]
         for each in ended:
             self.live.pop(each.id, None)
             self.finished.add(each.id)

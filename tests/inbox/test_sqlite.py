@@ -78,7 +78,7 @@ async def test_a_file_of_the_first_version_is_brought_up_to_date(path: Path) -> 
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(
             "DROP TABLE note; DROP INDEX untold; ALTER TABLE meta DROP COLUMN strict; ALTER TABLE event DROP COLUMN untold; "
-            "ALTER TABLE event DROP COLUMN gathered; "
+            "DROP INDEX parked; ALTER TABLE event DROP COLUMN gathered; "
             "ALTER TABLE handler DROP COLUMN error; PRAGMA user_version = 1"
         )
     async with serving(SQLiteInbox(path)) as inbox:

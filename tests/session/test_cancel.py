@@ -102,6 +102,84 @@ async def test_the_callers_own_run_is_spared(where: str, stored: bool) -> None:
             assert session.stats().failed == 0
 
 
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("where", ["loop", "nursery"])
+async def test_the_event_of_a_loop_is_its_own(autojump_clock: MockClock, where: str, stored: bool) -> None:
+    router, log, pulled, counts = Router(), Log(), [], []
+    router.on(MESSAGE)(log.handle)
+    inbox = MemoryInbox() if stored else None
+
+    async def stop() -> None:
+        counts.append(await session.cancel("oc_1"))
+
+    async with (
+        open_gateway(seed=1) as gateway,
+        open_session(gateway, router=router, inbox=inbox) as session,
+        session.events(MESSAGE) as events,
+        session.events(MESSAGE) as others,
+    ):
+        pushes = [await say(gateway, number) for number in range(3)]
+        await trio.sleep(1)
+        async for event in events:
+            pulled.append(event.data.message.message_id)
+            async for other in others:  # one within another: each has its event
+                assert other.id == event.id
+                break
+            if where == "nursery":
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(stop)
+            else:
+                await stop()
+            await trio.sleep(100)
+            break
+        assert (pulled, counts, log.ended) == (["om_0"], [2], ["om_0"])
+        others.settle(ok=True)
+        events.settle(ok=True)
+        await trio.sleep(1)
+        assert session._engine.loops == {}
+        assert (await pushes[0].settled()).code == 200
+        if inbox is not None:
+            assert (await inbox.counts()).done == session.stats().handled == 3
+        assert session.stats().failed == 0
+
+
+async def test_an_event_that_runs_at_arrival_and_from_the_inbox_is_one(autojump_clock: MockClock) -> None:
+    router, log = Router(), Log()
+    router.on(MESSAGE, name="stored")(log.handle)
+
+    @router.on(MESSAGE, name="at arrival", ack=Ack.ON_RECEIPT)
+    async def at_arrival(event: Event[Any]) -> None:
+        await trio.sleep(60)
+
+    @router.on(USER, ack=Ack.ON_SUCCESS, order_by=lambda event: "oc_1")
+    async def only(event: Event[Any]) -> None:
+        await trio.sleep(60)
+
+    inbox = MemoryInbox()
+    async with open_gateway(seed=1) as gateway, open_session(gateway, router=router, inbox=inbox) as session:
+        for number in range(3):
+            await say(gateway, number)
+        await gateway.push(USER)
+        await trio.sleep(1)
+        assert await session.cancel("oc_1") == 4
+        stats = session.stats()
+        assert (stats.handled, stats.in_flight, (await inbox.counts()).done) == (4, 0, 3)
+
+
+async def test_what_is_parked_behind_a_key_is_ended(autojump_clock: MockClock) -> None:
+    router, inbox = Router(), MemoryInbox()
+    async with (
+        open_gateway(seed=1) as gateway,
+        open_session(gateway, router=router, inbox=inbox, store=MESSAGE) as session,
+    ):
+        router.on(USER)(Log().handle)
+        await say(gateway, 1)
+        await trio.sleep(1)
+        assert (await inbox.counts()).parked == 1
+        assert await session.cancel("oc_1") == 1
+        assert (await inbox.counts()).done == 1
+
+
 async def test_a_stop_takes_what_is_being_stored_with_it(autojump_clock: MockClock) -> None:
     router, log, counts = Router(), Log(), []
     router.on(MESSAGE, where=lambda event: event.text != "/stop")(log.handle)

@@ -99,6 +99,8 @@ class Engine:
         self.ready = trio.Event()
         """Set once events may be taken in: whoever handles them has had the time to say so."""
         self.pools = Pools(pools, self._work, telemetry, queue_bytes)
+        self.loops: dict[trio.lowlevel.Task, trio.lowlevel.Task] = {}
+        """Workers that wait for a loop to be done with its event, and the tasks that iterate."""
         self.port: EventPort | None = None
         """What events speak through."""
         self._telemetry = telemetry
@@ -257,8 +259,8 @@ class Engine:
     def _goes_on(self, run: Run) -> bool:
         return any(job.in_thread for job in self._claimed.get(run, ()))
 
-    def cancel(self, key: Hashable) -> int:
-        """End what arrived and runs or waits behind an order key, as if it had been handled; how many events.
+    def cancel(self, key: Hashable) -> list[Event[Any]]:
+        """End what arrived and runs or waits behind an order key, as if it had been handled; which events.
 
         Not the caller's own run. A handler in a thread goes on, but its worker does not wait for it.
         """
@@ -275,7 +277,7 @@ class Engine:
                 if job.run is not None and job.run not in own and not job.is_over:
                     ended.add(job.run)
                     self._end_early(job.run, job, now)
-        return len(ended)
+        return [run.event for run in ended]
 
     def _end_early(self, run: Run, job: Job, now: float) -> None:
         job.is_over = True
@@ -288,18 +290,22 @@ class Engine:
         self._handler_ended(run, job, None, None, now)
 
     def own_deliveries(self) -> list[Delivery]:
-        """The deliveries of whatever handler calls this, from its own task or one below it; none if it is no handler."""
+        """The deliveries of whatever handler, or loop over events, calls this, from its own task or one below it.
+
+        None if it is neither.
+        """
         return [delivery for run in self._own_runs() for delivery in run.deliveries]
 
-    def _own_runs(self) -> tuple[Run, ...]:
+    def _own_runs(self) -> list[Run]:
         task: trio.lowlevel.Task | None = caller.get(None) or trio.lowlevel.current_task()
         while task is not None:
-            for pool in self.pools:
-                job = pool.job_of(task)
-                if job is not None:
-                    return job.runs
+            workers = [task, *(worker for worker, looping in self.loops.items() if looping is task)]
+            jobs = [pool.job_of(worker) for worker in workers for pool in self.pools]
+            runs = [run for job in jobs if job is not None for run in job.runs]
+            if runs:
+                return runs
             task = task.parent_nursery and task.parent_nursery.parent_task
-        return ()
+        return []
 
     def flush(self) -> None:
         """Have batches begin as they are: nothing more comes for them."""

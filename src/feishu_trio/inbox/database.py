@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from ..delivery import EVENT_KEY
-from .records import Claim, Counts, Details, Entry, HandlerState, State, Stored, Summary
+from .records import Cancelled, Claim, Counts, Details, Entry, HandlerState, State, Stored, Summary
 
 __all__ = ["APPLICATION_ID", "SUSPECT", "VERSION", "Database"]
 
@@ -83,6 +83,7 @@ _MIGRATIONS: Final = (
     """,
     """
     ALTER TABLE event ADD COLUMN gathered INTEGER;
+    CREATE INDEX parked ON event (lane_hash) WHERE lane_hash IS NOT NULL AND state = 6;
     """,
 )
 
@@ -507,23 +508,30 @@ class Database:
         )
         self._free(lane)
 
-    def cancel(self, lane: str, spared: Collection[int], now: float) -> tuple[int, list[int]]:
-        """Whatever runs or waits in a lane is done, but for some; how many there were, and which of them ran."""
-        which = (
-            "SELECT number FROM event INDEXED BY lane WHERE lane_hash = ? AND state < 4 AND lane = ? "
-            "AND number NOT IN (SELECT value FROM json_each(?))"
+    def cancel(self, lane: str, spared: Collection[int], now: float, keys: Iterable[str] = ()) -> Cancelled:
+        """Whatever runs or waits in a lane, or is parked beside it, is done, but for some events."""
+        numbers = {self._number_of(_digest(key)) for key in keys}
+        live = (
+            "SELECT number FROM event INDEXED BY lane WHERE lane_hash = ?1 AND state < 4 AND lane = ?2 "
+            "AND number NOT IN (SELECT value FROM json_each(?3))"
         )
+        parked = "SELECT number FROM event INDEXED BY parked WHERE lane_hash = ?1 AND state = 6 AND lane = ?2"
+        which = f"{live} UNION ALL {parked}"
         arguments = _hash(lane), lane, _list(spared)
-        running = [number for (number,) in self._execute(f"{which} AND state = 2", arguments)]
+        running = [number for (number,) in self._execute(f"{live} AND state = 2", arguments)]
+        (count, of_keys) = self._execute(
+            f"SELECT count(*), count(*) FILTER (WHERE number IN (SELECT value FROM json_each(?4))) FROM ({which})",
+            (*arguments, _list([number for number in numbers if number])),
+        ).fetchone()
         for table in _PARTS:
             self._execute(f"DELETE FROM {table} WHERE number IN ({which})", arguments)
-        count = self._execute(
-            f"UPDATE event SET state = 4, due = NULL, settled = ? WHERE number IN ({which})",
-            (now, *arguments),
-        ).rowcount
+        self._execute(
+            f"UPDATE event SET state = 4, due = NULL, error = NULL, settled = ?4 WHERE number IN ({which})",
+            (*arguments, now),
+        )
         if self._head(lane) is None:
             self._free(lane)
-        return count, running
+        return Cancelled(count, running, of_keys)
 
     def release(self, claim: Claim) -> bool:
         """It was not begun, or was cancelled: it is ready again, and no attempt is counted. False if outdated."""

@@ -16,7 +16,18 @@ import trio
 from ..errors import InboxError
 from .database import Database
 from .protocol import Inbox, InboxRules
-from .records import Claim, Counts, Details, Entry, State, Stored, Summary, forgettable, known_state
+from .records import (
+    Cancelled,
+    Claim,
+    Counts,
+    Details,
+    Entry,
+    State,
+    Stored,
+    Summary,
+    forgettable,
+    known_state,
+)
 
 __all__ = ["LocalInbox"]
 
@@ -519,10 +530,10 @@ class LocalInbox(Inbox):
         """See `Inbox`."""
         return await self._ask(lambda database: database.unpark(types))
 
-    async def cancel(self, lane: str, spared: Collection[int] = ()) -> tuple[int, list[int]]:
+    async def cancel(self, lane: str, spared: Collection[int] = (), keys: Collection[str] = ()) -> Cancelled:
         """See `Inbox`."""
         now = self._now()
-        return await self._ask(lambda database: database.cancel(lane, spared, now))
+        return await self._ask(lambda database: database.cancel(lane, spared, now, keys))
 
     async def wait_untold(self) -> None:
         """See `Inbox`."""

@@ -16,7 +16,7 @@ from ..config.rules import Form, Rule, flag, number
 from ..events import Event
 from ..events.order import by_chat
 from ..routes import is_async_function
-from .records import Claim, Counts, Details, Entry, State, Stored, Summary
+from .records import Cancelled, Claim, Counts, Details, Entry, State, Stored, Summary
 
 __all__ = ["Inbox", "InboxRules", "RuleArguments"]
 
@@ -223,10 +223,13 @@ class Inbox(ABC):
         """Those of these types are to run, as a route takes them now; how many there are."""
 
     @abstractmethod
-    async def cancel(self, lane: str, spared: Collection[int] = ()) -> tuple[int, list[int]]:
-        """Whatever runs or waits in a lane is done, but for events of some numbers.
+    async def cancel(self, lane: str, spared: Collection[int] = (), keys: Collection[str] = ()) -> Cancelled:
+        """Whatever runs or waits in a lane, or is parked beside it, is done, but for events of some numbers.
 
-        How many that were, and the numbers of those that run: whoever claimed them is to end them.
+        `keys` are those of events that were ended elsewhere: `Cancelled.known` tells how many of them were here, too.
+
+        Raises:
+            InboxError: Nothing was ended.
         """
 
     @abstractmethod

@@ -14,6 +14,7 @@ from ..config import wrong
 from ..telemetry.limits import one_line
 
 __all__ = [
+    "Cancelled",
     "Claim",
     "Counts",
     "Details",
@@ -118,6 +119,17 @@ class Claim(QuietStruct):
     """Whether anything is kept of its handlers."""
     is_gathered: bool = False
     """Whether it has not begun yet, but waits for others: if the process dies, that is no crash of its."""
+
+
+class Cancelled(QuietStruct):
+    """What was ended behind an order key."""
+
+    count: int
+    """How many events."""
+    running: list[int]
+    """The numbers of those that ran: whoever claimed them is to end them."""
+    known: int
+    """How many of them are of the keys that were given."""
 
 
 class Stored(QuietStruct, gc=False):

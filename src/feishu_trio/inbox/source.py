@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 import trio
 
 from .._quiet import QuietStruct
-from ..delivery import Delivery, Engine, IdleWorkers, Origin, Outcome
+from ..delivery import Delivery, Engine, IdleWorkers, Origin, Outcome, identify
 from ..errors import EventDecodeError, InboxError, Retry
 from ..events import Event, decode_event
 from ..routes import DeadHandler, name_of
@@ -205,10 +205,10 @@ class InboxSource:
                 self._nursery.start_soon(self._engine.accept, delivery)
         return bool(claims)
 
-    async def cancel(self, key: Hashable) -> int:
+    async def cancel(self, key: Hashable, ended: Iterable[Event[Any]] = ()) -> int:
         """End what is stored and runs or waits behind an order key, as if it had been handled; how many events.
 
-        Not the caller's own.
+        Not the caller's own. Those that ended as arrivals, `ended`, are not counted again.
 
         Raises:
             InboxError: Nothing was ended.
@@ -216,16 +216,17 @@ class InboxSource:
         own = [
             each.claim.number for each in self._engine.own_deliveries() if isinstance(each, ClaimedDelivery)
         ]
-        count, running = await self.inbox.cancel(lane_of(key), own)
-        for number in running:
+        keys = [name for event in ended for name in identify(event)[0]]
+        cancelled = await self.inbox.cancel(lane_of(key), own, keys)
+        for number in cancelled.running:
             delivery = self._running.pop(number, None)
             if delivery is None:
                 self._cancelled.add(number)
             else:
                 self._engine.withdraw(delivery)
         self._settled.unpark_all()
-        self._telemetry.events_cancelled(count)
-        return count
+        self._telemetry.events_cancelled(cancelled.count)
+        return cancelled.count - cancelled.known
 
     def settle(self, claim: Claim, outcome: Outcome) -> None:
         """An event has run: write down what is to become of it."""
