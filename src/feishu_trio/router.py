@@ -260,7 +260,7 @@ class Router:
         return handler
 
     def dead(self, handler: H) -> H:
-        """Register `async def dead(event, error)`; used as a decorator.
+        """Register `async def dead(event, error)`, or a plain function, which runs in a thread; used as a decorator.
 
         It is called once an event from an inbox has become a dead letter, to apologise in the chat, say; `error` is
         the text of the last failure.

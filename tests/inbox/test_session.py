@@ -34,6 +34,7 @@ from feishu_trio import (
     SQLiteInbox,
     by_sender,
 )
+from feishu_trio.inbox import source
 from feishu_trio.inbox.records import Entry
 from feishu_trio.testing import Gateway, Push, open_gateway
 from session.rig import come_true, open_real_session, open_session
@@ -919,6 +920,69 @@ async def test_a_handler_of_dead_letters_that_hangs_keeps_others_from_no_more_th
             await gateway.push(USER)
         await trio.sleep(200)
         assert len(told) == 40
+
+
+async def test_a_plain_handler_of_dead_letters_runs_in_a_thread(tmp_path: Path) -> None:
+    router, told, threads = Router(), list[str](), set[int]()
+
+    @router.on(USER)
+    async def fail(event: Event[Any]) -> None:
+        raise ValueError("no")
+
+    async def later(event: Event[Any]) -> None:
+        told.append(f"later {event.id}")
+
+    @router.dead
+    def plain(event: Event[Any], error: str) -> Awaitable[None]:
+        threads.add(threading.get_ident())
+        told.append(trio.from_thread.run_sync(lambda: f"at once {event.id}"))
+        return later(event)
+
+    @router.dead
+    def fails(event: Event[Any], error: str) -> None:
+        raise OSError("no chat")
+
+    with trio.fail_after(20):
+        async with open_gateway(seed=1) as gateway:
+            inbox = MemoryInbox(max_attempts=1)
+            async with open_real_session(gateway, router=router, inbox=inbox):
+                push = await gateway.push(USER)
+                await come_true(lambda: len(told) == 2 and not inbox.has_untold)
+    assert told == [f"at once {push.event_id}", f"later {push.event_id}"]
+    assert threading.get_ident() not in threads
+
+
+async def test_a_thread_of_a_handler_of_dead_letters_that_hangs_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    router, told, may_end = Router(), list[str](), threading.Event()
+
+    @router.on(USER)
+    async def fail(event: Event[Any]) -> None:
+        raise ValueError("no")
+
+    @router.dead
+    def hangs(event: Event[Any], error: str) -> None:
+        told.append(event.id)
+        may_end.wait(60)
+
+    monkeypatch.setattr(source, "_CLOSE", 0.1)
+    path = tmp_path / "bot.db"
+    try:
+        with trio.fail_after(20):
+            async with open_gateway(seed=1) as gateway:
+                inbox = SQLiteInbox(path, max_attempts=1)
+                async with open_real_session(gateway, router=router, inbox=inbox):
+                    push = await gateway.push(USER)
+                    await come_true(lambda: told)
+                assert inbox.has_untold, "it was stopped meanwhile: it is told again"
+                monkeypatch.setattr(source, "_TELLING", 0.1)
+                inbox = SQLiteInbox(path)
+                async with open_real_session(gateway, router=router, inbox=inbox):
+                    await come_true(lambda: not inbox.has_untold)  # it had its time
+    finally:
+        may_end.set()
+    assert told == [push.event_id] * 2
 
 
 async def test_what_goes_on_in_a_thread_keeps_its_claim(tmp_path: Path) -> None:

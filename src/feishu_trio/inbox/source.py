@@ -14,7 +14,7 @@ from .._quiet import QuietStruct
 from ..delivery import Delivery, Engine, IdleWorkers, Origin, Outcome, identify
 from ..errors import EventDecodeError, InboxError, Retry
 from ..events import Event, decode_event
-from ..routes import DeadHandler, name_of
+from ..routes import DeadHandler, is_async_function, name_of
 from ..telemetry import Telemetry, described
 from .protocol import Inbox
 from .records import Claim, Details
@@ -124,6 +124,7 @@ class InboxSource:
         self._stopping = trio.CancelScope()
         self._version = -1
         self._is_telling = False
+        self._threads = trio.CapacityLimiter(_TOLD)
 
     async def run(self) -> None:
         """Claim and hand on until `stop`."""
@@ -290,11 +291,21 @@ class InboxSource:
     async def _call(self, handler: DeadHandler, event: Event[Any], error: str) -> None:
         try:
             with trio.fail_after(_TELLING):
-                given = handler(event, error)
+                given = await self._begin(handler, event, error)
                 if inspect.isawaitable(given):
                     await given
         except Exception as raised:
             self._telemetry.dead_handler_failed(name_of(handler), raised)
+
+    async def _begin(self, handler: DeadHandler, event: Event[Any], error: str) -> object:
+        """Call a handler: a plain one in a thread, which is left to end by itself if it takes too long."""
+        if is_async_function(handler):
+            return handler(event, error)
+        # In a box, because trio takes a coroutine that comes out of a thread for a mistake.
+        (given,) = await trio.to_thread.run_sync(
+            lambda: (handler(event, error),), limiter=self._threads, abandon_on_cancel=True
+        )
+        return given
 
     def stop(self) -> None:
         """Claim no more."""
