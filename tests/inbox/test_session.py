@@ -195,6 +195,32 @@ async def test_a_wish_to_come_again_is_no_attempt_and_says_when(autojump_clock: 
     assert all(100 <= b - a < 101 for a, b in pairwise(times))
 
 
+@pytest.mark.parametrize(("after", "delay"), [(300, 300), (1, 50)])
+async def test_a_wish_beside_a_failure_is_heard_and_the_attempt_counts(
+    autojump_clock: MockClock, after: float, delay: float
+) -> None:
+    router, runs = Router(), list[tuple[int, float]]()
+
+    @router.on(USER, name="wishes")
+    async def wishes(event: Event[Any]) -> None:
+        runs.append((event.attempt, trio.current_time()))
+        if len(runs) == 1:
+            raise Retry(after=after)
+
+    @router.on(USER, name="fails")
+    async def fails(event: Event[Any]) -> None:
+        if event.attempt == 1:
+            raise ValueError("not yet")
+
+    inbox = MemoryInbox(retry_delay=100)  # with jitter, 50 at least
+    async with open_gateway(seed=1) as gateway, open_session(gateway, router=router, inbox=inbox):
+        await gateway.push(USER)
+        await settled(inbox, done=1)
+    (first, at), (second, again_at) = runs
+    assert (first, second) == (1, 2)
+    assert delay <= again_at - at <= delay * 2 + 1
+
+
 async def test_a_chat_is_handled_in_order_and_others_beside_it(autojump_clock: MockClock) -> None:
     router, ended, at_work, most = Router(), list[tuple[str, str]](), 0, 0
 

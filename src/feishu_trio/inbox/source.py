@@ -247,13 +247,14 @@ class InboxSource:
             inbox.keep(claim)
         elif not outcome.failed and outcome.again:
             inbox.release(claim)  # it was not begun, or was cancelled as the engine ended
-        elif not outcome.is_fault:
-            delay = rules.delay(claim.attempt) if outcome.after is None else _seconds(outcome.after)
-            inbox.retry(claim, delay, error, counts=False)
-        elif claim.attempt >= rules.max_attempts:
+        elif outcome.is_fault and claim.attempt >= rules.max_attempts:
             inbox.die(claim, error)
         else:
-            inbox.retry(claim, rules.delay(claim.attempt), error, counts=True)
+            delay = rules.delay(claim.attempt)
+            if outcome.after is not None:
+                wish = _seconds(outcome.after)
+                delay = max(delay, wish) if outcome.is_fault else wish
+            inbox.retry(claim, delay, error, counts=outcome.is_fault)
 
     async def _tell(self) -> None:
         """Tell of dead letters, some at a time, once there are any."""
