@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import logging
 import re
 from datetime import UTC, datetime
@@ -206,6 +207,42 @@ def test_no_name_is_given_twice() -> None:
         ConfigError, match="name: 'same' is not allowed; it must be one that no other handler has"
     ):
         router.on(USER, name="same")(two)
+
+
+def same() -> Any:
+    async def handle(event: Event[Any]) -> None: ...
+
+    handle.__qualname__ = "a"
+    return handle
+
+
+@pytest.mark.parametrize("order", sorted(set(itertools.permutations(["a", "", "", "a#2"]))))
+def test_names_that_are_made_give_way_to_those_that_are_given(order: tuple[str, ...]) -> None:
+    router, *inner = Router(), Router(), Router(), Router(), Router()
+    for each in inner:
+        router.include(each)
+    handlers = [same() for _ in order]
+    for each, handler, name in zip(inner, handlers, order, strict=True):
+        if name:
+            each.on(MESSAGE, name=name)(handler)
+        else:
+            each.default(handler)
+    named = {route.name: route.handler for route in router.routes()}
+    assert named.keys() == {"a", "a#2", "a#3", "a#4"}
+    for name in ("a", "a#2"):
+        assert named[name] is handlers[order.index(name)]
+        with pytest.raises(ConfigError, match="one that no other handler has"):
+            router.on("x.y", name=name)(one)
+    router.remove("a#3")
+    assert len(router.routes()) == 3
+
+
+def test_a_registration_that_is_refused_renames_none() -> None:
+    router, handler = Router(), same()
+    router.on(MESSAGE)(handler)
+    with pytest.raises(ConfigError, match="registered for"):
+        router.on(MESSAGE, name="a")(handler)
+    assert [route.name for route in router.routes()] == ["a"]
 
 
 def test_names_differ_over_all_routers_that_meet() -> None:

@@ -460,11 +460,13 @@ class Router:
         given: bool = True,
     ) -> None:
         handler_of_events(handler)
-        names = self._names()
-        if name is not None and given and name in names:
+        is_named = bool(name) and given
+        name = name or name_of(handler)
+        if not is_named:
+            name = free_name(name, self._names())
+        elif any(other.is_named and other.name == name for root in self._roots() for other in root._walk()):
             raise wrong("name", name, "one that no other handler has")
-        free = free_name(name or name_of(handler), names)
-        route = route_of(handler=handler, name=free, number=next(_numbers))
+        route = route_of(handler=handler, name=name, is_named=is_named, number=next(_numbers))
         for other in routes:
             twice = set(other.patterns) & set(route.patterns) if other.handler == handler else None
             if twice:
@@ -472,8 +474,20 @@ class Router:
                     f"{other.name} is registered for {', '.join(sorted(twice))} already; "
                     "one that takes several types is registered once, with a list of them"
                 )
+        if is_named:
+            for root in self._roots():
+                for router in root._family():
+                    router._make_way(name)
         routes.append(route)
         self._changed()
+
+    def _make_way(self, name: str) -> None:
+        """A handler gets this name by its user's wish: one that has it from its function has another from here on."""
+        for routes in (self._routes, self._default):
+            for index, route in enumerate(routes):
+                if route.name == name:
+                    routes[index] = route.renamed(free_name(route.own_name, self._names() | {name}))
+                    self._changed()
 
     def selection(self, what: object, where: Where | None = None) -> tuple[tuple[str, ...], Where | None]:
         """The event types and globs that `what` stands for, as `on` takes it, and the filter that goes with them.

@@ -97,6 +97,8 @@ class Route:
     batch: BatchSize | None = None
     middleware: tuple[Middleware, ...] = ()
     is_default: bool = False
+    is_named: bool = False
+    """Whether its name was given; else it has its function's, with a number if another has that."""
     number: int = 0
     """Its place among all routes: it grows with each that is registered, in whatever router."""
     is_async: bool = attrs.field(init=False)
@@ -108,6 +110,11 @@ class Route:
         is_direct = is_async and self.timeout is None and not self.middleware and self.batch is None
         object.__setattr__(self, "is_async", is_async)
         object.__setattr__(self, "is_direct", is_direct)
+
+    @property
+    def own_name(self) -> str:
+        """Its name without the number that tells it apart."""
+        return self.name if self.is_named else self.name.partition("#")[0]
 
     def matches(self, event_type: str) -> bool:
         """Whether one of the patterns takes this type; letters' case counts."""

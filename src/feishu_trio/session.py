@@ -519,10 +519,9 @@ def _check(config: SessionConfig, router: Router, inbox: Inbox | None) -> None:
                 f"handler {route.name}: Ack.ON_STORED needs an inbox, and there is none: give inbox=SQLiteInbox(path)"
             )
         if inbox is not None and (route.ack or ack) is Ack.ON_STORED:
-            name, number, _ = route.name.partition("#")
-            if number and any(other.name == name for other in router.routes()):
+            if any(other is not route and other.name == route.own_name for other in router.routes()):
                 raise ConfigError(
-                    f"two handlers are named {name}: with an inbox what has succeeded is remembered by handler, across "
+                    f"two handlers are named {route.own_name}: with an inbox what has succeeded is remembered by handler, across "
                     "restarts too. Give one of them another name: name=… of router.on and router.add"
                 )
             order_by = None if route.order_by is no_order else route.order_by

@@ -363,7 +363,7 @@ async def test_what_was_pulled_once_is_given_back_while_nobody_pulls_it() -> Non
         pools.detach(pulled)
     (job,) = planner.plan(run)
     assert job.is_awaited
-    assert (taken_by(run), run.is_unrouted) == (["nobody"], False)
+    assert (taken_by(run), run.is_unrouted) == (["(nobody)"], False)
     with pytest.raises(Retry):
         await cast("Awaitable[object]", job.route.handler(job.argument))
     assert planner.plan(other) == []

@@ -552,6 +552,30 @@ async def test_two_durable_handlers_of_one_name_are_refused() -> None:
                 pass
         async with open_session(gateway, router=router):
             pass
+        router.on(USER, name=handle.__qualname__)(nothing)  # and neither by one that has it from its user
+        router.remove(f"{handle.__qualname__}#2")
+        assert len(router.routes()) == 2
+        with pytest.raises(ConfigError, match=r"two handlers are named .*handle: with an inbox"):
+            async with open_session(gateway, router=router, inbox=MemoryInbox()):
+                pass
+
+
+async def test_names_with_a_number_may_be_given(autojump_clock: MockClock) -> None:
+    router, ran = Router(), list[str]()
+    for name in ("a#2", "a", "storing", "(nobody)"):
+
+        @router.on(USER, name=name, ack=Ack.ON_SUCCESS if name == "storing" else None)
+        async def handle(event: Event[Any], name: str = name) -> None:
+            ran.append(name)
+            if ran == ["storing"]:
+                raise ValueError("not yet")
+
+    inbox = MemoryInbox()
+    async with open_gateway(seed=1) as gateway, open_session(gateway, router=router, inbox=inbox):
+        push = await gateway.push(USER)
+        await settled(inbox, done=1)
+        assert (await push.settled()).code == 200
+    assert sorted(ran) == ["(nobody)", "a", "a#2", "storing", "storing"]
 
 
 async def test_an_order_key_that_cannot_be_had_fails_its_event_alone(autojump_clock: MockClock) -> None:

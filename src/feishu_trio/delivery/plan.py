@@ -221,4 +221,4 @@ async def _give_back(event: Event[Any]) -> None:
     raise Retry(reason="whoever pulled such events does not do so at the moment")
 
 
-_NOBODY = Route(handler=_give_back, name="nobody", patterns=("*",), ack=Ack.ON_SUCCESS)
+_NOBODY = Route(handler=_give_back, name="(nobody)", patterns=("*",), ack=Ack.ON_SUCCESS)

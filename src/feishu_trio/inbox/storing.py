@@ -39,7 +39,7 @@ def storing_route(inbox: Inbox, telemetry: Telemetry) -> Route:
     is_sure = inbox.rules.order_by in (None, by_chat, by_thread, by_sender)
     return Route(
         handler=store,
-        name="storing",
+        name="(storing)",
         patterns=("*",),
         pool=STORING_POOL,
         ack=Ack.ON_SUCCESS,
