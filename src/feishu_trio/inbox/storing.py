@@ -69,5 +69,12 @@ def _lane(event: Event[Any], order_by: Callable[[Event[Any]], object] | None) ->
 
 
 def lane_of(key: object) -> str:
-    """An order key as text, the same in each process; a key may be a tuple or a number, too."""
-    return key if isinstance(key, str) else msgspec.json.encode(key).decode()
+    """An order key as text, the same in each process; a key may be a number, a tuple or a frozenset, too."""
+    return key if isinstance(key, str) else msgspec.json.encode(_in_order(key)).decode()
+
+
+def _in_order(key: object) -> object:
+    """The same key, with what is in its sets in the order of its JSON; their own is another in each process."""
+    if isinstance(key, set | frozenset):
+        return sorted(map(_in_order, key), key=msgspec.json.encode)
+    return [_in_order(each) for each in key] if isinstance(key, tuple) else key
