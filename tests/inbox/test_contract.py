@@ -15,12 +15,14 @@ import trio
 import trio.testing
 
 from feishu_trio.errors import ConfigError, InboxError
+from feishu_trio.events import decode_event
 from feishu_trio.inbox import local
 from feishu_trio.inbox.database import Database
 from feishu_trio.inbox.memory import MemoryInbox
 from feishu_trio.inbox.protocol import Inbox
 from feishu_trio.inbox.records import Claim, Entry, State
 from feishu_trio.inbox.sqlite import SQLiteInbox
+from feishu_trio.inbox.storing import entry_of
 
 Make = Callable[..., Inbox]
 
@@ -245,6 +247,29 @@ async def test_what_is_behind_a_key_is_ended_wherever_it_stands(make: Make) -> N
         assert (cancelled.count, cancelled.running, cancelled.known) == (0, [], 0)
         await inbox.store([entry("f", "x")])
         assert list(await claim(inbox)) == ["f"]
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"), [('""', ""), ('"a?b"', "a?b"), ('"\\ud800x"', "\ud800x"), ('"\\ufffd"', "\ufffd")]
+)
+async def test_events_whose_ids_are_odd_are_found_by_them(make: Make, given: str, asked: str) -> None:
+    events = [
+        decode_event(f'{{"header":{{"event_id":{given},"event_type":"x"}},"event":{number}}}'.encode())
+        for number in range(4)
+    ]
+    async with serving(make()) as inbox:
+        await inbox.store([entry_of(event, None) for event in events])
+        for number, each in enumerate(await inbox.claim(10)):
+            if number:
+                inbox.die(each, "too often")
+            else:
+                inbox.done(each)
+        found = await inbox.show(asked)
+        assert found is not None
+        assert (found.state, found.payload) == (State.DEAD, events[1].payload)
+        assert await inbox.requeue([asked]) == 3
+        assert await inbox.show("no?such") is None
+        assert await inbox.requeue(["no?such", "\udcff"]) == 0
 
 
 async def test_what_is_parked_of_a_key_is_ended_too(make: Make) -> None:

@@ -618,20 +618,26 @@ class Database:
         self._execute("UPDATE event SET untold = NULL WHERE number = ?", (number,))
 
     def numbers(self, ids: Iterable[str | int]) -> list[int]:
-        """The numbers of events of which some are given by their ids; without those that there are not."""
-        found = []
+        """The numbers of events of which some are given by their ids; without those that there are not.
+
+        Of several that have one id, as it is missing or could not be read, the dead letters come first.
+        """
+        found: list[int] = []
         for each in ids:
             if isinstance(each, int):
-                if not 0 < each <= _LARGEST_NUMBER:
-                    continue
-                row = self._execute("SELECT number FROM event WHERE number = ?", (each,)).fetchone()
-            else:
-                row = self._execute(
-                    "SELECT number FROM key WHERE key = ?", (_digest(EVENT_KEY + each),)
-                ).fetchone()
-            if row is not None:
-                found.append(int(row[0]))
+                if 0 < each <= _LARGEST_NUMBER:
+                    found += self._numbers("SELECT number FROM event WHERE number = ?", each)
+                continue
+            found += self._numbers(
+                "SELECT number FROM key WHERE key = ?", _digest(EVENT_KEY + each)
+            ) or self._numbers(
+                "SELECT number FROM event WHERE id = ? ORDER BY state <> 5, number",
+                each.encode("utf-8", "replace").decode(),  # what has no form in UTF-8 was read so
+            )
         return found
+
+    def _numbers(self, query: str, argument: str | int | bytes) -> list[int]:
+        return [number for (number,) in self._execute(query, (argument,))]
 
     def requeue(self, numbers: Iterable[int], now: float) -> list[int]:
         """Dead letters are to run again, as if they had just been stored; their new numbers.
