@@ -560,6 +560,28 @@ async def test_two_durable_handlers_of_one_name_are_refused() -> None:
                 pass
 
 
+async def test_types_of_any_length_take_little_of_each_claim(autojump_clock: MockClock) -> None:
+    router, seen, ends = Router(), list[str](), list[str]()
+    long = [f"x.{'y' * 1_000_000}.{number}" for number in range(20)]
+
+    @router.on("x.*")
+    async def every(event: Event[Any]) -> None:
+        seen.append(event.type)
+
+    @router.on(["*.7", long[8], "z.*.1"])
+    async def by_its_end(event: Event[Any]) -> None:
+        ends.append(event.type)
+
+    inbox = MemoryInbox()
+    async with open_gateway(seed=1) as gateway, open_session(gateway, router=router, inbox=inbox):
+        for each in (*long, f"z.{'y' * 1_000_000}.1"):
+            await gateway.push(each)
+        await settled(inbox, done=21)
+        assert sum(map(len, inbox.types)) <= 2 * 256
+    assert sorted(seen) == sorted(long)
+    assert sorted(ends) == [long[7], long[8], f"z.{'y' * 1_000_000}.1"]
+
+
 async def test_names_with_a_number_may_be_given(autojump_clock: MockClock) -> None:
     router, ran = Router(), list[str]()
     for name in ("a#2", "a", "storing", "(nobody)"):
