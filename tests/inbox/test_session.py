@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -125,6 +126,49 @@ async def test_what_failed_comes_again_with_a_backoff_and_only_what_failed_runs(
     assert runs.count("bad") == 4
     waits = [b - a for a, b in pairwise(times)]
     assert all(longest / 2 <= wait <= longest + 0.5 for wait, longest in zip(waits, (8, 16, 32), strict=True))
+
+
+async def test_the_log_says_which_attempt_failed_and_when_the_next_comes(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    router = Router()
+
+    @router.on(USER)
+    async def fail(event: Event[Any]) -> None:
+        raise Retry(after=1) if event.attempt == 1 and not caplog.messages else ValueError("no")
+
+    caplog.set_level("INFO", "feishu_trio.delivery")
+    inbox = MemoryInbox(max_attempts=3, retry_delay=10)
+    async with open_gateway(seed=1) as gateway, open_session(gateway, router=router, inbox=inbox):
+        push = await gateway.push(USER)
+        await settled(inbox, dead=1)
+    lines = [each for each in caplog.messages if ": attempt " in each]
+    which = re.escape(f"event {push.event_id} ({USER})")
+    assert len(lines) == 2, "a wish is none, and after the last there is none"
+    assert re.fullmatch(which + r": attempt 1 of 3 failed; again in ([5-9]|10)\.\d s", lines[0])
+    assert re.fullmatch(which + r": attempt 2 of 3 failed; again in (1\d|20)\.\d s", lines[1])
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (1, "an event was running when the inbox was last used: it runs again"),
+        (2, "2 events were running when the inbox was last used: they run again"),
+    ],
+)
+async def test_the_log_says_how_many_ran_as_the_process_died(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, count: int, words: str
+) -> None:
+    image = tmp_path / "image.db"
+    async with serving(SQLiteInbox(tmp_path / "bot.db")) as inbox:
+        assert isinstance(inbox, SQLiteInbox)
+        await inbox.store(
+            [Entry(keys=(str(n),), id=str(n), type="x", lane=None, payload=b"") for n in range(count)]
+        )
+        await inbox.claim(count)
+        await inbox.backup(image)
+    async with serving(SQLiteInbox(image)):
+        assert caplog.messages == [words]
 
 
 async def test_an_event_is_counted_and_told_of_once_however_often_it_runs(autojump_clock: MockClock) -> None:

@@ -211,7 +211,9 @@ class LocalInbox(Inbox):
         recovered = database.recover(self._now())
         database.set_order(strict=self.rules.strict_order)  # of what ran, too
         if recovered:
-            logger.warning("%d events were running when the inbox was last used: they run again", recovered)
+            what = "an event was" if recovered == 1 else f"{recovered} events were"
+            again = "it runs" if recovered == 1 else "they run"
+            logger.warning("%s running when the inbox was last used: %s again", what, again)
         self.types = database.types()
         self._kept = set()
         self._look_ahead(database)

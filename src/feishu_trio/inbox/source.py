@@ -254,6 +254,8 @@ class InboxSource:
             if outcome.after is not None:
                 wish = _seconds(outcome.after)
                 delay = max(delay, wish) if outcome.is_fault else wish
+            if outcome.is_fault:
+                self._telemetry.attempt_failed(claim.id, claim.type, claim.attempt, rules.max_attempts, delay)
             inbox.retry(claim, delay, error, counts=outcome.is_fault)
 
     async def _tell(self) -> None:

@@ -295,6 +295,20 @@ class Telemetry:
         if self._limit.first("parked", name):
             _delivery.warning("no durable handler takes stored events of type %r: they wait for one", name)
 
+    def attempt_failed(self, event_id: str, event_type: str, attempt: int, most: int, delay: float) -> None:
+        """A handler of a stored event failed; the event runs again in `delay` seconds."""
+        self._limit.log(
+            _delivery,
+            INFO,
+            "event %s (%s): attempt %d of %d failed; again in %.1f s",
+            one_line(event_id),
+            one_line(event_type),
+            attempt,
+            most,
+            delay,
+            about=event_type[:_CHARACTERS],
+        )
+
     def events_cancelled(self, count: int) -> None:
         """Stored events were ended as if they had been handled."""
         self.counters.handled += count
