@@ -606,6 +606,30 @@ async def test_an_assertion_goes_to_the_domain_of_accounts(domain: str, accounts
     assert seen == [f"{accounts}/oauth/v3/token", f"{domain}/open-apis/bot/v3/info"]
 
 
+@pytest.mark.parametrize(
+    ("domain", "audience"),
+    [("https://open.feishu.cn", "accounts.feishu.cn"), ("http://127.0.0.1:8080", "127.0.0.1:8080")],
+)
+async def test_whoever_gives_an_assertion_is_told_for_whom(domain: str, audience: str) -> None:
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/oauth/v3/token":
+            seen.append(json.loads(request.content)["client_assertion"])
+        return httpx.Response(200, json={"access_token": "t-1", "expires_in": 7200, "code": 0})
+
+    def given(audience: str) -> str:
+        return f"for {audience}"
+
+    def cached(audience: str = "any") -> str:
+        return f"for {audience}"
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        for each in (given, cached):
+            await Api(http, domain, "cli_a", "", assertion=each).request("GET", "/open-apis/bot/v3/info")
+    assert seen == [f"for {audience}", "for any"]
+
+
 def fails() -> str:
     raise OSError("the key store is down")
 

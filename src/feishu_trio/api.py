@@ -6,10 +6,11 @@ Sources: the public documentation of `auth/v3/tenant_access_token/internal`, `im
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from json import dumps
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import trio
 
@@ -22,7 +23,7 @@ from .telemetry import described
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Api", "TooLarge", "read_whole"]
+__all__ = ["Api", "TooLarge", "assertion_for", "read_whole"]
 
 # What Feishu says to a token it does not, or no longer, take: 99991661 none given, 99991663 an invalid tenant
 # token, 99991664 an invalid app token, 99991668 an invalid token of whatever kind.
@@ -96,6 +97,22 @@ async def read_whole(
 _OF_THE_BODY = ("content-encoding", "transfer-encoding", "content-length")
 
 
+def assertion_for(domain: str, given: str | Callable[..., str]) -> str:
+    """What a keyless app has in place of a secret, where `domain` is asked.
+
+    A function that needs an argument gets the audience, which is the domain's host.
+    """
+    if not callable(given):
+        return given
+    try:
+        inspect.signature(given).bind()
+    except TypeError:
+        return given(urlsplit(domain).netloc)
+    except ValueError:
+        pass  # written in C; calling it will show
+    return given()
+
+
 class Api:
     """Feishu's HTTP API as one app sees it. `session.api` is one.
 
@@ -114,7 +131,7 @@ class Api:
         app_secret: str,
         *,
         timeout: float = 10,
-        assertion: str | Callable[[], str] | None = None,
+        assertion: str | Callable[..., str] | None = None,
     ) -> None:
         self._http = http
         self._domain = domain.rstrip("/")
@@ -226,7 +243,7 @@ class Api:
             credentials = {"app_id": self._app_id, "app_secret": self._app_secret}
         else:
             path, domain = _OAUTH_PATH, _ACCOUNTS.get(self._domain, self._domain)
-            credentials = _OAUTH | {"client_id": self._app_id, "client_assertion": self._assert(path)}
+            credentials = _OAUTH | {"client_id": self._app_id, "client_assertion": self._assert(domain, path)}
         response = await self._exchange("POST", path, None, None, credentials, domain=domain)
         body = self._result(f"POST {path}", response)
         token = body.get("tenant_access_token", body.get("access_token"))
@@ -238,11 +255,11 @@ class Api:
         self._renew_at = asked_at + life - min(300, life / 10)
         self._token = token
 
-    def _assert(self, path: str) -> str:
+    def _assert(self, domain: str, path: str) -> str:
         """What a keyless app has in place of a secret."""
-        given = self._assertion
+        assert self._assertion is not None, "another app has a secret"
         try:
-            self._asserted = given() if callable(given) else given
+            self._asserted = assertion_for(domain, self._assertion)
         except Exception as error:
             raise ApiError(
                 f"POST {path}: client_assertion raised {self._clean(described(error))}", code=None

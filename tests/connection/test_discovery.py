@@ -68,6 +68,18 @@ async def test_a_keyless_app_gives_its_assertion(given: str | Callable[[], str])
         }
 
 
+async def test_whoever_gives_an_assertion_is_told_for_whom() -> None:
+    audiences = []
+
+    def given(audience: str) -> str:
+        audiences.append(audience)
+        return "token"
+
+    async with open_gateway(client_assertion="token") as gateway:
+        await ask(gateway, app_secret=None, client_assertion=given)
+        assert [f"http://{each}" for each in audiences] == [gateway.domain]
+
+
 @pytest.mark.parametrize(
     ("code", "error"),
     [

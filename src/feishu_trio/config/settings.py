@@ -337,13 +337,15 @@ class SessionConfig:
         validator=header_value(),
         metadata=about("The `User-Agent` header. None: this project's name and version."),
     )
-    client_assertion: str | Callable[[], str] | None = field(
+    client_assertion: str | Callable[..., str] | None = field(
         default=None,
         repr=False,
         validator=token(),
         metadata=about(
             "A keyless app's token, or a function that returns a fresh one; it is called before each "
-            "connection, and for each token of the API. If it raises, that try has failed, and there is another."
+            "connection, and for each token of the API. If it needs an argument, that is the audience, the host that is "
+            "asked: open.feishu.cn for a connection, accounts.feishu.cn for a token of the API. If it raises, that try "
+            "has failed, and there is another."
         ),
     )
     app_access_token: str | Callable[[], str] | None = field(

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
-from ..api import TooLarge, read_whole
+from ..api import TooLarge, assertion_for, read_whole
 from ..config import SessionConfig
 from ..config.secrets import masked, secrets_of
 from ..errors import AuthenticationError, ConnectError, ConnectionLimitError, FeishuError, ForbiddenError
@@ -76,8 +76,7 @@ async def discover(http: httpx.AsyncClient, config: SessionConfig) -> Endpoint:
     body: dict[str, str | None] = {"AppID": config.app_id, "AppSecret": config.app_secret}
     secrets = secrets_of(config)
     if config.client_assertion is not None:
-        given = config.client_assertion
-        assertion = given() if callable(given) else given
+        assertion = assertion_for(config.domain, config.client_assertion)
         body |= {"AppSecret": "", "ClientAssertion": assertion}
         secrets += (assertion,)
     try:
