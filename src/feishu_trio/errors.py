@@ -8,6 +8,10 @@
     │   ├── ForbiddenError        the app is banned, or may not use long connections
     │   └── ConnectionLimitError  the app has its 50 connections already
     ├── ApiError                  a call to Feishu's HTTP API failed
+    │   ├── RateLimited           too many calls; it was not carried out
+    │   ├── QuotaExceeded         the month's calls are used up
+    │   ├── MessageGone           the message was recalled or deleted
+    │   └── PermissionMissing     the app may not make this call
     ├── InboxError                stored events cannot be read or written
     ├── FrameError                bytes that are no frame (also a ValueError)
     └── EventDecodeError          a body that does not fit its type (also a ValueError)
@@ -18,6 +22,8 @@ No message of these holds a secret: neither the app secret, nor a token, nor a w
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import trio
 
@@ -32,6 +38,10 @@ __all__ = [
     "ForbiddenError",
     "FrameError",
     "InboxError",
+    "MessageGone",
+    "PermissionMissing",
+    "QuotaExceeded",
+    "RateLimited",
     "RefusedError",
     "Retry",
     "wished_retry",
@@ -83,18 +93,58 @@ class ConnectionLimitError(RefusedError):
 
 
 class ApiError(FeishuError):
-    """A call to Feishu's HTTP API failed.
+    """A call to Feishu's HTTP API failed, or cannot be made as it was asked for.
 
-    `code` and `msg` are Feishu's own (`code` is the HTTP status where the body had none);
-    `log_id` is what Feishu's support asks for.
+    `code` and `msg` are Feishu's own (`code` is the HTTP status where the body had none), `status` is HTTP's;
+    `log_id` is what Feishu's support asks for. Where no answer came, all of them are None or empty.
     """
 
     def __init__(
-        self, message: str, *, code: int | None = None, msg: str = "", log_id: str | None = None
+        self,
+        message: str,
+        *,
+        code: int | None = None,
+        msg: str = "",
+        status: int | None = None,
+        log_id: str | None = None,
     ) -> None:
         super().__init__(message, code=code)
         self.msg = msg
+        self.status = status
         self.log_id = log_id
+
+
+class RateLimited(ApiError):
+    """There were too many calls, and this one was not carried out: it may be made again, whatever it is.
+
+    `retry_after` is the time in seconds after which that makes sense; None if Feishu did not say.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.retry_after = retry_after
+
+
+class QuotaExceeded(ApiError):
+    """The calls that the tenant may make in a month are used up."""
+
+
+class MessageGone(ApiError):
+    """The message that the call is about was recalled or deleted."""
+
+
+class PermissionMissing(ApiError):
+    """The app lacks a permission for this call.
+
+    `scopes` are the names of those of which one is enough; `link` is the page of Feishu's console to add them on.
+    """
+
+    def __init__(
+        self, message: str, *, scopes: tuple[str, ...] = (), link: str | None = None, **facts: Any
+    ) -> None:
+        super().__init__(message, **facts)
+        self.scopes = scopes
+        self.link = link
 
 
 class InboxError(FeishuError):
