@@ -115,8 +115,6 @@ async def test_discovery_that_times_out_within_tls_closes_its_socket() -> None:
         await server.wait_left()
 
 
-# httpx's own, which httpcore leaves half used when a request is cancelled while its body goes out; it holds nothing.
-@pytest.mark.filterwarnings("ignore:Async generator 'httpx._content.ByteStream.__aiter__':ResourceWarning")
 @pytest.mark.usefixtures("no_collection")
 async def test_sessions_cancelled_at_any_moment_leave_no_socket(authority: trustme.CA) -> None:
     context = serving(authority, "localhost")

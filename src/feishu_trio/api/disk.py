@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import AsyncIterable
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Final
@@ -57,19 +58,19 @@ async def save_parts(parts: AsyncIterable[bytes], to: str | os.PathLike[str]) ->
         file = await trio.open_file(beside, "xb")
     except (OSError, ValueError) as error:
         raise _not_written(target, error) from error
+    is_whole = False
     try:
         async with file:
             async for part in parts:
-                try:
-                    await file.write(part)
-                except OSError as error:
-                    raise _not_written(target, error) from error
+                await file.write(part)
         await trio.to_thread.run_sync(os.replace, beside, target)
-    except OSError as error:  # of closing, or of the last step
+        is_whole = True
+    except (OSError, ValueError) as error:
         raise _not_written(target, error) from error
     finally:
-        with trio.move_on_after(_REMOVING, shield=True):
-            await trio.Path(beside).unlink(missing_ok=True)
+        if not is_whole:
+            with trio.move_on_after(_REMOVING, shield=True), suppress(OSError):
+                await trio.to_thread.run_sync(os.remove, beside)
     return target
 
 

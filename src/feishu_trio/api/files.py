@@ -293,5 +293,6 @@ async def _content(name: str, given: object, most: int) -> tuple[str, bytes]:
 
 
 def _check_target(to: object) -> None:
-    if not isinstance(to, str | os.PathLike) or not os.fspath(to):
+    where = os.fspath(to) if isinstance(to, os.PathLike) else to
+    if not isinstance(where, str) or not where:
         raise refused("to", to, "the path of a file")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -57,18 +57,20 @@ class Transport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Carry one request, as `httpx.AsyncHTTPTransport` does."""
         url = request.url
+        assert isinstance(request.stream, httpx.AsyncByteStream)
         with _errors_of_httpx():
-            response = await self._pool.handle_async_request(
-                httpcore.Request(
-                    method=request.method,
-                    url=httpcore.URL(
-                        scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-                    ),
-                    headers=request.headers.raw,
-                    content=request.stream,
-                    extensions=request.extensions,
+            async with _closing(request.stream) as content:
+                response = await self._pool.handle_async_request(
+                    httpcore.Request(
+                        method=request.method,
+                        url=httpcore.URL(
+                            scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+                        ),
+                        headers=request.headers.raw,
+                        content=content,
+                        extensions=request.extensions,
+                    )
                 )
-            )
         return httpx.Response(
             status_code=response.status,
             headers=response.headers,
@@ -158,6 +160,17 @@ class _Stream(httpcore.AsyncNetworkStream):
         if info == "is_readable" and isinstance(stream, trio.SocketStream):
             return stream.socket.is_readable()
         return None
+
+
+@asynccontextmanager
+async def _closing(stream: httpx.AsyncByteStream) -> AsyncGenerator[AsyncIterator[bytes], None]:
+    """The parts of a request's body, which httpcore leaves half used if sending them is cancelled, or fails."""
+    parts = aiter(stream)
+    try:
+        yield parts
+    finally:
+        if isinstance(parts, AsyncGenerator):
+            await parts.aclose()
 
 
 @contextmanager
