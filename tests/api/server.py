@@ -133,7 +133,7 @@ async def _read(http: h11.Connection, stream: trio.abc.Stream) -> Request | None
     while True:
         event = http.next_event()
         if event is h11.NEED_DATA:
-            http.receive_data(await stream.receive_some(1 << 16))
+            http.receive_data(bytes(await stream.receive_some(1 << 16)))
         elif isinstance(event, h11.Request):
             head = event
         elif isinstance(event, h11.Data):

@@ -18,6 +18,7 @@ from trio.testing import MockClock
 
 from feishu_trio import open_feishu_session
 from feishu_trio.api import Api
+from feishu_trio.api.client import Form
 from feishu_trio.errors import (
     ApiError,
     MessageGone,
@@ -597,7 +598,7 @@ def fields(request: Request) -> dict[str, tuple[str | None, bytes]]:
 
 async def test_a_form_has_texts_bytes_and_files(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
-    files = {"kind": "message", "raw": b"\x00", "named": ("x.bin", b"\x01"), "path": tmp_path / "a.png"}
+    files: Form = {"kind": "message", "raw": b"\x00", "named": ("x.bin", b"\x01"), "path": tmp_path / "a.png"}
     async with open_api() as scene:
         scene.server.on("POST /a", {})
         await scene.api.request("POST", "/a", files=files)

@@ -112,7 +112,7 @@ class Client:
         *,
         params: Mapping[str, Any] | None = None,
         json: Any = None,
-        content: bytes | None = None,
+        content: bytes | bytearray | memoryview | None = None,
         files: Form | None = None,
         timeout: float | None = None,
     ) -> dict[str, Any]:
@@ -187,7 +187,7 @@ class Client:
         *,
         params: Mapping[str, Any] | None = None,
         json: Any = None,
-        content: bytes | None = None,
+        content: bytes | bytearray | memoryview | None = None,
         files: Form | None = None,
         chat: str | None = None,
     ) -> Call:

@@ -20,9 +20,12 @@ from .disk import read_file, save_parts
 from .download import Download
 from .exchange import Answer, open_answer
 
-__all__ = ["Files", "ResourceKind"]
+__all__ = ["Files", "ResourceKind", "Source"]
 
 ResourceKind = Literal["image", "file", "audio", "video", "sticker"]
+
+Source = bytes | bytearray | memoryview | str | os.PathLike[str]
+"""What is uploaded: bytes, or the path of a file."""
 
 # Bytes, at most: of an image and a file that Feishu takes, of what it gives, and of a refusal in a file's place.
 _IMAGE_SIZE: Final = 10 << 20
@@ -50,9 +53,7 @@ _ANY_TYPE: Final = "stream"
 class Files(Client):
     """The part of `Api` that is about files."""
 
-    async def upload_image(
-        self, image: bytes | str | os.PathLike[str], *, timeout: float | None = None
-    ) -> str:
+    async def upload_image(self, image: Source, *, timeout: float | None = None) -> str:
         """Upload an image, for messages and cards. Its key: `await api.send(chat, {"image_key": key})`.
 
         Args:
@@ -68,7 +69,7 @@ class Files(Client):
 
     async def upload_file(
         self,
-        file: bytes | str | os.PathLike[str],
+        file: Source,
         *,
         name: str | None = None,
         file_type: str | None = None,

@@ -216,6 +216,8 @@ def _packed(blocks: Iterable[_Block], most: int, element: int) -> Iterator[list[
         if part and (size + own > left or tables + is_table > _TABLES):
             yield part
             part, left, tables, own = [], most, 0, element
+        if not part and not block.text.strip():
+            continue  # no message begins with blank lines, and none is of nothing else
         part.append(block)
         left -= size + own
         tables += is_table
@@ -227,8 +229,7 @@ def _pieces(blocks: Iterable[_Block], most: int) -> Iterator[_Block]:
     """Blocks that fit, each of them."""
     for block in blocks:
         if _size(block.text) <= most:
-            if block.text.strip():
-                yield block
+            yield block
             continue
         room = most - _size(block.head) - _size(block.tail) - _size("\n\n")
         if room < most // 2:
@@ -238,8 +239,7 @@ def _pieces(blocks: Iterable[_Block], most: int) -> Iterator[_Block]:
         for lines in _groups(block.lines, room):
             if block.kind == "code":
                 lines[-1] = _ended(lines[-1])
-            if block.kind != "text" or any(map(str.strip, lines)):
-                yield _Block(block.kind, head, lines, block.tail and _ended(block.tail))
+            yield _Block(block.kind, head, lines, block.tail and _ended(block.tail))
             if opening:
                 head = f"{_below(opening['before'])}{head[opening.end('before') :]}"
 
