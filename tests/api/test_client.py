@@ -479,6 +479,8 @@ async def test_a_keyless_app_gets_its_token_for_an_assertion(
         httpx.AsyncClient(transport=gateway.transport) as http,
     ):
         api = Api(http, gateway.domain, gateway.app_id, "", assertion=given)
+        for message_id in ("om_1", "om_2"):
+            gateway.add_message(message_id=message_id)
         await api.reply("om_1", "hi")
         await trio.sleep(990)
         await api.reply("om_2", "hi")

@@ -33,6 +33,7 @@ async def call(gateway: Gateway, path: str, body: object, token: str | None = No
 
 async def test_tokens(autojump_clock: MockClock) -> None:
     async with open_gateway(token_lifetime=100) as gateway:
+        gateway.add_message(message_id="om_1")
         for body, code in [
             ({"app_id": gateway.app_id, "app_secret": gateway.app_secret}, 0),
             ({"app_id": gateway.app_id, "app_secret": "wrong"}, 10014),
@@ -54,6 +55,7 @@ async def test_tokens(autojump_clock: MockClock) -> None:
 
 async def test_reply_and_send() -> None:
     async with open_gateway() as gateway:
+        gateway.add_message(message_id="om_1")
         first = await call(gateway, REPLY, TEXT)
         await call(gateway, f"{SEND}?receive_id_type=chat_id", {"receive_id": "oc_1", **TEXT})
         reply, sent = gateway.messages
@@ -85,12 +87,14 @@ async def test_reply_and_send() -> None:
 )
 async def test_wrong_calls(path: str, body: object, code: int) -> None:
     async with open_gateway() as gateway:
+        gateway.add_message(message_id="om_1")
         assert (await call(gateway, path, body))["code"] == code
         assert not gateway.messages
 
 
 async def test_a_uuid_is_sent_once_within_an_hour(autojump_clock: MockClock) -> None:
     async with open_gateway() as gateway:
+        gateway.add_message(message_id="om_1")
         ids = []
         for wait in (0, 3599, 1):
             await trio.sleep(wait)
@@ -128,6 +132,7 @@ async def test_a_card_is_updated_after_the_answer_twice_within_half_an_hour(
 
 async def test_waiting_for_a_message() -> None:
     async with open_gateway() as gateway, trio.open_nursery() as nursery:
+        gateway.add_message(message_id="om_1")
         nursery.start_soon(call, gateway, REPLY, TEXT)
         with trio.fail_after(5):
             assert (await gateway.wait_message()).kind == "reply"

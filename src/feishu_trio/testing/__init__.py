@@ -2,7 +2,10 @@
 
     async with open_gateway() as gateway:
         ...  # a client of gateway.domain, gateway.app_id, gateway.app_secret connects
-        push = await gateway.push("im.message.receive_v1", {"message": {...}})
+        tom = gateway.user("Tom")
+        await tom.says("hello")
+        await tom.waits_for("Bot: hello")
+        push = await gateway.push("contact.user.created_v3", {"object": {...}})
         answer = await push.answer()
 
 Needs the extra `gateway`. The pytest fixture `feishu_gateway` comes with the package.
@@ -14,32 +17,48 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._chats import Member
     from ._connection import GatewayConnection
     from ._gateway import Gateway, open_gateway
     from ._http import Request
-    from ._openapi import Message
+    from ._media import StoredFile
+    from ._messages import Message
+    from ._openapi import RefusedCall
     from ._push import Answer, Delivery, Push
+    from ._users import Clicked, User, UserMessage
 
 __all__ = [
     "Answer",
+    "Clicked",
     "Delivery",
     "Gateway",
     "GatewayConnection",
+    "Member",
     "Message",
     "Push",
+    "RefusedCall",
     "Request",
+    "StoredFile",
+    "User",
+    "UserMessage",
     "open_gateway",
 ]
 
 if not TYPE_CHECKING:
     _MODULES = {
         "Answer": "_push",
+        "Clicked": "_users",
         "Delivery": "_push",
         "Gateway": "_gateway",
         "GatewayConnection": "_connection",
-        "Message": "_openapi",
+        "Member": "_chats",
+        "Message": "_messages",
         "Push": "_push",
+        "RefusedCall": "_openapi",
         "Request": "_http",
+        "StoredFile": "_media",
+        "User": "_users",
+        "UserMessage": "_users",
         "open_gateway": "_gateway",
     }
 

@@ -22,13 +22,7 @@ class Access:
     @property
     def domain(self) -> str:
         """The address to give to clients, e.g. `http://127.0.0.1:41234`."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._server.host, self._server.host)
-        scheme = "http" if self._server.ssl_context is None else "https"
-        return (
-            f"{scheme}://[{host}]:{self._server.port}"
-            if ":" in host
-            else f"{scheme}://{host}:{self._server.port}"
-        )
+        return self._server.domain
 
     async def dial(self, host: str, port: int) -> trio.abc.Stream:
         """Open a stream to the gateway without a socket, for clients that accept a function to dial with.

@@ -16,7 +16,7 @@ CALLBACKS: Final = frozenset({"card.action.trigger", "url.preview.get"})
 SERVICE_ID: Final = 33554678
 """The `service_id` of every connection; an int32, as the platform gives it."""
 
-_TENANT_KEY: Final = "2ca1d211f64f6438"
+TENANT_KEY: Final = "2ca1d211f64f6438"
 _VERIFICATION_TOKEN: Final = "local-verification-token"
 _HEADERS_FIELD: Final = 5
 
@@ -39,12 +39,12 @@ def event_payload(schema: str, event_type: str, event_id: str, app_id: str, body
             "create_time": str(int(now * 1000)),
             "token": _VERIFICATION_TOKEN,
             "app_id": app_id,
-            "tenant_key": _TENANT_KEY,
+            "tenant_key": TENANT_KEY,
         }
         return msgspec.json.encode({"schema": "2.0", "header": header, "event": body})
     if schema == "1.0":
         fields = msgspec.to_builtins(body)
-        event = {"app_id": app_id, "tenant_key": _TENANT_KEY, **fields, "type": event_type}
+        event = {"app_id": app_id, "tenant_key": TENANT_KEY, **fields, "type": event_type}
         envelope = {
             "ts": f"{now:.7f}",
             "uuid": event_id,
@@ -53,6 +53,15 @@ def event_payload(schema: str, event_type: str, event_id: str, app_id: str, body
         }
         return msgspec.json.encode({**envelope, "event": event})
     raise ValueError(f"schema is {schema!r}; allowed is '2.0' or '1.0'")
+
+
+def body_of(payload: bytes) -> object:
+    """The body in an event's payload; None in what is none."""
+    try:
+        decoded = msgspec.json.decode(payload)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+    return decoded.get("event") if isinstance(decoded, dict) else None
 
 
 def split(

@@ -13,14 +13,16 @@ import attrs
 import trio
 
 from ._access import Access
+from ._chatting import Chatting
 from ._discovery import Discovery
 from ._faults import Faults
 from ._observations import Observations
 from ._openapi import OpenApi
 from ._platform import Platform
-from ._pushing import Pushing
 from ._refusals import Refusals
 from ._server import Server
+from ._tokens import Tokens
+from ._users import User
 
 LADDER: Final = (15.0, 300.0, 3600.0, 21600.0)
 """Seconds to each redelivery of an event that was not answered with 200 (protocol, section 5)."""
@@ -39,7 +41,7 @@ CLIENT_CONFIG: Final[Mapping[str, object]] = {
 # once, and help(Gateway) and type checkers find it. A new fault is a method in _faults.py, a new refusal of
 # requests one in _refusals.py.
 @attrs.define(eq=False)
-class Gateway(Access, Observations, Pushing, Refusals, Faults):
+class Gateway(Access, Observations, Chatting, Refusals, Faults):
     """A stand-in for Feishu's long connection; made by `open_gateway`."""
 
     app_id: str
@@ -54,6 +56,8 @@ class Gateway(Access, Observations, Pushing, Refusals, Faults):
     _random: Random = attrs.field(repr=False)
     _numbers: count[int] = attrs.field(factory=lambda: count(1), init=False, repr=False)
     """Of the pushes made."""
+    _users: dict[str, User] = attrs.field(factory=dict, init=False, repr=False)
+    """By name."""
 
     @property
     def client_config(self) -> Mapping[str, object] | None:
@@ -90,6 +94,8 @@ async def open_gateway(
     pong_config: Mapping[str, object] | None = None,
     token_lifetime: float = 7200.0,
     strict: bool = True,
+    send_limits: bool = False,
+    bot_name: str = "Bot",
     ssl_context: ssl.SSLContext | None = None,
     seed: int | None = None,
 ) -> AsyncGenerator[Gateway, None]:
@@ -105,6 +111,8 @@ async def open_gateway(
     `client_config`, `pong_config`: the configuration in discovery and in pongs, sent as it is, wrong values too.
     `token_lifetime`: seconds a tenant token is valid.
     `strict`: close a connection with 1002 when its client breaks the protocol; if False, only record it in `violations`.
+    `send_limits`: refuse more than 5 messages a second to one chat, and 50 in all, with 429 and 99991400.
+    `bot_name`: the bot's name in its chats.
     `ssl_context`: a server's, with a certificate for `host`: with it the port speaks TLS. Streams in memory do not.
     `seed`: makes ids and the choice of connections the same in every run.
 
@@ -112,7 +120,10 @@ async def open_gateway(
     """
     random = Random(seed)
     discovery = Discovery(app_id, app_secret, client_assertion, random)
-    api = OpenApi(app_id, app_secret, client_assertion, token_lifetime, random)
+    # Another stream of numbers: calls do not change which connection an event goes to.
+    ids = Random(None if seed is None else f"{seed} of the API")
+    tokens = Tokens(app_id, app_secret, client_assertion, token_lifetime, ids)
+    api = OpenApi.open(tokens, bot_name, ids, send_limits=send_limits)
     platform = Platform(api, random, answer_timeout, connection_limit, strict, pong_config)
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:

@@ -20,9 +20,16 @@ class Request:
     path: str
     """Without the query."""
     query: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    """The last value of a repeated name; `values` has them all."""
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     """Names in lower case."""
     body: bytes = attrs.field(default=b"", repr=False)
+    target: str = attrs.field(default="", repr=False)
+    """With the query, as it came."""
+
+    def values(self, name: str) -> list[str]:
+        """All values of a name in the query."""
+        return [value for each, value in parse_qsl(self.target.partition("?")[2]) if each == name]
 
     def json(self) -> dict[str, object]:
         """The body as a JSON object; empty if the body is something else."""
@@ -35,7 +42,7 @@ class Request:
     def of(cls, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Request:
         """A request from its target, e.g. `/path?a=1`."""
         path, _, query = target.partition("?")
-        return cls(method, path, dict(parse_qsl(query)), headers, body)
+        return cls(method, path, dict(parse_qsl(query)), headers, body, target)
 
 
 @attrs.frozen
@@ -45,6 +52,8 @@ class Response:
     status: int = 200
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
+    is_cut: bool = False
+    """Whether the connection ends in the middle of it."""
 
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
@@ -130,5 +139,11 @@ def _write(http: h11.Connection, line: Line, method: str, response: Response) ->
         return
     headers = [*response.raw_headers, (b"Content-Length", b"%d" % len(response.body))]
     head = h11.Response(status_code=response.status, headers=headers)
-    body = h11.Data(data=b"" if method == "HEAD" else response.body)
-    line.send(b"".join(http.send(event) or b"" for event in (head, body, h11.EndOfMessage())))
+    body = b"" if method == "HEAD" else response.body
+    if response.is_cut:  # and `serve_http` ends, as the answer is not done
+        line.send(
+            b"".join(http.send(event) or b"" for event in (head, h11.Data(data=body[: len(body) // 2])))
+        )
+        return
+    events = (head, h11.Data(data=body), h11.EndOfMessage())
+    line.send(b"".join(http.send(event) or b"" for event in events))

@@ -8,7 +8,8 @@ from trio_util import AsyncValue
 
 from ._connection import GatewayConnection
 from ._http import Request
-from ._openapi import Message, OpenApi
+from ._messages import Message
+from ._openapi import OpenApi, RefusedCall
 from ._platform import Platform
 from ._server import Server
 
@@ -34,7 +35,7 @@ class Observations:
 
     @property
     def requests(self) -> Sequence[Request]:
-        """The last 10,000 HTTP requests, upgrades among them, oldest first."""
+        """The last 10,000 HTTP requests, upgrades among them, oldest first; without bodies of more than 1 MiB."""
         return self._server.requests
 
     @property
@@ -54,8 +55,13 @@ class Observations:
 
     @property
     def messages(self) -> Sequence[Message]:
-        """What bots sent through the API, oldest first."""
-        return self._api.messages
+        """What bots sent through the API, oldest first: messages, edits of them, updates of cards by token."""
+        return self._api.sent.all
+
+    @property
+    def refused(self) -> Sequence[RefusedCall]:
+        """The last 1,000 calls of the API that were refused, oldest first. Empty for a bot that makes no mistakes."""
+        return self._api.refused
 
     async def wait_connected(self, n: int = 1) -> tuple[GatewayConnection, ...]:
         """Wait until at least `n` clients are connected; returns the connections."""
@@ -64,7 +70,7 @@ class Observations:
 
     async def wait_message(self, n: int = 1) -> Message:
         """Wait until bots sent at least `n` messages; returns the `n`th."""
-        await self._api.count.wait_value(lambda count: count >= n)
+        await self._api.sent.count.wait_value(lambda count: count >= n)
         return self.messages[n - 1]
 
     async def wait_ping(self, n: int = 1) -> GatewayConnection:

@@ -141,8 +141,8 @@ class Platform:
         now = trio.current_time()
         answer = Answer(code, data, frame, now, now - delivery.at, connection)
         self.ladder.answered(push, delivery, answer)
-        if push.settled_by is answer and answer.code == 200 and push.card_token:
-            self.api.allow_card(push.card_token, delivery.at)
+        if push.settled_by is answer and answer.code == 200:
+            self.api.answered(push, answer, delivery.at)
 
     def _received_text(self, connection: GatewayConnection, message: str) -> None:
         try:

@@ -11,7 +11,8 @@ import msgspec
 import trio
 
 from ._connection import GatewayConnection
-from ._frames import CALLBACKS, Parcel, event_payload, random_id, split
+from ._frames import CALLBACKS, Parcel, body_of, event_payload, random_id, split
+from ._openapi import OpenApi
 from ._platform import Platform
 from ._push import Push
 
@@ -28,6 +29,7 @@ class Pushing:
     max_part_size: int | None
     ladder: tuple[float, ...]
     _platform: Platform
+    _api: OpenApi
     _random: Random
     _numbers: count[int]
 
@@ -58,6 +60,7 @@ class Pushing:
         `body` is the event's body: a mapping, an event model, or None for an empty one.
         `event_id` defaults to a new one. `schema` is "2.0" or "1.0".
         `payload` is sent as it is, instead of a payload made from these.
+        What the event names exists from now on: a message can be replied to, a clicked card updated.
         `callback` depends on the type by default; a callback is never delivered again.
         `connection` gets the first delivery. `ladder` overrides the gateway's, in seconds.
         `parts` splits the payload into that many parts of equal size, or is the parts themselves.
@@ -74,13 +77,16 @@ class Pushing:
             fields = msgspec.to_builtins(body)
             card_token = fields.get("token") or f"c-{random_id(self._random)}"
             body = {**fields, "token": card_token}
-        if payload is None:
+        if payload is not None:
+            body = body_of(payload)
+        else:
             payload = event_payload(schema, event_type, event_id, self.app_id, body)
         pieces = split(payload, parts, self.max_part_size)
         order = range(len(pieces)) if part_order is None else tuple(part_order)
         parcel = Parcel(pieces, order, headers or {}, trace_id, seq_id, log_id, extra)
         steps = self.ladder if ladder is None else tuple(ladder)
         push = Push(event_id, event_type, payload, is_callback, steps, parcel, card_token)
+        self._api.pushed(push, body)
         self._platform.ladder.start(push, connection)
         if next(self._numbers) % _BURST:
             await trio.lowlevel.checkpoint_if_cancelled()

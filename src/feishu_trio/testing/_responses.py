@@ -1,47 +1,69 @@
-"""Responses prepared in advance, which the gateway gives in place of its regular ones."""
+"""What becomes of requests, prepared in advance: other answers than the regular ones, or none."""
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Callable
+from fnmatch import fnmatchcase
 
 import attrs
 import trio
 
-from ._http import Response
+from ._http import Request, Response
 
 
 @attrs.define(eq=False)
-class _Prepared:
-    response: Response | None  # None: no response at all
-    left: int | None  # None: for ever
+class Prepared:
+    """What becomes of the requests that fit a pattern."""
+
+    pattern: str
+    """A path, in which `*` stands for anything; a method and a space may stand before it."""
+    left: int | None
+    """The requests that it is yet for; None: for ever."""
+    response: Response | None = None
+    """The answer; None: the regular one."""
+    is_handled: bool = True
+    """Whether the request is handled, where there is no other answer."""
+    hangs: bool = False
+    """Whether no answer is ever given."""
+    is_cut: bool = False
+    """Whether the connection ends in the middle of the answer."""
+
+    def fits(self, request: Request) -> bool:
+        """Whether it is for this request."""
+        whole = f"{request.method} {request.path}" if " " in self.pattern else request.path
+        return fnmatchcase(whole, self.pattern)
+
+    async def answer(self, handle: Callable[[], Response]) -> Response:
+        """The answer; never returns where there is to be none. `handle` gives the regular one."""
+        response = self.response
+        if response is None:
+            response = handle() if self.is_handled else Response()
+        if self.hangs:
+            await trio.sleep_forever()
+        return attrs.evolve(response, is_cut=self.is_cut)
 
 
 @attrs.define(eq=False)
 class PreparedResponses:
-    """For each path a queue of prepared responses, each with the number of requests that get it."""
+    """A queue; the first that fits a request is for it."""
 
-    _by_path: dict[str, deque[_Prepared]] = attrs.field(factory=dict)
+    _queue: list[Prepared] = attrs.field(factory=list)
 
-    def add(self, path: str, response: Response | None, times: int | None) -> None:
-        """Give `response` to the next `times` requests for `path` (None: all of them); None is no response at all."""
-        if times is not None and times < 1:
-            raise ValueError(f"times is {times}; allowed is 1 or more, or None for always")
-        self._by_path.setdefault(path, deque()).append(_Prepared(response, times))
+    def add(self, prepared: Prepared) -> None:
+        """Add one, behind those that are there. ValueError for fewer than one request."""
+        if prepared.left is not None and prepared.left < 1:
+            raise ValueError(f"times is {prepared.left}; allowed is 1 or more, or None for always")
+        self._queue.append(prepared)
 
     def clear(self) -> None:
         """Return to the regular responses."""
-        self._by_path.clear()
+        self._queue.clear()
 
-    async def next(self, path: str) -> Response | None:
-        """Use up one prepared response for `path`; None if there is none. Never returns where none is to be given."""
-        queue = self._by_path.get(path)
-        if not queue:
-            return None
-        prepared = queue[0]
-        if prepared.left is not None:
+    def take(self, request: Request) -> Prepared | None:
+        """The one for this request, of which one use is counted; None if there is none."""
+        prepared = next((each for each in self._queue if each.fits(request)), None)
+        if prepared is not None and prepared.left is not None:
             prepared.left -= 1
             if not prepared.left:
-                queue.popleft()
-        if prepared.response is None:
-            await trio.sleep_forever()
-        return prepared.response
+                self._queue.remove(prepared)
+        return prepared

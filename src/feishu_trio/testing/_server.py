@@ -6,6 +6,7 @@ import ssl
 from collections import deque
 from collections.abc import Mapping
 from random import Random
+from typing import Final
 
 import attrs
 import trio
@@ -23,9 +24,12 @@ from ._frames import SERVICE_ID, random_id
 from ._http import Request, Response, Upgrade, json_response, serve_http
 from ._line import Line
 from ._memory import MemoryStream, memory_stream_pair
-from ._openapi import OAUTH_PATH, OpenApi
+from ._openapi import OpenApi
 from ._platform import Platform
 from ._responses import PreparedResponses
+
+_LARGEST_BODY: Final = 1 << 20
+"""Bytes of a request's body that is kept."""
 
 
 @attrs.define(eq=False)
@@ -49,6 +53,13 @@ class Server:
     lines: set[Line] = attrs.field(factory=set, init=False)
     _listeners: list[trio.SocketListener] = attrs.field(factory=list, init=False)
     _listening: trio.CancelScope | None = attrs.field(default=None, init=False)
+
+    @property
+    def domain(self) -> str:
+        """The address to give to clients."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        scheme = "http" if self.ssl_context is None else "https"
+        return f"{scheme}://[{host}]:{self.port}" if ":" in host else f"{scheme}://{host}:{self.port}"
 
     @property
     def is_listening(self) -> bool:
@@ -104,24 +115,35 @@ class Server:
             self.lines.discard(line)
 
     async def answer(self, request: Request) -> Response:
-        """Answer one HTTP request; never returns where a prepared response is none at all."""
-        self.requests.append(request)
-        response = await self.prepared.next(request.path) or self._regular(request)
+        """Answer one HTTP request; never returns where there is to be no answer."""
+        self._note(request)
+        prepared = self.prepared.take(request)
+        if prepared is None:
+            response = self._regular(request)
+        else:
+            response = await prepared.answer(lambda: self._regular(request))
         return attrs.evolve(response, headers=(*response.headers, ("X-Tt-Logid", random_id(self.random))))
+
+    def _note(self, request: Request) -> None:
+        large = len(request.body) > _LARGEST_BODY
+        self.requests.append(attrs.evolve(request, body=b"") if large else request)
 
     def _regular(self, request: Request) -> Response:
         if request.path == DISCOVERY_PATH and request.method == "POST":
             host = request.headers.get("host") or f"{self.host}:{self.port}"
             scheme = "ws" if self.ssl_context is None else "wss"
             return self.discovery.endpoint(request, f"{scheme}://{host}", self.client_config)
-        if request.path.startswith(("/open-apis/", OAUTH_PATH)):
+        if self.api.has(request.path):
             return self.api.answer(request)
         return _unknown(request)
 
     async def _upgrade(self, line: Line, upgrade: Upgrade) -> Response | None:
         request = upgrade.request
-        self.requests.append(request)
-        refusal = await self.prepared.next(request.path) or self._refusal(request)
+        self._note(request)
+        prepared = self.prepared.take(request)
+        if prepared is not None:
+            return await prepared.answer(lambda: _unknown(request))
+        refusal = self._refusal(request)
         if refusal is not None:
             return refusal
         ws = accept(upgrade, line)

@@ -34,6 +34,10 @@ class GatewayTransport(httpx.AsyncBaseTransport):
             await trio.sleep(self._server.delay)
         if response is None:
             raise httpx.ReadTimeout(f"no answer within {timeout} s", request=request)
+        if response.is_cut:
+            raise httpx.RemoteProtocolError(
+                "the connection ended in the middle of the answer", request=request
+            )
         return httpx.Response(
             response.status, headers=response.raw_headers, content=response.body, request=request
         )

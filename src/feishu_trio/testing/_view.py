@@ -1,0 +1,100 @@
+"""A chat as a person would see it, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from textwrap import indent
+
+from . import _card_json
+from ._cards import is_streaming
+from ._chats import Chat, ChatMessage
+from ._media import StoredFile
+
+
+def chat_text(chat: Chat, kept: Mapping[str, StoredFile]) -> str:
+    """The messages of a chat, oldest first: who, and what. Those of a thread stand below its first, indented."""
+    threads: dict[str, list[ChatMessage]] = {}
+    for message in chat.messages:
+        if message.thread_id is not None:
+            threads.setdefault(message.thread_id, []).append(message)
+    paragraphs = []
+    for message in chat.messages:
+        thread = [] if message.thread_id is None else threads[message.thread_id]
+        if not thread or thread[0] is message:
+            paragraphs.append(_message_text(message, kept))
+            paragraphs += [indent(_message_text(each, kept), "  ") for each in thread[1:]]
+    return "\n".join(paragraphs)
+
+
+def _message_text(message: ChatMessage, kept: Mapping[str, StoredFile]) -> str:
+    if message.recalled:
+        return f"{message.sender.name} recalled a message"
+    notes = []
+    if message.updated is not None and message.msg_type != "interactive":
+        notes.append("(edited)")
+    if is_streaming(message):
+        notes.append("(streaming)")
+    by_emoji: dict[str, list[str]] = {}
+    for reaction in message.reactions.values():
+        by_emoji.setdefault(reaction.emoji_type, []).append(reaction.member.name)
+    notes += [f"({emoji}: {', '.join(names)})" for emoji, names in by_emoji.items()]
+    text = "\n".join(_lines(message, kept))
+    return " ".join([f"{message.sender.name}: {text}", *notes])
+
+
+def _lines(message: ChatMessage, kept: Mapping[str, StoredFile]) -> Iterator[str]:
+    content = message.content
+    if message.card is not None:
+        yield from _card_json.lines(message.card)
+        return
+    match message.msg_type:
+        case "text":
+            yield _named(str(content.get("text", "")), message)
+        case "post":
+            yield from (_named(line, message) for line in _post_lines(content, kept))
+        case "image":
+            yield "[image]"
+        case "file" | "audio" | "media" | "sticker" as kind:
+            name = _name_of(content, kept)
+            yield f"[{'video' if kind == 'media' else kind}{name and f': {name}'}]"
+        case kind:
+            yield f"[{kind}]"
+
+
+def _named(text: str, message: ChatMessage) -> str:
+    """A text with names in place of what stands for them; the longest first, for @_user_1 begins @_user_12."""
+    for mention in sorted(message.mentions, key=lambda each: -len(each.key)):
+        text = text.replace(mention.key, f"@{mention.name.removeprefix('@')}")
+    return text
+
+
+def _post_lines(content: Mapping[str, object], kept: Mapping[str, StoredFile]) -> Iterator[str]:
+    post: object = content if "content" in content else next(iter(content.values()), None)
+    match post:
+        case {"content": list(lines), **rest}:
+            if rest.get("title"):
+                yield str(rest["title"])
+            for line in lines:
+                yield "".join(_element_text(element, kept) for element in line)
+
+
+def _element_text(element: Mapping[str, object], kept: Mapping[str, StoredFile]) -> str:
+    match element:
+        case {"tag": "img"}:
+            return "[image]"
+        case {"tag": "media"}:
+            name = _name_of(element, kept)
+            return f"[video{name and f': {name}'}]"
+        case {"tag": "at", "user_id": user_id, **rest}:
+            key = str(user_id)
+            return key if key.startswith("@") else f"@{rest.get('user_name') or key}"
+        case {"tag": "emotion", "emoji_type": emoji}:
+            return f"[{emoji}]"
+        case {"tag": "hr"}:
+            return "---"
+    return str(element.get("text", ""))
+
+
+def _name_of(content: Mapping[str, object], kept: Mapping[str, StoredFile]) -> str:
+    file = kept.get(str(content.get("file_key")))
+    return str(content.get("file_name") or (file.name if file else ""))
