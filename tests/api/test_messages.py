@@ -22,6 +22,7 @@ from .server import HANG, Reply, Scene, limited, odd_api, open_api, open_gateway
 
 async def test_reply() -> None:
     async with open_gateway_api() as (gateway, api):
+        gateway.add_message(message_id="om_1")
         body = await api.reply("om_1", "hi", uuid="once")
         again = await api.reply("om_1", "hi", uuid="once")
         assert body["code"] == 0
@@ -43,6 +44,8 @@ async def test_reply() -> None:
 )
 async def test_content(content: str | dict[str, Any], msg_type: str, sent: object) -> None:
     async with open_gateway_api() as (gateway, api):
+        gateway.add_message(message_id="om_a")
+        gateway.add_image(b"", key="img_1")
         await api.send("oc_a", content, msg_type)
         await api.reply("om_a", content, msg_type)
         assert [(m.msg_type, m.content) for m in gateway.messages] == [(msg_type, sent)] * 2
