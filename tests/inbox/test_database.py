@@ -159,6 +159,37 @@ def test_with_strict_order_its_lane_waits_for_it() -> None:
         assert list(claim(database, now=11.0)) == ["a2"]
 
 
+def test_those_that_wait_for_their_next_attempt_cost_the_others_of_their_lane_nothing() -> None:
+    costs = [steps_of_a_lane_with(waiting) for waiting in (300, 3000)]
+    assert costs[1] < 1.5 * costs[0], f"steps of SQLite's machine: {costs}"
+
+
+def steps_of_a_lane_with(waiting: int) -> int:
+    """What it takes to store one more event, claim it and be done with it, and to wake one that is due."""
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+
+    with closing(connect()) as connection:
+        database = Database(connection)
+        database.create("cli_a")
+        database.recover(1.0)
+        store(database, *(entry(f"e{number}", "a") for number in range(waiting)))
+        with database.transaction():
+            while claims := database.claim(1, 2.0):
+                database.retry(claims[0], 10.0 if claims[0].id == "e0" else 100.0, "it failed")
+        connection.set_progress_handler(step, 10)
+        store(database, entry("new", "a"), entry("newer", "a"))
+        for name, now in (("new", 3.0), ("newer", 3.0), ("e0", 11.0)):
+            (claimed,) = claim(database, 1, now).items()
+            assert claimed[0] == name
+            with database.transaction():
+                database.done(claimed[1], now)
+    return steps
+
+
 def test_an_outdated_claim_changes_nothing(database: Database) -> None:
     store(database, entry("a"))
     old = claim(database)["a"]

@@ -78,7 +78,9 @@ async def test_a_file_of_the_first_version_is_brought_up_to_date(path: Path) -> 
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(
             "DROP TABLE note; DROP INDEX untold; ALTER TABLE meta DROP COLUMN strict; ALTER TABLE event DROP COLUMN untold; "
-            "DROP INDEX parked; ALTER TABLE event DROP COLUMN gathered; "
+            "DROP INDEX head; DROP INDEX blocked; DROP INDEX aside; DROP INDEX parked; "
+            "CREATE INDEX lane ON event (lane_hash, number) WHERE lane_hash IS NOT NULL AND state < 4; "
+            "ALTER TABLE event DROP COLUMN gathered; "
             "ALTER TABLE handler DROP COLUMN error; PRAGMA user_version = 1"
         )
     async with serving(SQLiteInbox(path)) as inbox:
@@ -90,12 +92,12 @@ async def test_a_file_of_the_first_version_is_brought_up_to_date(path: Path) -> 
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
         schema = connection.execute(
-            "SELECT sql FROM sqlite_master WHERE name IN ('event', 'handler', 'meta')"
+            "SELECT sql FROM sqlite_master WHERE type = 'index' OR name IN ('event', 'handler', 'meta') ORDER BY name"
         ).fetchall()
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         Database(connection).create("cli_a")
         fresh = connection.execute(
-            "SELECT sql FROM sqlite_master WHERE name IN ('event', 'handler', 'meta')"
+            "SELECT sql FROM sqlite_master WHERE type = 'index' OR name IN ('event', 'handler', 'meta') ORDER BY name"
         ).fetchall()
     assert schema == fresh
 

@@ -83,6 +83,10 @@ _MIGRATIONS: Final = (
     """,
     """
     ALTER TABLE event ADD COLUMN gathered INTEGER;
+    DROP INDEX lane;
+    CREATE INDEX head ON event (lane_hash) WHERE lane_hash IS NOT NULL AND state IN (0, 2);
+    CREATE INDEX blocked ON event (lane_hash) WHERE lane_hash IS NOT NULL AND state = 1;
+    CREATE INDEX aside ON event (lane_hash) WHERE lane_hash IS NOT NULL AND state = 3;
     CREATE INDEX parked ON event (lane_hash) WHERE lane_hash IS NOT NULL AND state = 6;
     """,
 )
@@ -109,6 +113,15 @@ _KEY_BYTES: Final = 16
 _SPARE_PAGES: Final = 64
 _LARGEST_NUMBER: Final = (1 << 63) - 1  # that SQLite has
 _LONG: Final = 256  # characters from which on a lane is no chat's id, and takes memory
+
+# Where an event stands in a lane, whose hash is ?1: an index for each place, so that those which wait for their next
+# attempt, thousands perhaps, are not looked through for those which do not.
+_AT_HEAD: Final = (
+    "SELECT number, state, lane FROM event INDEXED BY head WHERE lane_hash = ?1 AND state IN (0, 2)"
+)
+_BEHIND: Final = "SELECT number, state, lane FROM event INDEXED BY blocked WHERE lane_hash = ?1 AND state = 1"
+_ASIDE: Final = "SELECT number, state, lane FROM event INDEXED BY aside WHERE lane_hash = ?1 AND state = 3"
+_BESIDE: Final = "SELECT number, state, lane FROM event INDEXED BY parked WHERE lane_hash = ?1 AND state = 6"
 
 # A list of any length as one parameter.
 _IN_LIST: Final = "type IN (SELECT value FROM json_each(?))"
@@ -175,7 +188,8 @@ class Database:
             for (lane,) in lanes:
                 if strict:
                     self._execute(
-                        "UPDATE event SET state = 1 WHERE lane_hash = ? AND state = 0", (_hash(lane),)
+                        f"UPDATE event SET state = 1 WHERE number IN (SELECT number FROM ({_AT_HEAD}) WHERE state = 0)",
+                        (_hash(lane),),
                     )
                 elif self._head(lane) is None:
                     self._free(lane)
@@ -258,14 +272,13 @@ class Database:
         return 1 if row is None else int(row[0]) + 1
 
     def _insert(self, first: int, entries: Sequence[Entry], keys: Sequence[list[bytes]], now: float) -> None:
-        waiting = "" if self._is_strict else "AND state <> 3"
         self._connection.executemany(
-            # The state is blocked, 1, if another event of the lane has not ended; else ready, 0.
-            "INSERT INTO event (number, keys, id, type, message_id, trace_id, lane, lane_hash, state, received, stored) "
-            "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8 IS NOT NULL AND "
-            f"EXISTS (SELECT 1 FROM event INDEXED BY lane WHERE lane_hash = ?8 AND state < 4 {waiting}), ?9, ?10)",
+            # The state is blocked, 1, if another event holds the lane; else ready, 0.
+            "INSERT INTO event (lane_hash, number, keys, id, type, message_id, trace_id, lane, state, received, stored) "
+            f"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?1 IS NOT NULL AND EXISTS ({self._holders}), ?9, ?10)",
             [
                 (
+                    None if entry.lane is None else _hash(entry.lane),
                     number,
                     b"".join(of_one),
                     entry.id,
@@ -273,7 +286,6 @@ class Database:
                     entry.message_id,
                     entry.trace_id,
                     entry.lane,
-                    None if entry.lane is None else _hash(entry.lane),
                     entry.received,
                     now,
                 )
@@ -314,43 +326,37 @@ class Database:
 
     # Lanes
 
-    def _is_held(self, lane: str | None) -> bool:
-        """Whether a new event of this lane must wait for another."""
-        if lane is None:
-            return False
-        waiting = "" if self._is_strict else "AND state <> 3"
-        query = f"SELECT 1 FROM event INDEXED BY lane WHERE lane_hash = ? AND state < 4 {waiting} LIMIT 1"
-        return self._execute(query, (_hash(lane),)).fetchone() is not None
+    @property
+    def _holders(self) -> str:
+        """The query for the events that hold the lane whose hash is ?1: one, if any."""
+        return f"{_AT_HEAD} UNION ALL {_ASIDE}" if self._is_strict else _AT_HEAD
 
     def _free(self, lane: str | None) -> None:
         """The event that held this lane does not any more: the next is ready."""
         if lane is not None:
             self._execute(
-                "UPDATE event SET state = 0 WHERE number = (SELECT number FROM event INDEXED BY lane "
-                "WHERE lane_hash = ? AND state < 4 AND state = 1 ORDER BY number LIMIT 1)",
+                f"UPDATE event SET state = 0 WHERE number = (SELECT number FROM ({_BEHIND}) ORDER BY number LIMIT 1)",
                 (_hash(lane),),
             )
 
-    def _head(self, lane: str, besides: int = 0) -> tuple[int, int] | None:
+    def _head(self, lane: str | None, besides: int = 0) -> tuple[int, int] | None:
         """The number and state of the event that holds a lane, but for one; None if it is free."""
-        holders = "(0, 2, 3)" if self._is_strict else "(0, 2)"
+        if lane is None:
+            return None
         head: tuple[int, int] | None = self._execute(
-            "SELECT number, state FROM event INDEXED BY lane "
-            f"WHERE lane_hash = ? AND state < 4 AND state IN {holders} AND number <> ?",
-            (_hash(lane), besides),
+            f"SELECT number, state FROM ({self._holders}) WHERE number <> ?2", (_hash(lane), besides)
         ).fetchone()
         return head
 
     def _enter(self, number: int, lane: str | None) -> None:
         """An event that stood beside its lane is to run: as the next, if another of the lane runs."""
         state = _READY
-        if lane is not None:
-            head = self._head(lane, number)
-            if head is not None:
-                if head[1] != _READY or head[0] < number:
-                    state = _BLOCKED
-                else:
-                    self._execute("UPDATE event SET state = 1 WHERE number = ?", (head[0],))
+        head = self._head(lane, number)
+        if head is not None:
+            if head[1] != _READY or head[0] < number:
+                state = _BLOCKED
+            else:
+                self._execute("UPDATE event SET state = 1 WHERE number = ?", (head[0],))
         self._execute("UPDATE event SET state = ?, due = NULL WHERE number = ?", (state, number))
 
     # Claiming
@@ -511,14 +517,13 @@ class Database:
     def cancel(self, lane: str, spared: Collection[int], now: float, keys: Iterable[str] = ()) -> Cancelled:
         """Whatever runs or waits in a lane, or is parked beside it, is done, but for some events."""
         numbers = {self._number_of(_digest(key)) for key in keys}
-        live = (
-            "SELECT number FROM event INDEXED BY lane WHERE lane_hash = ?1 AND state < 4 AND lane = ?2 "
+        of_hash = " UNION ALL ".join((_AT_HEAD, _BEHIND, _ASIDE, _BESIDE))
+        which = (
+            f"SELECT number FROM ({of_hash}) WHERE lane = ?2 "
             "AND number NOT IN (SELECT value FROM json_each(?3))"
         )
-        parked = "SELECT number FROM event INDEXED BY parked WHERE lane_hash = ?1 AND state = 6 AND lane = ?2"
-        which = f"{live} UNION ALL {parked}"
         arguments = _hash(lane), lane, _list(spared)
-        running = [number for (number,) in self._execute(f"{live} AND state = 2", arguments)]
+        running = [number for (number,) in self._execute(f"{which} AND state = 2", arguments)]
         (count, of_keys) = self._execute(
             f"SELECT count(*), count(*) FILTER (WHERE number IN (SELECT value FROM json_each(?4))) FROM ({which})",
             (*arguments, _list([number for number in numbers if number])),
@@ -657,7 +662,7 @@ class Database:
             self._execute(
                 "UPDATE event SET number = ?, state = ?, attempts = 0, crashes = 0, stored = ?, settled = NULL, "
                 "untold = NULL WHERE number = ?",
-                (new, _BLOCKED if self._is_held(lane) else _READY, now, number),
+                (new, _READY if self._head(lane) is None else _BLOCKED, now, number),
             )
             for table in _PARTS:
                 self._execute(f"UPDATE {table} SET number = ? WHERE number = ?", (new, number))
