@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -118,6 +120,57 @@ async def test_a_migration_that_is_cut_off_has_changed_nothing(
             Database(connection).migrate()
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
         assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'new'").fetchone() == (0,)
+
+
+READ_ONLY = """
+import os, sys
+import trio
+from feishu_trio import InboxError, SQLiteInbox
+
+async def main(path):
+    try:
+        await SQLiteInbox(path).serve("cli_a", 3600.0)
+    except InboxError as error:
+        print(error)
+
+folder, made = sys.argv[1:]
+trio.run(trio.to_thread.run_sync, int)  # all is imported
+if not os.getuid():
+    os.seteuid(int(made))
+trio.run(main, os.path.join(folder, "bot.db"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("modes", "words"),
+    [
+        ({"": 0o555}, "bot.db.lock' cannot be had: "),
+        ({"": 0o555, "bot.db": 0o644, "bot.db.lock": 0o644}, "cannot be opened: attempt to write a readonly"),
+        (
+            {"bot.db": 0o444},
+            "cannot be opened: attempt to write a readonly database; see who may write to it",
+        ),
+        ({"bot.db": 0o000}, "cannot be opened: unable to open database file; see who may write to it"),
+    ],
+)
+async def test_what_may_not_be_written_is_named(modes: dict[str, int], words: str) -> None:
+    """By a user who is not root, whom no mode keeps from anything."""
+    user = os.getuid() or 65534
+
+    def restrict(folder: Path) -> None:
+        for file in (*folder.iterdir(), folder):
+            if not os.getuid():
+                os.chown(file, user, user)
+            file.chmod(modes.get("" if file == folder else file.name, 0o755))
+
+    with tempfile.TemporaryDirectory() as name:  # where another user may come
+        if "bot.db" in modes:
+            async with serving(SQLiteInbox(Path(name, "bot.db"))) as inbox:
+                await inbox.store([entry("a")])
+        restrict(Path(name))
+        done = await trio.run_process([sys.executable, "-c", READ_ONLY, name, str(user)], capture_stdout=True)
+        await trio.Path(name).chmod(0o755)
+    assert words in done.stdout.decode()
 
 
 async def test_a_second_owner_is_refused_and_the_first_is_not_disturbed(path: Path) -> None:

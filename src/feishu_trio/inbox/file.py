@@ -79,6 +79,8 @@ class DatabaseFile:
             # Never two threads at a time: whoever calls sees to it.
             self.connection = self._connect()
             database = self._prepare(self.connection, app_id)
+            with database.transaction():
+                database.touch()  # if the file is read-only, all else goes well
             self._identity = self._identify()
         except _BROKEN as error:
             raise self._error(error) from error
