@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .api import Api
+from .api import Api, BotInfo, Markdown
 from .config import FEISHU_DOMAIN, LARK_DOMAIN, Ack, PoolConfig, SessionConfig
 from .connection import DisconnectReason
 from .errors import (
@@ -34,6 +34,10 @@ from .errors import (
     ForbiddenError,
     FrameError,
     InboxError,
+    MessageGone,
+    PermissionMissing,
+    QuotaExceeded,
+    RateLimited,
     RefusedError,
     Retry,
 )
@@ -85,6 +89,7 @@ __all__ = [
     "Authenticated",
     "AuthenticationError",
     "Beat",
+    "BotInfo",
     "CallNext",
     "Card",
     "CardAnswer",
@@ -127,14 +132,19 @@ __all__ = [
     "Latency",
     "LifecycleEvent",
     "LifecycleStream",
+    "Markdown",
     "MemoryInbox",
+    "MessageGone",
     "Middleware",
+    "PermissionMissing",
     "PingReceived",
     "PingSent",
     "PongReceived",
     "PoolConfig",
     "PoolStats",
     "PreviewAnswer",
+    "QuotaExceeded",
+    "RateLimited",
     "RawHandler",
     "RawMessage",
     "ReconnectScheduled",

@@ -206,6 +206,7 @@ class Scene:
     server: Server
     api: Api
     http: httpx.AsyncClient
+    domain: str
 
 
 @asynccontextmanager
@@ -215,7 +216,8 @@ async def open_api(**settings: Any) -> AsyncGenerator[Scene, None]:
     async with trio.open_nursery() as nursery:
         transport = _MemoryTransport(_MemoryNetwork(server, nursery))
         async with httpx.AsyncClient(transport=transport) as http:
-            yield Scene(server, Api(http, "http://feishu.test", "cli_a", SECRET, **settings), http)
+            domain = "http://feishu.test"
+            yield Scene(server, Api(http, domain, "cli_a", SECRET, **settings), http, domain)
         nursery.cancel_scope.cancel()
 
 
@@ -228,7 +230,7 @@ async def open_real_api(**settings: Any) -> AsyncGenerator[Scene, None]:
         nursery.start_soon(trio.serve_listeners, server.serve, [listener])
         domain = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
         async with http_client(SessionConfig(app_id="cli_a", app_secret=SECRET, domain=domain)) as http:
-            yield Scene(server, Api(http, domain, "cli_a", SECRET, **settings), http)
+            yield Scene(server, Api(http, domain, "cli_a", SECRET, **settings), http, domain)
         nursery.cancel_scope.cancel()
 
 
