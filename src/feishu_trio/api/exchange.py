@@ -28,8 +28,11 @@ class Answer:
     """An answer whose body is still to come: iterate over it, once."""
 
     def __init__(self, response: httpx.Response, method: str, url: str) -> None:
+        import httpx
+
         self.response = response
-        self._parts = response.aiter_bytes()
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        self._parts = aiter(response.stream)  # as it comes: nothing is unpacked
         self._method = method
         self._url = url
 
