@@ -228,6 +228,14 @@ async def test_a_download_that_fails_leaves_what_was_there(
     assert (tmp_path / "a").read_bytes() == b"what was there before"
 
 
+async def test_a_file_that_says_it_is_too_large_is_not_waited_for(autojump_clock: MockClock) -> None:
+    async with open_api() as scene:
+        scene.server.on(RESOURCE, Reply(bytes(200), sent=0, then="hold"))
+        with pytest.raises(ApiError, match="more than 100 bytes"):
+            await scene.api.download("om_1", "file_1", max_size=100)
+        assert trio.current_time() == 0
+
+
 async def test_a_file_of_unknown_size_is_capped_too() -> None:
     async def endless(stream: trio.SocketStream) -> None:
         async with stream:

@@ -136,6 +136,19 @@ async def test_what_is_remembered_does_not_grow(autojump_clock: MockClock) -> No
         assert len(limiter) <= 11
 
 
+async def test_a_turn_that_takes_long_is_not_forgotten(autojump_clock: MockClock) -> None:
+    limiter, slow = Limiter(), Key(1, 100.0, "calls")
+    await limiter.wait("a", (CHAT, slow))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            limiter.wait, "b", (CHAT, slow)
+        )  # has its turn of the chat, and waits for the other
+        await trio.sleep(50)
+        await limiter.wait("c", (CHAT._replace(which="oc_2"),))
+        await limiter.wait("d", (CHAT,))
+        assert trio.current_time() == 100
+
+
 # --- what a call counts for -----------------------------------------------------------------------------------
 
 MESSAGES = "/open-apis/im/v1/messages"

@@ -177,6 +177,13 @@ def test_code_is_closed_and_opened_again_with_its_language() -> None:
     assert [line for part in parts for line in part.split("\n")[1:-1]] == code.split("\n")
 
 
+def test_code_of_one_long_line_is_closed_too() -> None:
+    parts = [part for (part,) in texts(markdown_messages(f"```py\n{'x' * 500}\n```", 200))]
+    assert len(parts) > 2
+    assert {(part[:6], part[-4:]) for part in parts} == {("```py\n", "\n```")}
+    assert "".join(part[6:-4] for part in parts) == "x" * 500
+
+
 def test_a_table_has_its_head_again() -> None:
     rows = [f"| {number} | {'x' * 20} |" for number in range(20)]
     head = ["| n | x |", "|---|---|"]

@@ -99,14 +99,15 @@ def test_permissions_are_added_on_the_console_of_the_domain(domain: str, console
     assert error.link == f"{console}/app/cli_a/auth?q=im:chat"
 
 
-def test_secrets_are_in_none_of_it() -> None:
-    body = {
-        "code": 99991672,
-        "msg": f"{SECRET} scopes is required: [im:chat] https://open.feishu.cn/app/cli_a/auth?q={SECRET}",
-    }
+@pytest.mark.parametrize("place", ["msg", "helps"])
+def test_secrets_are_in_none_of_it(place: str) -> None:
+    link = f"https://open.feishu.cn/app/cli_a/auth?q={SECRET}"
+    body: dict[str, Any] = {"code": 99991672, "msg": f"{SECRET} scopes is required: [im:chat]"}
+    body |= {"error": {"helps": [{"url": link}]}} if place == "helps" else {"msg": f"{body['msg']} {link}"}
     error = refused(body, {"X-Tt-Logid": SECRET})
     assert isinstance(error, PermissionMissing)
-    assert SECRET not in f"{error} {error.msg} {error.log_id} {error.link} {error.scopes}"
+    assert error.link == "https://open.feishu.cn/app/cli_a/auth?q=***"
+    assert SECRET not in f"{error} {error.msg} {error.log_id} {error.scopes}"
 
 
 @pytest.mark.parametrize(
