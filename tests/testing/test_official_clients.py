@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 NODE = HERE.parent / "node"
 
 PYTHON_CLIENT = [sys.executable, str(HERE / "peers" / "lark_client.py")]
+CHANNEL_BOT = [sys.executable, str(HERE / "peers" / "channel_bot.py")]
 NODE_CLIENT = ["node", str(NODE / "client.mjs")]
 
 MESSAGE = {
@@ -126,3 +127,42 @@ async def test_tries_again_while_the_handshake_is_refused(client: list[str]) -> 
         async with running(client, gateway):
             upgrades = [request for request in gateway.requests if request.path == "/ws/v2"]
             assert len(upgrades) == 3
+
+
+async def test_the_channel_sdk() -> None:
+    """Its identity, replies, media in both directions, cards and clicks, and texts that stream."""
+    async with open_gateway(client_config=CONFIG, bot_name="Helper") as gateway:
+        tom = gateway.user("Tom")
+        async with running(CHANNEL_BOT, gateway):
+            await tom.says("hello")
+            assert await tom.waits_for("Helper: ", timeout=20) == (
+                "Tom: hello (OK: Helper)\nHelper: **Helper** received: hello"
+            )
+
+            await tom.says("not to you", chat="Team")
+            said = await tom.says("to you", mentions=gateway.bot, chat="Team")
+            await tom.waits_for("Helper: **Helper** received: @Helper to you", chat="Team", timeout=20)
+            (reply,) = (message for message in gateway.messages if message.to == said.message_id)
+            assert reply.kind == "reply"
+            assert "not to you (OK" not in tom.sees("Team")
+
+            await tom.says("card")
+            await tom.waits_for("Approve?\n[Approve]", timeout=20)
+            assert (await tom.clicks("Approve")).code == 200
+            await tom.waits_for("Helper: Approved: yes", timeout=20)
+
+            await tom.says("media")
+            await tom.waits_for("Helper: [image]\nHelper: [file: a.txt]", timeout=20)
+            await tom.sends_image(b"\x89PNG\r\n\x1a\n" + bytes(992))
+            await tom.waits_for("image: 1000 bytes", timeout=20)
+            await tom.sends_file(b"abc", "b.txt")
+            await tom.waits_for("file: 3 bytes", timeout=20)
+
+            await tom.says("stream")
+            await tom.waits_for(lambda seen: "Helper: Once" in seen and "(streaming)" in seen, timeout=20)
+            await tom.waits_for(lambda seen: seen.endswith("Helper: Once upon a time."), timeout=20)
+
+            await tom.says("recall")
+            await tom.waits_for("Helper recalled a message", timeout=20)
+        assert not gateway.refused
+        assert not gateway.violations

@@ -8,9 +8,22 @@ from typing import Any
 import pytest
 
 
+class _NotOpen:
+    """What the fixture is until its test is run."""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise RuntimeError(
+            f"feishu_gateway.{name}: there is a gateway in async tests alone, and only where no other plugin runs "
+            "them (pytest-asyncio does with asyncio_mode=auto)"
+        )
+
+
 @pytest.fixture
-def feishu_gateway() -> None:
+def feishu_gateway() -> object:
     """A local gateway with the default behaviour, opened as the test is run. See `open_gateway`."""
+    return _NotOpen()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -215,6 +215,7 @@ class User(Member):
 
         Raises TimeoutError, with what is seen, after `timeout` seconds of trio's clock.
         """
+        __tracebackhide__ = True
 
         def is_seen(seen: str) -> bool:
             return what in seen if isinstance(what, str) else bool(what(seen))

@@ -38,8 +38,8 @@ def _message_text(message: ChatMessage, kept: Mapping[str, StoredFile]) -> str:
     for reaction in message.reactions.values():
         by_emoji.setdefault(reaction.emoji_type, []).append(reaction.member.name)
     notes += [f"({emoji}: {', '.join(names)})" for emoji, names in by_emoji.items()]
-    text = "\n".join(_lines(message, kept))
-    return " ".join([f"{message.sender.name}: {text}", *notes])
+    text = f"{message.sender.name}: " + "\n".join(_lines(message, kept))
+    return " ".join([text.rstrip(), *notes]) if notes else text
 
 
 def _lines(message: ChatMessage, kept: Mapping[str, StoredFile]) -> Iterator[str]:
