@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from feishu_trio.testing import Gateway, open_gateway
 
+from .calls import open_caller
 from .client import connect, post
 
 TOKEN = "/open-apis/auth/v3/tenant_access_token/internal"
@@ -136,3 +140,94 @@ async def test_waiting_for_a_message() -> None:
         nursery.start_soon(call, gateway, REPLY, TEXT)
         with trio.fail_after(5):
             assert (await gateway.wait_message()).kind == "reply"
+
+
+_NAMES = st.sampled_from(
+    [
+        "tag",
+        "content",
+        "text",
+        "elements",
+        "body",
+        "header",
+        "title",
+        "schema",
+        "config",
+        "data",
+        "type",
+        "card_id",
+        "card",
+        "sequence",
+        "uuid",
+        "msg_type",
+        "receive_id",
+        "settings",
+        "value",
+        "behaviors",
+        "options",
+        "columns",
+        "rows",
+        "name",
+        "element_id",
+        "img_key",
+        "image_key",
+        "zh_cn",
+        "reaction_type",
+        "token",
+    ]
+)
+_TAGS = st.sampled_from(
+    [
+        "div",
+        "markdown",
+        "button",
+        "form",
+        "action",
+        "table",
+        "img",
+        "select_static",
+        "input",
+        "column_set",
+        "plain_text",
+    ]
+)
+_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 2)
+    | st.sampled_from(["", "2.0", "card", "card_json"])
+    | _TAGS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES, inner, max_size=5),
+    max_leaves=12,
+)
+_CALLS = [
+    ("POST", f"{SEND}?receive_id_type=chat_id"),
+    ("POST", REPLY),
+    ("PUT", f"{SEND}/om_mine"),
+    ("PATCH", f"{SEND}/om_mine"),
+    ("POST", f"{SEND}/om_1/reactions"),
+    ("POST", CARD),
+    ("POST", "/open-apis/cardkit/v1/cards"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), _CALLS)
+@settings(max_examples=50, deadline=None)
+@given(
+    body=st.dictionaries(_NAMES, _VALUES), inner=_VALUES, msg_type=st.sampled_from(["post", "interactive"])
+)
+async def test_whatever_is_called_is_answered(
+    method: str, path: str, body: dict[str, object], inner: object, msg_type: str
+) -> None:
+    async with open_caller() as caller:
+        gateway = caller.gateway
+        for message_id, sender in (("om_1", gateway.user("Tom")), ("om_mine", gateway.bot)):
+            gateway.add_message(message_id=message_id, sender=sender)
+        text = json.dumps(inner)
+        for sent in (
+            body,
+            {"receive_id": "oc_1", "msg_type": msg_type, "content": text, "type": "card_json", "data": text},
+        ):
+            assert (await caller.response(method, path, sent)).status_code in (200, 400)
+        gateway.user("Tom").sees("oc_1")
+        await gateway.push("im.message.receive_v1", {"message": inner, "sender": body}, ladder=())

@@ -34,8 +34,12 @@ CARD_UPDATES: Final = 2
 class _Token:
     """What the token of a callback allows."""
 
-    until: float
-    left: int
+    message_id: str = ""
+    """Of the message whose card was clicked; empty if nobody knows."""
+    until: float | None = None
+    """When it ends; None before the callback is answered."""
+    left: int = CARD_UPDATES
+    """Updates."""
 
 
 @attrs.define(eq=False)
@@ -48,8 +52,6 @@ class CardCalls:
     entities: dict[str, CardEntity]
     """By card_id."""
     _tokens: dict[str, _Token] = attrs.field(factory=dict, init=False, repr=False)
-    _clicked: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
-    """By the token of a callback: the message whose card was clicked."""
 
     # --- clicks ---
 
@@ -57,7 +59,7 @@ class CardCalls:
         """Note which card a callback is of: it does not stream until that is answered."""
         message = self.chats.messages.get(str(message_id))
         if message is not None and push.card_token is not None:
-            self._clicked[push.card_token] = message.message_id
+            self._tokens[push.card_token] = _Token(message.message_id)
             if message.entity is not None:
                 message.entity.interactions.append(lambda: push.done)
 
@@ -74,11 +76,11 @@ class CardCalls:
 
     def allow(self, token: str, since: float) -> None:
         """Allow a callback's token, after the callback's answer, to update the card."""
-        self._tokens[token] = _Token(since + CARD_LIFETIME, CARD_UPDATES)
+        self._tokens.setdefault(token, _Token()).until = since + CARD_LIFETIME
 
     def _show(self, token: str, card: dict[str, Any]) -> None:
         """Show a card in the message that was clicked, unless it streams."""
-        message = self.chats.messages.get(self._clicked.get(token, ""))
+        message = self.chats.messages.get(self._tokens[token].message_id)
         if message is not None and not message.recalled and not is_streaming(message):
             message.show(card)
             message.updated = now_ms()
@@ -93,7 +95,7 @@ class CardCalls:
             raise ApiRefusal(BAD_CARD, "token, a string, and card, an object, are required")
         allowed = self._tokens.get(token)
         now = trio.current_time()
-        if allowed is None:
+        if allowed is None or allowed.until is None:
             raise ApiRefusal(BAD_CARD, "no callback with this token was answered yet")
         if now > allowed.until:
             raise ApiRefusal(BAD_CARD, "the token is older than 30 minutes")

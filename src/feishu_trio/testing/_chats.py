@@ -18,7 +18,7 @@ from ._entities import CardEntity
 from ._frames import TENANT_KEY, random_id
 from ._limits import Limit
 
-KEPT_MESSAGES: Final = 100_000
+KEPT_MESSAGES: Final = 50_000
 """Messages that the gateway knows of, the newest ones."""
 _KEPT_IN_CHAT: Final = 10_000
 
@@ -27,7 +27,6 @@ _UNKNOWN_CHAT: Final = "oc_unknown"
 _UNKNOWN_USER: Final = "ou_unknown"
 
 _SENDS: Final = 5
-_UPDATES: Final = 5
 
 
 @attrs.define(eq=False)
@@ -113,8 +112,6 @@ class ChatMessage:
     recalled: bool = False
     reactions: dict[str, Reaction] = attrs.field(factory=dict, repr=False)
     """By reaction_id."""
-    updates: Limit = attrs.field(factory=lambda: Limit(_UPDATES), repr=False)
-    """Of updates of its card."""
 
     @property
     def root(self) -> ChatMessage | None:

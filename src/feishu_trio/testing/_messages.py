@@ -40,9 +40,11 @@ UUID_LIFETIME: Final = 3600.0
 """Seconds in which messages with the same `uuid` are one message."""
 EDITS: Final = 20
 """Of a text or a post."""
+_EDITABLE: Final = ("text", "post")
 _DAY: Final = 86400.0
 _UPDATABLE: Final = 14 * _DAY
 _APP_SENDS: Final = 50
+_UPDATES: Final = 5
 
 _RECEIVE_IDS: Final = {
     "chat_id": re.compile(r"oc_[\w-]+"),
@@ -99,6 +101,8 @@ class MessageCalls:
     limited: bool
     """Whether more than 5 messages a second to a chat, or 50 in all, are refused."""
     _uuids: dict[str, ChatMessage] = attrs.field(factory=dict, init=False, repr=False)
+    _updates: dict[str, Limit] = attrs.field(factory=dict, init=False, repr=False)
+    """Of cards, by message_id."""
     _sends: Limit = attrs.field(factory=lambda: Limit(_APP_SENDS), init=False, repr=False)
 
     @call("POST", MESSAGES)
@@ -196,7 +200,7 @@ class MessageCalls:
         message = self._own(message_id)
         body = request.json()
         msg_type = body.get("msg_type")
-        if message.msg_type not in {"text", "post"} or msg_type not in {"text", "post"}:
+        if message.msg_type not in _EDITABLE or msg_type not in _EDITABLE:
             msg = "This operation is not supported for this message type"
             raise ApiRefusal(WRONG_TYPE, f"{msg}: {msg_type!r}, for a {message.msg_type}")
         if message.edits >= EDITS:
@@ -216,11 +220,12 @@ class MessageCalls:
             raise _bad_message(f"only cards are updated so; this is a {message.msg_type}")
         if trio.current_time() >= message.at + _UPDATABLE:
             raise ApiRefusal(TOO_OLD_TO_UPDATE, "Message can only be modified within 14 days after sending")
-        if message.updates.wait():
-            why = f"{message.updates.most} updates a second for one message"
+        updates = self._updates.setdefault(message_id, Limit(_UPDATES))
+        if updates.wait():
+            why = f"{updates.most} updates a second for one message"
             raise ApiRefusal(TOO_OFTEN_UPDATED, f"This operation triggers the frequency limit: {why}")
         checked = self.checks.check("interactive", request.json().get("content"))
-        message.updates.take()
+        updates.take()
         message.content, message.entity = checked.content, checked.entity
         self._edited(message, checked.sent)
         return done()
