@@ -87,7 +87,9 @@ async def test_a_call_on_a_closed_session_is_an_api_error() -> None:
                 gateway.app_id, gateway.app_secret, domain=gateway.domain
             ) as session:
                 await session.api.send("oc_a", "hello")
-            with pytest.raises(ApiError, match=r"POST .*: the session is closed") as caught:
+            with pytest.raises(
+                ApiError, match=r"POST /open-apis/im/v1/messages: the session is closed"
+            ) as caught:
                 await session.api.send("oc_a", "hello")
             assert caught.value.code is None
 
@@ -821,6 +823,13 @@ async def test_a_call_refused_for_its_token_and_then_lost_is_tried_again(autojum
         scene.server.on("GET /a", Reply({"code": 99991663}, 400), CUT, limited(1), {"x": 1})
         await scene.api.request("GET", "/a")
         assert len(scene.server.asked(TOKEN)) == 2
+
+
+async def test_a_token_that_is_refused_at_the_last_try_is_what_is_told(autojump_clock: MockClock) -> None:
+    async with open_api() as scene:
+        scene.server.on("GET /a", CUT, CUT, CUT, Reply({"code": 99991663, "msg": "Invalid token"}, 400))
+        with pytest.raises(ApiError, match="Invalid token"):
+            await scene.api.request("GET", "/a")
 
 
 async def test_a_call_can_be_cancelled_while_it_waits_to_be_tried_again(autojump_clock: MockClock) -> None:

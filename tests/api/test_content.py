@@ -128,7 +128,7 @@ def test_what_stands_for_no_message_is_an_api_error(content: Any, msg_type: str 
         as_message(content, msg_type)
 
 
-@given(st.text(max_size=80), st.integers(2, 2000))
+@given(st.text(min_size=1, max_size=80), st.integers(1, 2000))
 def test_each_part_has_a_uuid_of_its_own_which_is_always_the_same(uuid: str, count: int) -> None:
     uuids = part_uuids(uuid, count)
     assert len(set(uuids)) == count
@@ -140,3 +140,6 @@ def test_each_part_has_a_uuid_of_its_own_which_is_always_the_same(uuid: str, cou
 def test_what_has_no_uuid_or_no_parts_keeps_what_it_has() -> None:
     assert part_uuids(None, 3) == [None] * 3
     assert part_uuids("u" * 50, 1) == ["u" * 50]
+    for odd in ("", 5):
+        with pytest.raises(ApiError, match=r"uuid: .* is not allowed"):
+            part_uuids(odd, 1)  # type: ignore[arg-type]

@@ -136,6 +136,13 @@ async def test_what_is_remembered_does_not_grow(autojump_clock: MockClock) -> No
         assert len(limiter) <= 11
 
 
+async def test_a_cancelled_call_is_cancelled_and_not_late() -> None:
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await Limiter().wait("a", (CHAT,))
+    assert scope.cancelled_caught
+
+
 async def test_a_turn_that_takes_long_is_not_forgotten(autojump_clock: MockClock) -> None:
     limiter, slow = Limiter(), Key(1, 100.0, "calls")
     await limiter.wait("a", (CHAT, slow))

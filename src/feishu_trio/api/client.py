@@ -233,6 +233,7 @@ class Client:
         self, call: Call, timeout: float | None, attempt: Callable[[str, float], Awaitable[T]]
     ) -> T:
         """Make a call within its time. `attempt` gets a token, and the seconds that it may wait for an answer."""
+        self._check_open(call.name)
         if timeout is not None:
             check_timeout(timeout)
         within = self._timeout if timeout is None else timeout
@@ -262,11 +263,11 @@ class Client:
                 if error.retry_after is not None:
                     wait = error.retry_after + random.uniform(0, _SPREAD)
             except ApiError as error:
+                failure = error
                 if token is not None and not has_new_token and is_token_refused(error):
                     has_new_token = True
                     self._token.refused(token)
                     continue
-                failure = error
                 is_worth_another = call.is_repeatable and (error.status or 0) >= 500
             is_in_time = trio.current_time() + wait <= trio.current_effective_deadline()
             if not is_worth_another or not is_in_time or number == _TRIES - 1:
@@ -287,13 +288,16 @@ class Client:
             response = await read_whole(self._http, method, url, limit=limit, timeout=None, **options)
         return self._refusals.success(name, response.status_code, response.headers, response.content)
 
+    def _check_open(self, name: str) -> None:
+        if self._http.is_closed:
+            raise ApiError(f"{name}: the session is closed; make calls within its block")
+
     @contextmanager
     def _failures(self, name: str) -> Iterator[None]:
         """What goes wrong on the way becomes `Unanswered`, or `ApiError` where trying again would not help."""
         import httpx
 
-        if self._http.is_closed:
-            raise ApiError(f"{name}: the session is closed; make calls within its block")
+        self._check_open(name)
         useless = httpx.LocalProtocolError | httpx.UnsupportedProtocol
         try:
             yield

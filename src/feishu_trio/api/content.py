@@ -129,14 +129,18 @@ def as_message(content: Sendable, msg_type: str | None = None) -> list[tuple[str
 def part_uuids(uuid: str | None, count: int) -> list[str | None]:
     """The `uuid` of each of so many messages: the one that was given, and a number where there are several.
 
-    With the number it may be too long for Feishu: then a hash of it takes its place.
+    What is longer than Feishu takes has a hash in its place.
+
+    Raises:
+        ApiError: It is none.
     """
-    if uuid is None or count == 1:
-        return [uuid] * count
-    whole = str(uuid)
-    if len(whole) + len(str(count)) + 1 > _UUID_LENGTH:
-        whole = sha256(whole.encode(errors="surrogatepass")).hexdigest()[:40]
-    return [f"{whole}-{number}" for number in range(1, count + 1)]
+    if uuid is None:
+        return [None] * count
+    check_id("uuid", uuid, "a text that stands for what is said, or None")
+    ends = [""] if count == 1 else [f"-{number}" for number in range(1, count + 1)]
+    if len(uuid + ends[-1]) > _UUID_LENGTH:
+        uuid = sha256(uuid.encode(errors="surrogatepass")).hexdigest()[:40]
+    return [f"{uuid}{end}" for end in ends]
 
 
 def _of_markdown(text: str) -> list[tuple[str, str]]:

@@ -107,6 +107,9 @@ class Limiter:
             rates = []
             # The app's own come last: who waits for a chat keeps nobody of another chat waiting.
             for key in keys:
+                await (
+                    trio.lowlevel.checkpoint_if_cancelled()
+                )  # whose deadline is over, would be told of a rate
                 rate = self._app.get(key) or self._other(key)
                 _check(call, rate)
                 await turns.enter_async_context(rate.turn)

@@ -67,7 +67,7 @@ class Messages(Client):
             message_id: The message that it is a reply to.
             content: As above.
             msg_type: What `content` is, if it does not tell.
-            uuid: At most 50 characters: what has the same is sent once within an hour, and may be tried again.
+            uuid: What has the same is sent once within an hour, and so it may be tried again.
             in_thread: Whether it goes into the message's thread, which is begun if there is none.
             chat: The chat that the message is in, for Feishu's limit of 5 a second for each; None if it is not known.
 
@@ -111,7 +111,7 @@ class Messages(Client):
             msg_type: What `content` is, if it does not tell.
             receive_id_type: `chat_id`, `open_id`, `union_id`, `email` or `user_id`; None goes by how the id looks:
                 `oc_`, `ou_`, `on_`, an "@" in it, or none of these.
-            uuid: At most 50 characters: what has the same is sent once within an hour, and may be tried again.
+            uuid: What has the same is sent once within an hour, and so it may be tried again.
 
         Raises:
             ApiError: As with `request`; or the content is none.
