@@ -481,12 +481,10 @@ async def test_a_keyless_app_gets_its_token_for_an_assertion(
         httpx.AsyncClient(transport=gateway.transport) as http,
     ):
         api = Api(http, gateway.domain, gateway.app_id, "", assertion=given)
-        for message_id in ("om_1", "om_2"):
-            gateway.add_message(message_id=message_id)
-        await api.reply("om_1", "hi")
+        await api.send("oc_1", "hi")
         await trio.sleep(990)
-        await api.reply("om_2", "hi")
-        assert [message.to for message in gateway.messages] == ["om_1", "om_2"]
+        await api.send("oc_2", "hi")
+        assert [message.to for message in gateway.messages] == ["oc_1", "oc_2"]
         assert asked(gateway, "/oauth/v3/token") == 2
         assert asked(gateway, TOKEN_PATH) == 0
 

@@ -19,16 +19,32 @@ from feishu_trio.events.content import Image
 
 from .server import HANG, Reply, Scene, limited, odd_api, open_api, open_gateway_api
 
+MESSAGES = "/open-apis/im/v1/messages"
+MESSAGE = f"{MESSAGES}/om_1"
+
+
+def bodies(scene: Scene, name: str) -> list[dict[str, Any]]:
+    return [json.loads(request.body) for request in scene.server.asked(name)]
+
+
+def numbered(scene: Scene, name: str) -> None:
+    """Answer with a new message each time."""
+
+    def answer(_: object) -> dict[str, Any]:
+        return {"data": {"message_id": f"om_new {len(scene.server.asked(name))}"}}
+
+    scene.server.on(name, answer)
+
 
 async def test_reply() -> None:
     async with open_gateway_api() as (gateway, api):
-        gateway.add_message(message_id="om_1")
-        body = await api.reply("om_1", "hi", uuid="once")
-        again = await api.reply("om_1", "hi", uuid="once")
+        first = (await api.send("oc_1", "hello"))["data"]["message_id"]
+        body = await api.reply(first, "hi", uuid="once")
+        again = await api.reply(first, "hi", uuid="once")
         assert body["code"] == 0
         assert body["data"]["message_id"] == again["data"]["message_id"]
-        (message,) = gateway.messages
-        assert (message.kind, message.to, message.msg_type, message.uuid) == ("reply", "om_1", "text", "once")
+        _, message = gateway.messages
+        assert (message.kind, message.to, message.msg_type, message.uuid) == ("reply", first, "text", "once")
         assert message.content == {"text": "hi"}
 
 
@@ -43,12 +59,13 @@ async def test_reply() -> None:
     ],
 )
 async def test_content(content: str | dict[str, Any], msg_type: str, sent: object) -> None:
-    async with open_gateway_api() as (gateway, api):
-        gateway.add_message(message_id="om_a")
-        gateway.add_image(b"", key="img_1")
-        await api.send("oc_a", content, msg_type)
-        await api.reply("om_a", content, msg_type)
-        assert [(m.msg_type, m.content) for m in gateway.messages] == [(msg_type, sent)] * 2
+    async with open_api() as scene:
+        for name in (f"POST {MESSAGES}", f"POST {MESSAGE}/reply"):
+            numbered(scene, name)
+        await scene.api.send("oc_a", content, msg_type)
+        await scene.api.reply("om_1", content, msg_type)
+        said = [body for name in scene.server.calls() for body in bodies(scene, name)]
+        assert [(each["msg_type"], json.loads(each["content"])) for each in said] == [(msg_type, sent)] * 2
 
 
 @pytest.mark.parametrize(
@@ -111,22 +128,6 @@ async def test_what_is_no_id_and_no_content_is_an_api_error(call: Callable[[Any]
 
 
 # --- what the calls ask for -----------------------------------------------------------------------------------
-
-MESSAGES = "/open-apis/im/v1/messages"
-MESSAGE = f"{MESSAGES}/om_1"
-
-
-def bodies(scene: Scene, name: str) -> list[dict[str, Any]]:
-    return [json.loads(request.body) for request in scene.server.asked(name)]
-
-
-def numbered(scene: Scene, name: str) -> None:
-    """Answer with a new message each time."""
-
-    def answer(_: object) -> dict[str, Any]:
-        return {"data": {"message_id": f"om_new {len(scene.server.asked(name))}"}}
-
-    scene.server.on(name, answer)
 
 
 async def test_a_reply_may_go_into_a_thread() -> None:
