@@ -46,6 +46,21 @@ async def test_replies_go_to_messages_that_exist() -> None:
         ]
 
 
+async def test_a_pushed_message_is_in_the_chat_that_it_names() -> None:
+    async with open_caller() as call:
+        gateway = call.gateway
+        for number, chat_id in enumerate(("oc_7", "oc_8")):
+            fields = {"message_id": f"om_{number}", "chat_id": chat_id, "chat_type": "p2p"}
+            sender = {"sender_id": {"open_id": "ou_1"}}
+            message = {**fields, "message_type": "text", "content": json.dumps({"text": chat_id})}
+            await gateway.push("im.message.receive_v1", {"sender": sender, "message": message})
+            assert (await call.reply(f"om_{number}"))["data"]["chat_id"] == chat_id
+        body = {"receive_id": "ou_1", "msg_type": "text", "content": '{"text":"a"}'}
+        answer = await call("POST", f"{MESSAGES}?receive_id_type=open_id", body)
+        assert answer["data"]["chat_id"] == "oc_7"
+        assert gateway.user("Tom").sees("oc_8") == "ou_1: oc_8\nBot: hi"
+
+
 async def test_a_reply_is_in_the_chat_and_below_what_it_replies_to() -> None:
     async with open_caller() as call:
         first = await call.sent({"text": "a"}, to="oc_7")

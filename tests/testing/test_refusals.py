@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from feishu_trio.testing import open_gateway
 
-from .calls import open_caller
+from .calls import caller_of, open_caller
 from .client import DISCOVERY, connect, discover, post, refusal
 
 
@@ -113,6 +113,8 @@ async def test_a_pattern_is_for_its_calls_alone() -> None:
 async def test_permissions_that_are_missing() -> None:
     async with open_caller() as call:
         call.gateway.refuse_calls("*", 99991672, scopes=["im:message", "im:message:send"])
+        async with caller_of(call.gateway), connect(call.gateway):
+            pass  # neither a token nor a connection is a call that needs a permission
         answer = await call("POST", SEND, HI)
         assert "Access denied" in answer["msg"]
         subjects = [each["subject"] for each in answer["error"]["permission_violations"]]

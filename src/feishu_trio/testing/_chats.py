@@ -275,10 +275,10 @@ class Chats:
                         sender = self.member(_UNKNOWN_USER)
                 if not isinstance(chat_id, str) or not chat_id:
                     chat = self.private(sender)
-                elif kind == "p2p":
-                    chat = self._private.setdefault(sender.open_id, self.chat(chat_id, "p2p"))
                 else:
-                    chat = self.chat(chat_id)
+                    chat = self.chat(chat_id, "p2p" if kind == "p2p" else "group")
+                    if chat.kind == "p2p":
+                        self._private.setdefault(sender.open_id, chat)
                 msg_type = fields.get("message_type")
                 self.add(
                     ChatMessage(

@@ -107,6 +107,7 @@ class Refusals:
         """Refuse the next `times` calls of the API (None: all) whose path fits `path`, without handling them.
 
         In `path`, `*` stands for anything; a method may stand before it: `"POST /open-apis/im/v1/messages/*/reply"`.
+        Tokens, discovery and the WebSocket are meant only where a path names them as they are.
         `code` and `msg` go into the answer; of the codes that clients know, `msg` is Feishu's own by default.
         `status` is HTTP's; by default 429 for 99991400, 403 for 99991403, and 400 for the others.
         `reset` is `x-ogw-ratelimit-reset`, the seconds until the client may come again; None omits it.

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from typing import Final
 
 import attrs
 import trio
 
+from ._discovery import DISCOVERY_PATH, SOCKET_PATH
 from ._http import Request, Response
+from ._tokens import OAUTH_PATH, TOKEN_PATH
+
+_NAMED_ALONE: Final = frozenset({DISCOVERY_PATH, SOCKET_PATH, TOKEN_PATH, OAUTH_PATH})
 
 
 @attrs.define(eq=False)
@@ -16,7 +21,10 @@ class Prepared:
     """What becomes of the requests that fit a pattern."""
 
     pattern: str
-    """A path, in which `*` stands for anything; a method and a space may stand before it."""
+    """A path, in which `*` stands for anything; a method and a space may stand before it.
+
+    Discovery, the WebSocket and tokens are meant only where they are named as they are, without a `*`.
+    """
     left: int | None
     """The requests that it is yet for; None: for ever."""
     response: Response | None = None
@@ -31,6 +39,8 @@ class Prepared:
     def fits(self, request: Request) -> bool:
         """Whether it is for this request."""
         whole = f"{request.method} {request.path}" if " " in self.pattern else request.path
+        if "*" in self.pattern and request.path in _NAMED_ALONE:
+            return False
         return fnmatchcase(whole, self.pattern)
 
     async def answer(self, handle: Callable[[], Response]) -> Response:
