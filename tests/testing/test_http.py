@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from feishu_trio.testing import Gateway, open_gateway
 from feishu_trio.wire import encode_ping
@@ -9,13 +10,20 @@ from .client import discover
 
 
 async def talk(gateway: Gateway, data: bytes) -> bytes:
+    """Send `data`; all that comes back, until nothing more happens."""
     stream = await gateway.dial("x", 1)
-    await stream.send_all(data)
-    received = b""
-    with trio.move_on_after(0.05):
+    received = bytearray()
+
+    async def listen() -> None:
         while chunk := await stream.receive_some():
-            received += bytes(chunk)
-    return received
+            received.extend(chunk)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listen)
+        await stream.send_all(data)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    return bytes(received)
 
 
 async def test_no_http_at_all() -> None:

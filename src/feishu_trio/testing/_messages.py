@@ -144,45 +144,35 @@ class MessageCalls:
         in_thread: bool = False,
         id_type: str | None = None,
     ) -> Body:
-        uuid = body.get("uuid")
+        uuid, msg_type = body.get("uuid"), body.get("msg_type")
         if uuid is not None and not (isinstance(uuid, str) and 1 <= len(uuid) <= 50):
             raise _bad_message("uuid is a string of 1 to 50 characters")
-        checked_type, first = body.get("msg_type"), self._uuids.get(uuid) if uuid else None
+        first = None if uuid is None else self._uuids.get(uuid)
         if first is not None and trio.current_time() < first.at + UUID_LIFETIME:
             return done(first.data())
-        checked = self.checks.check(checked_type, body.get("content"))
+        checked = self.checks.check(msg_type, body.get("content"))
         chat = chat_of()
         self._check_limits(chat)
-        threaded = parent is not None and (in_thread or parent.thread_id is not None)
-        message = self.chats.add(
-            ChatMessage(
-                self.chats.new_id("om_"),
-                chat,
-                self.chats.bot,
-                str(checked_type),
-                checked.content,
-                checked.mentions,
-                parent,
-                self.chats.thread_of(parent) if parent is not None and threaded else None,
-                checked.entity,
-            )
+        message = ChatMessage(
+            self.chats.new_id("om_"),
+            chat,
+            self.chats.bot,
+            str(msg_type),
+            checked.content,
+            checked.mentions,
+            parent,
+            entity=checked.entity,
         )
+        if parent is not None and (in_thread or parent.thread_id is not None):
+            message.thread_id = self.chats.thread_of(parent)
         if checked.entity is not None:
             checked.entity.sent = True
-        if uuid:
+        if uuid is not None:
             self._uuids[uuid] = message
+        self.chats.add(message)
+        message_id, at = message.message_id, message.at
         self.sent.add(
-            Message(
-                kind,
-                to,
-                message.msg_type,
-                checked.sent,
-                uuid or None,
-                message.message_id,
-                message.at,
-                id_type,
-                in_thread,
-            )
+            Message(kind, to, message.msg_type, checked.sent, uuid, message_id, at, id_type, in_thread)
         )
         return done(message.data())
 
