@@ -10,11 +10,8 @@ router = Router()
 
 @router.on("im.message.receive_v1")
 async def echo(event: Event[MessageReceived]) -> None:
-    """Say what was said."""
-    message = event.data.message
-    if message and message.message_id:
-        # A redelivery never runs this twice; the uuid has Feishu send it once even after a crash.
-        await event.api.reply(message.message_id, event.text or "?", uuid=event.id)
+    """Say what was said, whatever kind of message it was."""
+    await event.reply(event.text or event.markdown)  # said once, even if this runs again after a crash
 
 
 async def main() -> None:

@@ -17,7 +17,7 @@ async def main(pattern: str) -> None:
     ):
         async for event in events:
             # An exception in here gives the event back to Feishu, which delivers it again; so does event.nack().
-            print(event.type, event.id, event.text or "", flush=True)
+            print(event.type, event.id, event.markdown, flush=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ How a thing gets its name, from `<domain>.<rest>_v<n>`:
   either end, as long as that is nobody else's name: `EventMessage` is `Message`.
 
 Models of the same name and the same shape, all the way down, are one class; those that differ stay apart.
+
+A field is None where the body does not have it. The catalogue's `never_none` names those that people rely on: one that
+is `required` makes a body without it unfit, and one that may be missing is then `empty`.
 """
 
 from __future__ import annotations
@@ -47,9 +50,10 @@ NOTES: Final = {
     "card.Action": "What was done to a card: the component's `tag`, `name` and `value`, and what was put in.",
     "im.Mention": "Somebody mentioned in a message; `key` stands for the name in its text, as `@_user_1`.",
     "im.Message": (
-        "A chat message. Times are in milliseconds since 1970.\n\n"
-        "`content` is JSON in a string: `Event.content` and `Event.text` read it."
+        "A chat message. Times are in milliseconds since 1970. A string that cannot be None is empty if it is missing.\n\n"
+        "`content` is JSON in a string: `Event.content`, `Event.text` and `Event.markdown` read it."
     ),
+    "im.MessageReceived": "A body without a `message` does not fit, and is refused before a handler runs.",
     "im.Sender": "Who sent a message; `sender_type` says what it is, such as `user`.",
     "shared.Context": "Where it was done: the message, the chat, the link.",
     "shared.Operator": "Who did it.",
@@ -79,6 +83,7 @@ class Model:
     name: str
     fields: Json
     event_type: str | None = None
+    never_none: Json = Factory(dict)
     users: list[tuple[str, str]] = Factory(list)  # each a field and the class it is in
 
 
@@ -87,7 +92,7 @@ def generate(root: Path) -> dict[Path, str]:
 
     Raises:
         ValueError: two models would have one name, a field has a name or a type that cannot be written, or a
-            note is about a model that is not there.
+            note, or `never_none`, is about what is not there.
     """
     catalogue = json.loads((root / "proto" / "events.json").read_text(encoding="utf-8"))
     events, parts = _models(catalogue)
@@ -108,18 +113,29 @@ def generate(root: Path) -> dict[Path, str]:
 def _models(catalogue: Json) -> tuple[dict[str, Model], dict[str, Model]]:
     """The models of events by event type, and those inside of bodies by the catalogue's name for them."""
     shapes: Json = catalogue["models"]
+    never_none: Json = catalogue.get("never_none", {})
+    for reference, fields in never_none.items():
+        if unknown := fields.keys() - shapes.get(reference, {}).keys():
+            raise ValueError(f"never_none: {reference} has no {sorted(unknown)}")
     names = _class_names(catalogue["events"])
     events = {
-        event_type: Model(_domain(event_type), names[event_type], shapes[event["body"]["model"]], event_type)
+        event_type: Model(
+            _domain(event_type),
+            names[event_type],
+            shapes[reference],
+            event_type,
+            never_none.get(reference, {}),
+        )
         for event_type, event in catalogue["events"].items()
-        if event["body"]
+        if event["body"] and (reference := event["body"]["model"])
     }
     domains: dict[str, set[str]] = defaultdict(set)  # an inner model's identity, to the domains that use it
     identities: dict[str, str] = {}
     inner_names = _inner_names(shapes, events.values())
     for model in events.values():
         for reference in _references_below(model.fields, shapes):
-            identity = inner_names[reference] + json.dumps(_shape({"model": reference}, shapes))
+            shape = [_shape({"model": reference}, shapes), never_none.get(reference)]
+            identity = inner_names[reference] + json.dumps(shape)
             identities[reference] = identity
             domains[identity].add(model.module)
 
@@ -127,7 +143,12 @@ def _models(catalogue: Json) -> tuple[dict[str, Model], dict[str, Model]]:
     for reference, identity in identities.items():
         if identity not in made:
             module = _SHARED if len(domains[identity]) > 1 else min(domains[identity])
-            made[identity] = Model(module, inner_names[reference], shapes[reference])
+            made[identity] = Model(
+                module,
+                inner_names[reference],
+                shapes[reference],
+                never_none=never_none.get(reference, {}),
+            )
     parts = {reference: made[identity] for reference, identity in identities.items()}
 
     everything = [*events.values(), *made.values()]
@@ -251,10 +272,26 @@ def _class(model: Model, parts: dict[str, Model]) -> str:
     lines = ["@frozen", f"class {model.name}:", indent(f'"""{_docstring(model)}"""', "    "), ""]
     if model.event_type:
         lines += [f'    EVENT_TYPE: ClassVar[str] = "{model.event_type}"', ""]
-    for name, kind in model.fields.items():
-        default = "field(default=None, repr=False)" if name in SECRETS else "None"
-        lines.append(f"    {name}: {_annotation(kind, parts)} | None = {default}")
+    fields = sorted(model.fields.items(), key=lambda field: model.never_none.get(field[0]) != "required")
+    lines += [f"    {_field(name, kind, model.never_none.get(name), parts)}" for name, kind in fields]
     return "\n".join(lines)
+
+
+def _field(name: str, kind: Any, never_none: str | None, parts: dict[str, Model]) -> str:
+    annotation = _annotation(kind, parts)
+    match never_none, kind:
+        case "required", _:
+            return f"{name}: {annotation}"
+        case "empty", "str":
+            return f'{name}: str = ""'
+        case "empty", {"model": _}:
+            return f"{name}: {annotation} = field(factory=lambda: {annotation}())"
+        case None, _:
+            default = "field(default=None, repr=False)" if name in SECRETS else "None"
+            return f"{name}: {annotation} | None = {default}"
+    raise ValueError(
+        f"never_none: {name} cannot be {never_none!r}; it may be 'required', a string or a model 'empty'"
+    )
 
 
 def _docstring(model: Model) -> str:

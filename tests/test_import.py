@@ -35,6 +35,7 @@ def test_note_18_importing_the_package_loads_no_models_and_no_heavy_library() ->
             "event",
             "order",
             "port",
+            "subject",
             "types",
             "_json",
         )

@@ -7,7 +7,7 @@ router = Router()
 
 @router.on("im.message.receive_v1")
 async def echo(event):
-    print(event.data.message.content)
+    await event.reply(event.text or event.markdown)
 
 async def main():
     async with open_feishu_session("cli_...", "secret", router=router) as session:
@@ -20,7 +20,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .api import Api, BotInfo, Markdown
+from .api import Api, BotInfo
+from .bot import ANYONE, ToMe, to_me
 from .config import FEISHU_DOMAIN, LARK_DOMAIN, Ack, PoolConfig, SessionConfig
 from .connection import DisconnectReason
 from .errors import (
@@ -41,8 +42,10 @@ from .errors import (
     RefusedError,
     Retry,
 )
-from .events import Card, CardAnswer, Event, Inline, PreviewAnswer, Toast
+from .events import Card, CardAnswer, Event, Inline, Person, PreviewAnswer, Resource, Toast
+from .events.content import Markdown
 from .events.order import by_chat, by_sender, by_thread
+from .events.port import Choice, Sendable, Sent, Streamed
 from .inbox.protocol import Inbox, InboxRules
 from .inbox.records import Counts as InboxCounts
 from .inbox.records import Details as InboxDetails
@@ -68,6 +71,7 @@ from .telemetry.lifecycle import (
     HeartbeatReceived,
     LifecycleEvent,
     LifecycleStream,
+    MessageIgnored,
     PingReceived,
     PingSent,
     PongReceived,
@@ -81,6 +85,7 @@ if TYPE_CHECKING:
     from .inbox.visitor import InboxFile
 
 __all__ = [
+    "ANYONE",
     "FEISHU_DOMAIN",
     "LARK_DOMAIN",
     "Ack",
@@ -93,6 +98,7 @@ __all__ = [
     "CallNext",
     "Card",
     "CardAnswer",
+    "Choice",
     "ConfigError",
     "ConnectError",
     "Connected",
@@ -135,8 +141,10 @@ __all__ = [
     "Markdown",
     "MemoryInbox",
     "MessageGone",
+    "MessageIgnored",
     "Middleware",
     "PermissionMissing",
+    "Person",
     "PingReceived",
     "PingSent",
     "PongReceived",
@@ -149,21 +157,27 @@ __all__ = [
     "RawMessage",
     "ReconnectScheduled",
     "RefusedError",
+    "Resource",
     "Retry",
     "Route",
     "Router",
     "SQLiteInbox",
+    "Sendable",
+    "Sent",
     "Session",
     "SessionConfig",
     "SessionState",
     "SessionStats",
+    "Streamed",
     "TextMessageReceived",
+    "ToMe",
     "Toast",
     "TypeStats",
     "by_chat",
     "by_sender",
     "by_thread",
     "open_feishu_session",
+    "to_me",
 ]
 
 

@@ -196,6 +196,8 @@ class Router:
         max_size: int = 100,
         max_wait: float = 1.0,
         *,
+        by: Callable[[Event[Any]], Hashable] | None = None,
+        idle: float | None = None,
         where: Callable[[Event[Any]], object] | None = None,
         pool: str | None = None,
         timeout: float | None = None,
@@ -204,16 +206,25 @@ class Router:
         """Register a handler of lists: up to `max_size` events, or those of `max_wait` seconds.
 
         The events of a list are answered together, by what becomes of the one call.
-        `max_wait` should leave the handler time within the platform's 3 seconds.
+        `max_wait` should leave the handler time within the platform's 3 seconds, unless there is an inbox.
+
+        With `by`, a plain function from an event to a key such as `by_sender`, a list has events of one key alone; with
+        `idle` it is handed on as soon as no other has come for so many seconds. Both together make one list of what a
+        person sends in quick succession: `@router.on_batch(MessageReceived, by=by_sender, idle=0.8, max_wait=2)`.
         """
         patterns, where = self.selection(what, where)
+        if by is not None:
+            plain_function("by", by)
+        size = BatchSize(
+            count("max_size", max_size), seconds("max_wait", max_wait), seconds_or_none("idle", idle), by
+        )
         route_of = functools.partial(
             Route,
             patterns=patterns,
             where=where,
             pool=pool,
             timeout=seconds_or_none("timeout", timeout),
-            batch=BatchSize(count("max_size", max_size), seconds("max_wait", max_wait)),
+            batch=size,
         )
 
         def register(handler: H) -> H:

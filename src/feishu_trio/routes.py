@@ -74,10 +74,13 @@ class HandlerObject(Protocol):
 
 @attrs.frozen
 class BatchSize:
-    """When a batch is full: at `max_size` events, or `max_wait` seconds after its first."""
+    """When a batch is full: at `max_size` events, `max_wait` seconds after its first, or `idle` seconds after its last."""
 
     max_size: int
     max_wait: float
+    idle: float | None = None
+    by: Callable[[Event[Any]], Hashable] | None = None
+    """What events of one batch have in common; None: all go together."""
 
 
 @attrs.frozen(eq=False, kw_only=True)

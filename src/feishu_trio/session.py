@@ -16,6 +16,7 @@ import trio
 from trio_util import AsyncValue
 
 from .api import Api
+from .bot import Bot, ToMe
 from .config import FEISHU_DOMAIN, Ack, PoolConfig, SessionConfig, wrong
 from .config.rules import kind_only
 from .connection import Connections, http_client
@@ -108,7 +109,9 @@ class Session:
             handler_mode=config.handler_mode,
             storing=None if inbox is None else _storing(inbox, store, self._telemetry),
         )
-        self._engine.port = self
+        self._bot = Bot(self._api, self._telemetry, self._engine.own_handler, self.cancel)
+        self._engine.port = self._bot
+        self._engine.questions = self._bot.answer_click
         self._connections = Connections(
             config, router, self._engine, self._telemetry, http, self._on_connections
         )
@@ -437,9 +440,12 @@ async def open_feishu_session(
         session = Session(config, router, http, on_lifecycle, inbox=inbox, store=patterns, claim=claim)
         try:
             async with trio.open_nursery() as nursery:
+                session._bot.start(nursery)
                 nursery.start_soon(session._serve, name="feishu_trio session")
                 try:
                     await session.wait_state(SessionState.CONNECTED)
+                    if any(isinstance(route.where, ToMe) for route in router.routes()):
+                        await session._bot.learn()
                     session._engine.let_events_in()
                     yield session
                     await session.aclose()

@@ -33,8 +33,8 @@ async def test_the_demo_shows_everything_and_ends_well() -> None:
 async def test_the_demo_fails_if_an_echo_is_wrong() -> None:
     code = """
 import feishu_trio
-right = feishu_trio.Api.reply
-feishu_trio.Api.reply = lambda self, message_id, text, *args: right(self, message_id, text[::-1], *args)
+right = feishu_trio.Event.reply
+feishu_trio.Event.reply = lambda self, text: right(self, text[::-1])
 from feishu_trio.cli import main
 main()
 """

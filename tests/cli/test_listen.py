@@ -47,7 +47,7 @@ async def test_types_choose_what_is_shown_and_all_is_answered(feishu_gateway: Ga
     async with running("listen", *args, env=environment(feishu_gateway)) as listen:
         await feishu_gateway.wait_connected()
         types = ["im.message.receive_v1", "contact.user.created_v3", "im.chat.disbanded_v1"]
-        pushes = [await feishu_gateway.push(each) for each in types]
+        pushes = [await feishu_gateway.push(each, {"message": {}}) for each in types]
         for push in pushes:
             assert (await push.settled()).code == 200
         done = await listen.done()

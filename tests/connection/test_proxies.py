@@ -283,7 +283,7 @@ async def test_note_19_a_whole_session_goes_through_the_proxy() -> None:
                 domain=gateway.domain,
                 proxy=f"http://{proxy.address}",
             ):
-                push = await gateway.push("im.message.receive_v1", {})
+                push = await gateway.push("im.message.receive_v1", {"message": {}})
                 assert (await push.settled()).code == 200
         assert handled.is_set()
     assert any(asked.startswith("POST http://127.0.0.1") for asked in proxy.asked)

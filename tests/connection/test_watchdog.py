@@ -266,7 +266,7 @@ async def test_note_02_a_half_open_connection_is_noticed_probed_and_replaced(
         (ended,) = [event for event in events if isinstance(event, Disconnected)]
         assert ended.reason is DisconnectReason.NO_PONG
         assert len([event for event in events if isinstance(event, PingSent) and event.probe]) == 2
-        push = await feishu_gateway.push(RECEIVE, {}, connection=feishu_gateway.connections[-1])
+        push = await feishu_gateway.push(RECEIVE, {"message": {}}, connection=feishu_gateway.connections[-1])
         assert (await push.settled()).code == 200
 
 
@@ -289,7 +289,7 @@ async def test_note_03_any_inbound_frame_is_a_sign_of_life(
     feishu_gateway.lose_pongs(10**9)
     async with open_session(feishu_gateway, router=Router()) as session:
         for _ in range(100):
-            await feishu_gateway.push(RECEIVE, {}, ladder=())
+            await feishu_gateway.push(RECEIVE, {"message": {}}, ladder=())
             await trio.sleep(10)
         assert session.stats().reconnects == 0
         assert session.heartbeat.total == 0
@@ -339,7 +339,7 @@ async def test_a_frame_that_claims_too_much_ends_the_connection_at_once(
         assert (ended.reason, ended.code) == (DisconnectReason.PROTOCOL_ERROR, 1009)
         assert ended.detail == f"a frame of {length} bytes, where 10485760 are allowed"
         await seen(lifecycle, Connected)
-        push = await feishu_gateway.push(RECEIVE, {}, connection=feishu_gateway.connections[-1])
+        push = await feishu_gateway.push(RECEIVE, {"message": {}}, connection=feishu_gateway.connections[-1])
         assert (await push.settled()).code == 200
 
 
@@ -356,14 +356,14 @@ async def test_a_server_that_goes_on_within_what_we_take_for_a_payload_is_not_he
         start = trio.current_time()
         feishu_gateway.connections[-1].line.send(b"\x82\x7f" + (10_000_000).to_bytes(8, "big"))
         while session.stats().reconnects == 0:
-            await feishu_gateway.push(RECEIVE, {})
+            await feishu_gateway.push(RECEIVE, {"message": {}})
             await trio.sleep(1)
             assert trio.current_time() - start < 200, "it is silently deaf"
         ended = (await seen(lifecycle, Disconnected))[-1]
         assert isinstance(ended, Disconnected)
         assert ended.reason is DisconnectReason.NO_PONG
         assert ended.at - start <= 3 * 30 + 15 + 2 * 5 + 0.1
-        push = await feishu_gateway.push(RECEIVE, {}, connection=feishu_gateway.connections[-1])
+        push = await feishu_gateway.push(RECEIVE, {"message": {}}, connection=feishu_gateway.connections[-1])
         assert (await push.settled()).code == 200
 
 

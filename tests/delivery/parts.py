@@ -25,6 +25,7 @@ class NotedDelivery:
     received_at: float = 0.0
     deadline: float = 2.5
     attempt: int = 1
+    notes: None = None
     succeeded: Mapping[str, bytes | None] = attrs.field(factory=dict)
     settled: list[tuple[Outcome, float]] = attrs.field(factory=list)
     """Each outcome, and the seconds it took."""

@@ -643,7 +643,7 @@ async def test_note_09_handlers_that_block_run_side_by_side_and_hold_nobody_up()
         with trio.fail_after(10):
             pushes = [await scene.gateway.push(USER) for _ in range(40)]
             await trio.sleep(0.05)
-            quick_answer = await (await scene.gateway.push(MESSAGE)).settled()
+            quick_answer = await (await scene.gateway.push(MESSAGE, {"message": {}})).settled()
             answers = [await push.settled() for push in pushes]
         # One after the other they would take 8 s; 20 at a time it is 0.4 s.
         assert max(answer.latency for answer in answers) < 3

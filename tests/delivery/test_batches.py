@@ -227,3 +227,59 @@ async def test_a_result_that_is_no_json_fails_the_callbacks_of_a_batch_alone(
         stats = scene.session.stats()
     assert runs == 1
     assert (stats.handled, stats.failed) == (1, 1)
+
+
+async def test_a_batch_has_events_of_one_key(autojump_clock: MockClock) -> None:
+    router = Router()
+    seen: list[list[str]] = []
+
+    @router.on_batch(USER, max_wait=1, by=lambda event: event.id[0])
+    async def handle(events: list[Event[Any]]) -> None:
+        seen.append([event.id for event in events])
+
+    async with open_scene(router) as scene:
+        pushes = [await scene.gateway.push(USER, event_id=each) for each in ("a1", "b1", "a2", "b2", "c1")]
+        for push in pushes:
+            await push.settled()
+    assert sorted(seen) == [["a1", "a2"], ["b1", "b2"], ["c1"]]
+
+
+async def test_a_batch_goes_once_nothing_more_comes(autojump_clock: MockClock) -> None:
+    router = Router()
+    seen = batching(router, max_size=100, max_wait=10, idle=1)
+    async with open_scene(router) as scene:
+        for _ in range(4):
+            await scene.gateway.push(USER)
+            await trio.sleep(0.9)
+        await trio.sleep(10)
+    ((size, at),) = seen
+    assert size == 4
+    assert at == pytest.approx(3 * 0.9 + 1)
+
+
+async def test_a_batch_to_which_more_and_more_comes_goes_in_time(autojump_clock: MockClock) -> None:
+    router = Router()
+    seen = batching(router, max_size=100, max_wait=2, idle=1)
+    async with open_scene(router) as scene:
+        for _ in range(8):
+            await scene.gateway.push(USER)
+            await trio.sleep(0.5)
+        await trio.sleep(10)
+    assert seen[0][1] == pytest.approx(2)
+    assert sum(size for size, _ in seen) == 8
+
+
+async def test_a_key_of_a_batch_that_cannot_be_had_is_a_failure_of_its_event(
+    autojump_clock: MockClock,
+) -> None:
+    router = Router()
+
+    def key(event: Event[Any]) -> object:
+        return {} if event.id == "bad" else event.id
+
+    seen = batching(router, max_wait=1, by=key)
+    async with open_scene(router) as scene:
+        bad = await scene.gateway.push(USER, event_id="bad", ladder=())
+        good = await scene.gateway.push(USER, event_id="good")
+        assert ((await bad.settled()).code, (await good.settled()).code) == (500, 200)
+    assert seen == [(1, 1)]

@@ -35,6 +35,7 @@ class Stored:
     message_id: str = ""
     trace_id: str = ""
     attempt: int = 1
+    notes: None = None
     successes: list[tuple[str, bytes | None]] = attrs.field(factory=list)
     outcome: Outcome | None = None
     settled: trio.Event = attrs.field(factory=trio.Event)

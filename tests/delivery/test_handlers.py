@@ -776,7 +776,7 @@ async def test_errors_of_an_odd_kind_cost_their_event_alone(error: BaseException
     router.on(MESSAGE)(fail_plainly if plain else fail)
     router.on(USER)(lambda event: None)
     async with open_scene(router) as scene:
-        bad = await scene.gateway.push(MESSAGE, {}, ladder=())
+        bad = await scene.gateway.push(MESSAGE, {"message": {}}, ladder=())
         assert (await bad.settled()).code == 500
         good = await scene.gateway.push(USER, {})
         assert (await good.settled()).code == 200
@@ -798,7 +798,7 @@ async def test_keys_that_cannot_be_compared_cost_their_event_alone(autojump_cloc
         await trio.sleep(1)
 
     async with open_scene(router) as scene:
-        pushes = [await scene.gateway.push(MESSAGE, {}, ladder=()) for _ in range(3)]
+        pushes = [await scene.gateway.push(MESSAGE, {"message": {}}, ladder=()) for _ in range(3)]
         assert [(await push.settled()).code for push in pushes] == [200, 500, 500]
         assert scene.session.is_connected
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from feishu_trio.delivery.identity import identify
+from feishu_trio.errors import EventDecodeError
 from feishu_trio.events import decode_event
 
 RECEIVED = "im.message.receive_v1"
@@ -44,14 +45,38 @@ def identity(
             "oc_1",
         ),
         (RECEIVED, {"message": {"message_id": ""}}, ("event:e1",), None),
-        (RECEIVED, {}, ("event:e1",), None),
-        (RECEIVED, None, ("event:e1",), None),
-        (RECEIVED, {"message": "of another shape"}, ("event:e1",), None),
-        (RECEIVED, {"message": {"message_id": 7, "chat_id": "oc_1"}}, ("event:e1",), None),
+        (RECEIVED, {"message": {}}, ("event:e1",), None),
+        ("im.message.other_v1", {}, ("event:e1",), None),
+        ("im.message.other_v1", None, ("event:e1",), None),
+        ("im.message.other_v1", {"message": "of another shape"}, ("event:e1",), None),
+        ("im.message.other_v1", {"message": {"message_id": 7, "chat_id": "oc_1"}}, ("event:e1",), None),
     ],
 )
 def test_keys_and_chat(event_type: str, body: object, keys: tuple[str, ...], chat: str | None) -> None:
     assert identity(event_type, body) == (keys, chat)
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({}, "event.message"),
+        (None, "event.message"),
+        (7, "event"),
+        ({"message": None}, "event.message"),
+        ({"message": "of another shape"}, "event.message"),
+        ({"message": {"message_id": 7, "chat_id": "oc_1"}}, "event.message.message_id"),
+        ({"message": {"content": {"text": "hi"}}}, "event.message.content"),
+        ({"message": {}, "sender": []}, "event.sender"),
+    ],
+)
+def test_a_message_that_is_none_is_told(body: object, path: str) -> None:
+    with pytest.raises(EventDecodeError, match=f"`{path}`"):
+        identity(RECEIVED, body)
+
+
+def test_what_of_a_message_is_told_by_its_handler_is_not_told_before() -> None:
+    body = {"message": {"message_id": "om_1", "chat_id": "oc_1", "mentions": 7}}
+    assert identity(RECEIVED, body) == (("event:e1", "message:om_1"), "oc_1")
 
 
 def test_an_event_without_an_id_has_no_key_but_its_messages() -> None:

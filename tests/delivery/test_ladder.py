@@ -242,7 +242,7 @@ async def test_only_the_latest_of_many_deliveries_wait_for_the_answer(
 
 
 @pytest.mark.parametrize("body", [None, 3, [], {"message": 3}, {"message": {"chat_id": 3}}, {"chat_id": []}])
-async def test_a_message_of_another_shape_is_known_by_its_event_id(
+async def test_an_event_of_a_message_of_another_shape_is_known_by_its_event_id(
     autojump_clock: MockClock, body: object
 ) -> None:
     router = Router()
@@ -252,10 +252,11 @@ async def test_a_message_of_another_shape_is_known_by_its_event_id(
     async def handle(event: Event[Any]) -> None:
         runs.append(event.raw["event"])
 
-    payload = {"schema": "2.0", "header": {"event_id": "e1", "event_type": MESSAGE}, "event": body}
+    event_type = "im.message.recalled_v1"
+    payload = {"schema": "2.0", "header": {"event_id": "e1", "event_type": event_type}, "event": body}
     async with open_scene(router) as scene:
         for _ in range(2):
-            push = await scene.gateway.push(MESSAGE, payload=json.dumps(payload).encode())
+            push = await scene.gateway.push(event_type, payload=json.dumps(payload).encode())
             assert (await push.settled()).code == 200
     assert runs == [body]
 

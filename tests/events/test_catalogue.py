@@ -123,7 +123,7 @@ def loaded():
     return {name.removeprefix("feishu_trio.events.") for name in sys.modules if "feishu_trio.events." in name}
 from feishu_trio.events import Event, decode_event, types
 first = loaded()
-event = decode_event(b'{"header": {"event_type": "im.message.receive_v1"}, "event": {}}')
+event = decode_event(b'{"header": {"event_type": "im.message.receive_v1"}, "event": {"message": {}}}')
 event.type, event.id, event.raw
 assert loaded() == first
 event.data
@@ -138,7 +138,7 @@ def test_note_18_models_are_loaded_on_use() -> None:
     )
     imported, by_data = run.stdout.splitlines()
     assert imported == str(
-        ["_json", "answers", "catalogue", "content", "envelope", "event", "order", "port", "types"]
+        ["_json", "answers", "catalogue", "content", "envelope", "event", "order", "port", "subject", "types"]
     )
     assert by_data == str(["_index", "im", "shared"])
     assert types.IM_MESSAGE_RECEIVE_V1 == im.MessageReceived.EVENT_TYPE

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from attrs import frozen
 
+from feishu_trio import Resource
 from feishu_trio.errors import EventDecodeError
 from feishu_trio.events import content as c
 from feishu_trio.events import decode_event
+from feishu_trio.events.port import EventApi, EventPort
 
 from .payloads import message, sample, v1, v2
 
@@ -47,7 +50,7 @@ LINES_READ = "Read this@Tom\n\n\n[SMILE]\nfunc main() {}\n**to @Tom**!"
         ("interactive", {"title": "t"}, c.Interactive({"title": "t"})),
         ("merge_forward", "Merged and Forwarded Message", c.MergeForward("Merged and Forwarded Message")),
         ("location", {"name": "here"}, {"name": "here"}),
-        (None, {"text": "hi"}, {"text": "hi"}),
+        ("", {"text": "hi"}, {"text": "hi"}),
         ("post", {"title": "", "content": []}, c.Post(title="")),
         ("post", {}, c.Post()),
     ],
@@ -187,16 +190,22 @@ def test_a_card_as_deep_as_json_may_be() -> None:
             assert text == "x"
 
 
-def test_a_message_without_content_has_no_text() -> None:
+def test_a_message_without_type_and_content_says_nothing() -> None:
+    event = decode_event(v2(body={"message": {"message_id": "om_1"}}))
+    assert (event.content, event.text, event.markdown, event.resources) == (None, None, "", ())
+
+
+def test_a_message_of_a_type_but_without_content_is_told_on_use() -> None:
     event = decode_event(v2(body={"message": {"message_type": "text"}}))
-    assert event.content is None
-    assert event.text is None
+    for look in ("content", "text", "markdown", "resources"):
+        with pytest.raises(EventDecodeError, match=r"`event\.message\.content`"):
+            getattr(event, look)
 
 
 @pytest.mark.parametrize(
     "payload",
-    [v2("a.b"), v2("contact.user.created_v3"), v1({"type": "message"}), v2()],
-    ids=["?", "user", "v1", "empty"],
+    [v2("a.b"), v2("contact.user.created_v3"), v1({"type": "message"})],
+    ids=["?", "user", "v1"],
 )
 def test_what_is_no_message(payload: bytes) -> None:
     event = decode_event(payload)
@@ -208,6 +217,156 @@ def test_what_is_no_message(payload: bytes) -> None:
 def test_a_kind_without_text(message_type: str) -> None:
     content = {"image_key": "i", "file_key": "f", "chat_id": "c"}
     assert decode_event(message(message_type, content)).text is None
+
+
+# Resources
+
+
+@pytest.mark.parametrize(
+    ("message_type", "content", "expected"),
+    [
+        ("image", {"image_key": "i"}, [Resource("image", "i")]),
+        ("file", {"file_key": "f", "file_name": "n"}, [Resource("file", "f", "n")]),
+        ("audio", {"file_key": "f", "duration": 5}, [Resource("audio", "f")]),
+        ("media", {"file_key": "f", "image_key": "i", "file_name": "n"}, [Resource("video", "f", "n")]),
+        ("video", {"file_key": "f"}, [Resource("video", "f")]),
+        ("sticker", {"file_key": "f"}, [Resource("sticker", "f")]),
+        ("image", {"image_key": ""}, []),
+        ("text", {"text": "hi"}, []),
+        ("interactive", {"elements": [[{"tag": "img", "image_key": "i"}]]}, []),
+        ("location", {"name": "here"}, []),
+        ("post", {"zh_cn": {"content": LINES}}, [Resource("image", "img_1"), Resource("video", "f_1")]),
+        (
+            "post",
+            {
+                "content": [
+                    [{"tag": "img"}, {"tag": "media", "image_key": "i"}, {"tag": "img", "image_key": ""}]
+                ]
+            },
+            [],
+        ),
+    ],
+)
+def test_the_resources_of_a_message(message_type: str, content: object, expected: list[Resource]) -> None:
+    assert decode_event(message(message_type, content)).resources == tuple(expected)
+
+
+def test_what_is_no_message_has_no_resources() -> None:
+    assert decode_event(v2("im.message.recalled_v1", {"message_id": "om_1"})).resources == ()
+
+
+# What is said to the bot
+
+
+@frozen
+class Bot:
+    open_id: str = "ou_bot"
+    name: str = "Echo"
+
+
+class Port:
+    """What a session is for an event, as far as it takes to know who the bot is."""
+
+    def __init__(self, bot: Bot | None) -> None:
+        self.bot = bot
+
+    @property
+    def api(self) -> EventApi:
+        raise AssertionError("nothing is asked of Feishu")
+
+
+ME = {"key": "@_user_2", "id": {"open_id": "ou_bot"}, "name": "Echo"}
+
+
+def said_to_me(message_type: str, content: object, mentions: list[dict[str, Any]] | None = None) -> str:
+    event = decode_event(message(message_type, content, [TOM, ME] if mentions is None else mentions))
+    event.port = cast("EventPort", Port(Bot()))
+    return event.text_to_me
+
+
+@pytest.mark.parametrize(
+    ("text", "to_me"),
+    [
+        ("@_user_2 hello", "hello"),
+        ("@_user_2\thello ", "hello"),
+        ("hello @_user_2", "hello"),
+        ("hello @_user_2 there", "hello there"),
+        ("hello@_user_2, there", "hello, there"),
+        ("@_user_2 @_user_1 @_user_2 @_user_2 hello", "@Tom hello"),
+        ("@_user_2@_user_2", ""),
+        ("@_user_2\nhello\n  there", "hello\n  there"),
+        ("hello @_user_2\nthere", "hello\nthere"),
+        ("hello\n@_user_2 there", "hello\nthere"),
+        ("@_user_21 @_user_3", "1 @_user_3"),
+        ("  no one is  mentioned ", "no one is  mentioned"),
+        ("@_all @Echo", "@all @Echo"),
+        ("", ""),
+    ],
+)
+def test_the_text_without_the_mention_of_the_bot(text: str, to_me: str) -> None:
+    assert said_to_me("text", {"text": text}) == to_me
+
+
+def test_a_post_that_mentions_the_bot_by_key_or_by_id() -> None:
+    for key in ("@_user_2", "ou_bot"):
+        line = [
+            {"tag": "text", "text": "so "},
+            {"tag": "at", "user_id": key, "user_name": "Echo"},
+            {"tag": "text", "text": " tell "},
+            {"tag": "at", "user_id": "@_user_1"},
+        ]
+        assert said_to_me("post", {"title": "To you", "content": [line]}) == "To you\nso tell @Tom"
+
+
+@pytest.mark.parametrize(
+    "mention",
+    [
+        {"key": "", "id": {"open_id": "ou_bot"}},
+        {"id": {"open_id": "ou_bot"}},
+        {"key": "@_user_2"},
+        {"key": "@_user_2", "id": {}},
+        {"key": "(.*", "id": {"open_id": "ou_bot"}, "name": "x"},
+        {"key": "@" + "x" * 10_000, "id": {"open_id": "ou_bot"}, "name": "x"},
+        {"key": "two words", "id": {"open_id": "ou_bot"}, "name": "x"},
+    ],
+)
+def test_odd_mentions_take_nothing_out_of_a_text(mention: dict[str, Any]) -> None:
+    text = "(.* @_user_2 two words"
+    assert said_to_me("text", {"text": text}, [mention]) == text
+
+
+def test_what_has_no_text_says_nothing_to_the_bot() -> None:
+    assert said_to_me("image", {"image_key": "i"}) == ""
+    event = decode_event(v2("im.message.recalled_v1", {"message_id": "om_1"}))
+    event.port = cast("EventPort", Port(Bot()))
+    assert event.text_to_me == ""
+
+
+def test_who_the_bot_is_has_to_be_known() -> None:
+    event = decode_event(message("text", {"text": "@_user_2 hello"}, [ME]))
+    with pytest.raises(RuntimeError, match="not handled by a session"):
+        _ = event.text_to_me
+    event.port = cast("EventPort", Port(None))
+    with pytest.raises(RuntimeError, match=r"where=to_me\(\).*await session\.api\.bot\(\)"):
+        _ = event.text_to_me
+
+
+def test_a_megabyte_said_to_the_bot_takes_no_longer_than_it_should() -> None:
+    for text in (
+        "@_user_2 " * 120_000,
+        " " * 1_000_000,
+        "@_user_2" + " " * 1_000_000 + "@_user_2",
+        "a @_user_2" * 100_000,
+    ):
+        start = time.process_time()
+        said_to_me("text", {"text": text})
+        assert time.process_time() - start < 4
+
+
+def test_a_long_name_is_cut_where_it_stands_in_a_text() -> None:
+    long = {"key": "@_user_1", "name": "x" * 1_000_000}
+    event = decode_event(message("text", {"text": "@_user_1 " * 10_000}, [long]))
+    assert len(event.text or "") < 3_000_000
 
 
 def test_who_is_mentioned() -> None:

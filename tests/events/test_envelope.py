@@ -194,8 +194,8 @@ def test_a_body_that_is_no_object(event_type: str, body: object) -> None:
 
 @pytest.mark.parametrize("payload", ['{"header": %s, "event": null}', '{"header": %s}'])
 def test_a_body_that_is_missing_or_null_is_empty(payload: str) -> None:
-    header = '{"event_type": "im.message.receive_v1"}'
-    assert decode_event((payload % header).encode()).data == im.MessageReceived()
+    header = '{"event_type": "im.message.recalled_v1"}'
+    assert decode_event((payload % header).encode()).data == im.MessageRecalled()
     header = '{"event_type": "unknown.type_v1"}'
     assert decode_event((payload % header).encode()).data == {}
 

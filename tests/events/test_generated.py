@@ -102,6 +102,27 @@ def test_a_note_on_nothing(generator: ModuleType, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_notes")
+def test_what_is_never_none(generator: ModuleType, tmp_path: Path) -> None:
+    models = {"a.v1.X": {"n": "int", "s": "str", "u": {"model": "a.v1.U"}}, "a.v1.U": {"n": "int"}}
+    root = catalogue(tmp_path, {"a.b_v1": "a.v1.X"}, models)
+    source = root / "proto" / "events.json"
+    whole = json.loads(source.read_text(encoding="utf-8"))
+
+    def generated(**fields: str) -> str:
+        source.write_text(json.dumps(whole | {"never_none": {"a.v1.X": fields}}), encoding="utf-8")
+        text: str = generator.generate(root)[root / "src" / "feishu_trio" / "events" / "a.py"]
+        return text
+
+    text = generated(u="required", s="empty")
+    assert '    u: U\n    n: int | None = None\n    s: str = ""\n' in text
+    assert "    u: U = field(factory=lambda: U())" in generated(u="empty")
+    with pytest.raises(ValueError, match=r"a\.v1\.X has no \['x'\]"):
+        generated(x="required")
+    with pytest.raises(ValueError, match="n cannot be 'empty'"):
+        generated(n="empty")
+
+
+@pytest.mark.usefixtures("no_notes")
 def test_a_type_that_is_none(generator: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'bytes' is no type"):
         generator.generate(catalogue(tmp_path, {"a.b_v1": "a.v1.X"}, {"a.v1.X": {"n": "bytes"}}))

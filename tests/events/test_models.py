@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from feishu_trio.errors import EventDecodeError
-from feishu_trio.events import decode_event, model_for, types
+from feishu_trio.events import decode_event, im, model_for, types
 
 from .payloads import CATALOGUE, sample, v2
 
@@ -79,13 +79,42 @@ def test_numbers_in_strings_are_numbers(event_type: str) -> None:
     assert plain(decode_event(v2(event_type, numbers_as_strings(body))).data) == body
 
 
-@pytest.mark.parametrize("event_type", MODELLED)
+@pytest.mark.parametrize("event_type", [name for name in MODELLED if name != types.IM_MESSAGE_RECEIVE_V1])
 def test_what_is_missing_or_null_is_none(event_type: str) -> None:
     model = model_for(event_type)
     assert model is not None
     nothing = dict.fromkeys(field.name for field in attrs.fields(model))
     for body in ({}, nothing):
         assert attrs.asdict(decode_event(v2(event_type, body)).data) == nothing
+
+
+def test_what_a_message_handler_relies_on_is_never_none() -> None:
+    for message in ({}, {"thread_id": None}):
+        data = decode_event(v2(body={"message": message})).data
+        assert data == im.MessageReceived(
+            im.Message("", chat_id="", chat_type="", message_type="", content="")
+        )
+        assert data.sender == im.Sender()
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({}, "event.message"),
+        (None, "event.message"),
+        ([], "event"),
+        ({"sender": {}}, "event.message"),
+        ({"message": None}, "event.message"),
+        ({"message": []}, "event.message"),
+        ({"message": {}, "sender": None}, "event.sender"),
+        ({"message": {"message_id": None}}, "event.message.message_id"),
+        ({"message": {"chat_id": 5}}, "event.message.chat_id"),
+    ],
+)
+def test_a_message_event_without_its_message_names_the_path(body: object, path: str) -> None:
+    payload = {"header": {"event_type": "im.message.receive_v1"}, "event": body}
+    with pytest.raises(EventDecodeError, match=f"`{path}`"):
+        _ = decode_event(json.dumps(payload).encode()).data
 
 
 def test_models_are_frozen_all_the_way_down() -> None:

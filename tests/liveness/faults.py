@@ -76,7 +76,7 @@ def claims(length: int) -> Callable[[Scene], Awaitable[object]]:
     async def cause(scene: Scene) -> None:
         async def push() -> None:
             while True:
-                await scene.gateway.push(RECEIVE, ladder=())
+                await scene.gateway.push(RECEIVE, {"message": {}}, ladder=())
                 await trio.sleep(10)
 
         for connection in scene.gateway.connections:
@@ -123,7 +123,7 @@ def pongs_lost(count: int) -> Callable[[Scene], Awaitable[object]]:
 async def events_but_no_pongs(scene: Scene) -> None:
     async def push() -> None:
         while True:
-            await scene.gateway.push(RECEIVE, ladder=())
+            await scene.gateway.push(RECEIVE, {"message": {}}, ladder=())
             await trio.sleep(10)
 
     scene.gateway.lose_pongs(10**9)

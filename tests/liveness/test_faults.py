@@ -52,7 +52,7 @@ async def test_it_is_noticed_and_mended_in_time(
         feishu_gateway.lose_pongs(0)
         feishu_gateway.delay(0)
         assert session.is_connected
-        push = await feishu_gateway.push(RECEIVE, connection=feishu_gateway.connections[-1])
+        push = await feishu_gateway.push(RECEIVE, {"message": {}}, connection=feishu_gateway.connections[-1])
         with trio.fail_after(20):
             assert (await push.settled()).code == 200
         await trio.sleep(120)

@@ -100,6 +100,6 @@ async def test_it_is_noticed_and_mended_in_real_time(
             assert connected.at - ended.at <= recover + SLACK
         nursery.cancel_scope.cancel()
         await trio.sleep(0.1)
-        push = await feishu_gateway.push(RECEIVE, connection=feishu_gateway.connections[-1])
+        push = await feishu_gateway.push(RECEIVE, {"message": {}}, connection=feishu_gateway.connections[-1])
         with trio.fail_after(2):
             assert (await push.settled()).code == 200

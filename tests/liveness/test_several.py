@@ -53,7 +53,7 @@ async def test_fifty_connections_and_each_takes_events(
 ) -> None:
     async with nothing_left(), open_session(feishu_gateway, connections=50) as session:
         for connection in await all_up(feishu_gateway, 50):
-            push = await feishu_gateway.push(RECEIVE, connection=connection)
+            push = await feishu_gateway.push(RECEIVE, {"message": {}}, connection=connection)
             answer = await push.settled()
             assert (answer.code, answer.connection) == (200, connection)
         assert session.stats().connections == 50
@@ -144,7 +144,9 @@ async def test_a_hundred_sessions_in_one_program(real: bool) -> None:
         with trio.fail_after(30):
             connections = await gateway.wait_connected(100)
         for each in connections:
-            push = await gateway.push(RECEIVE, event_id=f"of {each.headers['user-agent']}", connection=each)
+            push = await gateway.push(
+                RECEIVE, {"message": {}}, event_id=f"of {each.headers['user-agent']}", connection=each
+            )
             assert (await push.settled()).code == 200
         done.set()
     assert handled == {f"bot {number}": [f"of bot {number}"] for number in range(100)}

@@ -52,7 +52,7 @@ async def test_note_19_a_whole_session_with_tls_through_a_connect_proxy(
                 reconnect_delay=0.05,
                 **settings,
             ) as session:
-                assert (await (await feishu_gateway.push(RECEIVE)).settled()).code == 200
+                assert (await (await feishu_gateway.push(RECEIVE, {"message": {}})).settled()).code == 200
                 await give_an_endpoint()
                 async with session.lifecycle() as lifecycle:
                     await feishu_gateway.drop()
@@ -61,6 +61,6 @@ async def test_note_19_a_whole_session_with_tls_through_a_connect_proxy(
                 # TLS knows the end of the stream from one that was cut off
                 assert ended.reason in (DisconnectReason.RESET, DisconnectReason.END_OF_FILE)
                 await session.wait_state(SessionState.CONNECTED)
-                assert (await (await feishu_gateway.push(RECEIVE)).settled()).code == 200
+                assert (await (await feishu_gateway.push(RECEIVE, {"message": {}})).settled()).code == 200
         # discovery and WebSocket, twice: all of it went through the tunnel
         assert proxy.asked.count(f"CONNECT {address}") == 4, proxy.asked

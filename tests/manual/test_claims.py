@@ -132,7 +132,7 @@ async def test_manual_32_built_in_handlers(
         seen.append((event.type, type(event.data)))
 
     async with open_scene(router) as (gateway, session):
-        assert (await (await gateway.push(sent)).settled()).code == 200
+        assert (await (await gateway.push(sent, {"message": {}})).settled()).code == 200
         assert session.stats().handled == 1
     assert seen == [(sent, model)]
 
@@ -205,7 +205,7 @@ async def test_manual_89_event_types(autojump_clock: MockClock, name: str, sent:
         seen.append((event.type, type(event.data)))
 
     async with open_scene(router) as (gateway, _):
-        assert (await (await gateway.push(sent)).settled()).code == 200
+        assert (await (await gateway.push(sent, {"message": {}})).settled()).code == 200
     assert seen == [(sent, model)]
 
 

@@ -521,7 +521,7 @@ async def test_no_event_is_taken_in_once_closing_has_begun(
         nursery.start_soon(session.aclose)
         await session.wait_state(SessionState.CLOSING)
         assert not session.is_connected
-        await feishu_gateway.push("im.message.receive_v1", {}, ladder=())
+        await feishu_gateway.push("im.message.receive_v1", {"message": {}}, ladder=())
     assert len(handled) == 1
 
 
@@ -637,7 +637,7 @@ async def test_note_06_sessions_side_by_side(autojump_clock: trio.testing.MockCl
             await two.wait_connected(5)
             for gateway in (one, two):
                 for connection in gateway.connections:
-                    push = await gateway.push("im.message.receive_v1", {}, connection=connection)
+                    push = await gateway.push("im.message.receive_v1", {"message": {}}, connection=connection)
                     assert (await push.settled()).code == 200
             nursery.cancel_scope.cancel()
     assert len(got) == 10

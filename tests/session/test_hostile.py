@@ -115,7 +115,7 @@ async def test_a_pong_with_garbage_leaves_the_config_in_force(
 
 
 def event_frame(**headers: str) -> bytes:
-    payload = b'{"schema":"2.0","header":{"event_id":"e","event_type":"im.message.receive_v1"},"event":{}}'
+    payload = b'{"schema":"2.0","header":{"event_id":"e","event_type":"im.message.receive_v1"},"event":{"message":{}}}'
     return encode_frame(method=DATA, headers={"type": "event", "message_id": "m"} | headers, payload=payload)
 
 
@@ -234,7 +234,7 @@ async def test_note_11_empty_parts_of_a_split_message(
     router: Router,
     parts: tuple[bytes | None, ...],
 ) -> None:
-    payload = b'{"schema":"2.0","header":{"event_id":"e","event_type":"im.message.receive_v1"},"event":{}}'
+    payload = b'{"schema":"2.0","header":{"event_id":"e","event_type":"im.message.receive_v1"},"event":{"message":{}}}'
     whole = [payload if part is None else part for part in parts]
     async with open_session(feishu_gateway, router=router) as session:
         for order in (range(len(whole)), range(len(whole) - 1, -1, -1)):

@@ -64,6 +64,7 @@ FACTS = {
     "events_cancelled": Fact(lambda t: t.events_cancelled(2), {"handled": 2}),
     "event_parked": Fact(lambda t: t.event_parked("x.y"), {}, WARNING),
     "event_dead": Fact(lambda t: t.event_dead("e", "x.y", "no"), {"dead": 1}, ERROR, "EventDead"),
+    "message_ignored": Fact(lambda t: t.message_ignored(event(), "no"), {}, logging.DEBUG, "MessageIgnored"),
     "inbox_failed": Fact(lambda t: t.inbox_failed(BROKEN), {}, ERROR, "ErrorOccurred"),
     "dead_handler_failed": Fact(lambda t: t.dead_handler_failed("h", BROKEN), {}, ERROR),
     "event_refused": Fact(lambda t: t.event_refused(event(), "default"), {"refused": 1}, INFO),

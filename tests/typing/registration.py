@@ -20,8 +20,15 @@ router = Router()
 @router.on(im.MessageReceived)
 async def by_model(event: Event[im.MessageReceived]) -> None:
     assert_type(event.data, im.MessageReceived)
-    assert_type(event.data.message, im.Message | None)
+    assert_type(event.data.message, im.Message)
+    assert_type(event.data.message.message_id, str)
+    assert_type(event.data.message.content.upper(), str)
+    assert_type(event.data.sender.sender_id, im.UserId | None)
     assert_type(event.text, str | None)
+    assert_type((event.chat_id, event.about, event.thread_key, event.markdown), tuple[str, str, str, str])
+    assert_type(event.sender.open_id, str)
+    assert_type(event.sender.is_bot, bool)
+    assert_type([resource.key for resource in event.resources], list[str])
     assert_type(event.mentions, tuple[im.Mention, ...])
     event.data.massage  # type: ignore[attr-defined]  # noqa: B018
 
@@ -43,7 +50,7 @@ router.on(im.MessageRecalled)(lambda event: assert_type(event, Event[im.MessageR
 
 @router.on(
     im.MessageReceived,
-    where=lambda event: event.data.sender is not None,
+    where=lambda event: event.data.sender.sender_type,
     order_by=lambda event: event.data.message,
 )
 async def filtered(event: Event[im.MessageReceived]) -> None: ...

@@ -1,10 +1,15 @@
-"""Type checkers agree on `registration.py`. mypy reads it with all the other tests (`make types`), pyright here.
+"""Type checkers agree on `registration.py`, on the examples, and on what the READMEs show.
+
+mypy reads `registration.py` and the examples with all the other tests (`make types`), pyright here.
 
 This directory is no package: as one, it would stand in the way of the standard library's `typing`.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,19 +19,65 @@ import pytest
 import registration
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 PYRIGHT = HERE.parent / "node" / "node_modules" / "pyright" / "index.js"
+SHOWN = {
+    f"{page.partition('.md')[0].replace('.', '_').lower()}_{number}": code
+    for page in ("README.md", "README.zh.md")
+    for number, code in enumerate(
+        re.findall(
+            r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        )
+    )
+}
+needs_pyright = pytest.mark.skipif(
+    shutil.which("node") is None or not PYRIGHT.is_file(),
+    reason="node, or pyright in tests/node/node_modules (npm install), is missing",
+)
+
+
+def pyright(project: Path) -> None:
+    command = ["node", str(PYRIGHT), "--project", str(project), "--pythonpath", sys.executable]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "0 errors, 0 warnings" in run.stdout
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Path:
+    """A directory with each block of Python in the READMEs as a module."""
+    for name, code in SHOWN.items():
+        (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
+    return tmp_path
 
 
 def test_what_is_checked_runs() -> None:
     assert registration.by_model in registration.router.handlers("im.message.receive_v1")
 
 
-@pytest.mark.skipif(
-    shutil.which("node") is None or not PYRIGHT.is_file(),
-    reason="node, or pyright in tests/node/node_modules (npm install), is missing",
-)
+@needs_pyright
 def test_pyright() -> None:
-    command = ["node", str(PYRIGHT), "--project", str(HERE), "--pythonpath", sys.executable]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    pyright(HERE)
+
+
+@needs_pyright
+def test_pyright_on_what_the_readmes_show(shown: Path) -> None:
+    settings = {"include": ["."], "typeCheckingMode": "strict", "extraPaths": [str(ROOT / "src")]}
+    (shown / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
+    pyright(shown)
+
+
+def test_mypy_on_what_the_readmes_show(shown: Path) -> None:
+    assert len(SHOWN) == 14
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--config-file",
+        os.devnull,
+        *map(str, shown.glob("*.py")),
+    ]
+    environment = os.environ | {"MYPYPATH": str(ROOT / "src"), "MYPY_CACHE_DIR": str(ROOT / ".mypy_cache")}
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "0 errors, 0 warnings" in run.stdout

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ..events.content import Markdown
 from .cards import Cards
 from .client import BotInfo
 from .exchange import TooLarge, read_whole
 from .files import Files
-from .markdown import Markdown
 from .messages import Messages
 from .tokens import assertion_for
 

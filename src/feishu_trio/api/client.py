@@ -102,7 +102,8 @@ class Client:
         self._refusals = Refusals(self._domain, app_id, self._token.clean)
         self._limiter = Limiter()
         self._log_limit = LogLimit()
-        self._bot: BotInfo | None = None
+        self.known_bot: BotInfo | None = None
+        """Who the bot is, once `bot` has found out."""
         self._asking_bot = trio.Lock()
 
     async def request(
@@ -169,7 +170,7 @@ class Client:
             ApiError: It could not be had; the next call tries again.
         """
         async with self._asking_bot:
-            if self._bot is None:
+            if self.known_bot is None:
                 path = "/open-apis/bot/v3/info"
                 bot = (await self.request("GET", path)).get("bot")
                 name, open_id = (
@@ -177,8 +178,8 @@ class Client:
                 )
                 if not isinstance(open_id, str) or not open_id:
                     raise ApiError(f"GET {path}: answered without an open_id; is the app's bot switched on?")
-                self._bot = BotInfo(name if isinstance(name, str) else "", open_id)
-            return self._bot
+                self.known_bot = BotInfo(name if isinstance(name, str) else "", open_id)
+            return self.known_bot
 
     async def _prepared(
         self,

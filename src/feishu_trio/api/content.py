@@ -21,6 +21,7 @@ from ..events.content import (
     File,
     Image,
     Interactive,
+    Markdown,
     Media,
     Post,
     ShareChat,
@@ -28,28 +29,11 @@ from ..events.content import (
     Sticker,
     Text,
 )
+from ..events.port import Sendable
 from .arguments import as_json, check_id, given, refused
-from .markdown import Markdown, markdown_messages
+from .markdown import markdown_messages
 
-__all__ = ["Sendable", "as_message", "part_uuids"]
-
-Sendable = (
-    str
-    | Markdown
-    | Card
-    | Text
-    | Post
-    | Image
-    | File
-    | Audio
-    | Media
-    | Sticker
-    | ShareChat
-    | ShareUser
-    | Interactive
-    | Mapping[str, Any]
-)
-"""What a message can be made of."""
+__all__ = ["as_message", "part_uuids"]
 
 _ALLOWED: Final = (
     "a text, a dict, Markdown, a Card, or one of Text, Post, Image, File, Audio, Media, Sticker, ShareChat, ShareUser "

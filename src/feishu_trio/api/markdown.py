@@ -15,29 +15,12 @@ from itertools import groupby
 from json import dumps
 from typing import Any, Final, Literal, NamedTuple
 
-from attrs import frozen
-
-__all__ = ["Markdown", "markdown_messages"]
+__all__ = ["card_texts", "markdown_messages"]
 
 # Bytes of a content, as it stands in a request. Feishu takes 30 kB, with all that is around it.
 _MOST: Final = 29_000
 # Feishu's cards have room for 3 to 5 tables, by experience.
 _TABLES: Final = 3
-
-
-@frozen
-class Markdown:
-    """A text in markdown, to be sent as a message.
-
-    It is sent as a post or, if it has a table, as a card. One that is too long for a message, by Feishu's count of
-    bytes, or has more than three tables, becomes several: divided between blocks, else between lines, else between
-    characters. A code block that is divided is closed, and opened again with its language; a table has its head again.
-
-    Headings, lists, quotes, code, links, emphasis and mentions are Feishu's to show. Images are shown by their
-    `image_key`, `![a chart](img_…)`; those that are elsewhere become links.
-    """
-
-    text: str
 
 
 class _Block(NamedTuple):
@@ -67,6 +50,22 @@ def markdown_messages(text: str, most: int = _MOST) -> list[tuple[str, str]]:
         return [("interactive", _card(part)) for part in parts]
     parts = _packed(blocks, most - _bytes_of(_post([])), 0)
     return [("post", _post(part)) for part in parts]
+
+
+def card_texts(text: str, most: int = _MOST) -> list[str]:
+    """The texts of the cards that a growing text becomes, one element each; none of a blank text.
+
+    As it grows, only the last of them changes, but for a paragraph that moves to the next card as a whole. While a code
+    block is open at the end it stays so, as what is shown is to grow, too.
+    """
+    blocks = [_without_images(block) for block in _blocks(text.replace("\r\n", "\n").replace("\r", "\n"))]
+    parts = list(_packed(blocks, most - _bytes_of(_card([])), _bytes_of(_json(_markdown_element(""))) + 1))
+    if not parts:
+        return []
+    last = parts[-1][-1]
+    if last.kind == "code" and not text.rstrip().endswith(last.tail.strip()):
+        parts[-1][-1] = last._replace(tail="")
+    return [_joined(part) for part in parts]
 
 
 # --- what there is in a text --------------------------------------------------------------------------------
@@ -181,13 +180,18 @@ def _adapted(blocks: Iterable[_Block]) -> Iterator[_Block]:
     ]
     is_high = min(levels, default=6) < 4
     for block in blocks:
-        if block.kind == "code":
-            yield block
-            continue
-        lines = [_CODE_OR_IMAGE.sub(_shown, line) for line in block.lines]
+        shown = _without_images(block)
         if is_high and block.kind == "text":
-            lines = [_HEADING.sub(_lowered, line) for line in lines]
-        yield block._replace(head=_CODE_OR_IMAGE.sub(_shown, block.head), lines=lines)
+            shown = shown._replace(lines=[_HEADING.sub(_lowered, line) for line in shown.lines])
+        yield shown
+
+
+def _without_images(block: _Block) -> _Block:
+    """A block without the images that Feishu does not show; code is left as it is."""
+    if block.kind == "code":
+        return block
+    lines = [_CODE_OR_IMAGE.sub(_shown, line) for line in block.lines]
+    return block._replace(head=_CODE_OR_IMAGE.sub(_shown, block.head), lines=lines)
 
 
 def _lowered(heading: re.Match[str]) -> str:

@@ -13,10 +13,11 @@ from typing import Any, Final, Protocol
 import trio
 
 from ..errors import ApiError
+from ..events.content import Markdown
+from ..events.port import Sendable
 from .arguments import check_id, given, in_path, refused
 from .client import Client, text_in
-from .content import Sendable, as_message, part_uuids
-from .markdown import Markdown
+from .content import as_message, part_uuids
 
 __all__ = ["AboutMessage", "Messages"]
 

@@ -92,10 +92,7 @@ async def _run(conversation: Conversation) -> None:
         if text.startswith("/report"):
             await trio.sleep(_SLOW)
             text = _REPORT
-        message = event.data.message
-        assert message is not None
-        assert message.message_id is not None
-        await session.api.reply(message.message_id, text)
+        await event.reply(text)
 
     @router.on("card.action.trigger")
     async def approve(event: Event[ActionTriggered]) -> CardAnswer:

@@ -42,6 +42,7 @@ class Arrival(QuietStruct, eq=False):
     origin: ClassVar[Origin] = Origin.ARRIVED
     succeeded: ClassVar[Mapping[str, bytes | None]] = _NONE
     attempt: ClassVar[int] = 1
+    notes: ClassVar[None] = None
 
     def settle(self, outcome: Outcome, took: float, written: Callable[[], None] | None = None) -> None:
         """Answer: 200 with the result, if there is one, or 500, so that an event comes again."""
@@ -75,6 +76,7 @@ class TextArrival(QuietStruct, eq=False):
     origin: ClassVar[Origin] = Origin.ARRIVED
     succeeded: ClassVar[Mapping[str, bytes | None]] = _NONE
     attempt: ClassVar[int] = 1
+    notes: ClassVar[None] = None
 
     def settle(self, outcome: Outcome, took: float, written: Callable[[], None] | None = None) -> None:
         """Nothing is sent, for this form has no answers."""

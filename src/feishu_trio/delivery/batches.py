@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import trio
 
@@ -16,15 +16,15 @@ __all__ = ["Batches"]
 
 
 class Batches:
-    """The batches that are being gathered: one for a route and pool, for whether outcomes wait for it, and for those
-    that arrived and those that were claimed, as only the latter's source is asked before they begin.
+    """The batches that are being gathered: one for a route, a key of it and a pool, for whether outcomes wait for it,
+    and for those that arrived and those that were claimed, as only the latter's source is asked before they begin.
 
     `on_submit` is called with the job that a batch has become.
     """
 
     def __init__(self, on_submit: Callable[[Job], object]) -> None:
         self._on_submit = on_submit
-        self._batches: dict[tuple[Route, Pool[Job], bool, Origin], _Batch] = {}
+        self._batches: dict[tuple[Route, Hashable, Pool[Job], bool, Origin], _Batch] = {}
         self._nursery: trio.Nursery | None = None
 
     def __bool__(self) -> bool:
@@ -38,7 +38,9 @@ class Batches:
     def add(self, job: Job) -> None:
         """Gather a job; the last that fits sends its batch off."""
         assert job.run is not None
-        key = job.route, job.pool, job.is_awaited, job.run.origin
+        assert job.route.batch is not None
+        shared = None if job.route.batch.by is None else job.key
+        key = job.route, shared, job.pool, job.is_awaited, job.run.origin
         batch = self._batches.get(key)
         if batch is None:
             assert self._nursery is not None, "the batches have not been started"
@@ -79,20 +81,26 @@ class _Batch:
         self._on_submit = on_submit
         self._max_size = route.batch.max_size
         self._runs: list[Run] = []
+        self._is_flushed = False
         self._bytes = 0
+        self._idle = route.batch.idle
         self._timer = trio.CancelScope()
-        nursery.start_soon(self._flush_after, route.batch.max_wait, name=f"batch of {route.name}")
+        self._until = trio.current_time() + route.batch.max_wait
+        nursery.start_soon(self._flush_in_time, name=f"batch of {route.name}")
 
     def add(self, job: Job) -> None:
         assert job.run is not None
         self._runs.append(job.run)
         self._bytes += job.size
         self.pool.reserve(job.size)
+        if self._idle is not None:
+            self._timer.deadline = min(self._until, trio.current_time() + self._idle)
         if len(self._runs) >= self._max_size:
             self.flush()
 
     def flush(self) -> None:
         """Send the batch off as it is; nothing is added to it from here on."""
+        self._is_flushed = True
         self._on_flush()
         self._timer.cancel()
         first, *others = self._runs
@@ -110,7 +118,10 @@ class _Batch:
         self._on_submit(job)
         self.pool.submit(job, reserved=True)
 
-    async def _flush_after(self, seconds: float) -> None:
+    async def _flush_in_time(self) -> None:
+        if self._idle is None:
+            self._timer.deadline = self._until
         with self._timer:
-            await trio.sleep(seconds)
+            await trio.sleep_forever()
+        if not self._is_flushed:
             self.flush()

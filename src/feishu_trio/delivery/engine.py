@@ -34,7 +34,7 @@ from .pool import PATIENCE, Pool
 from .pools import MESSAGE_POOL, Pools
 from .run import CALLBACKS, ENDED, HELD, RUNNING, WITHDRAWN, Run
 from .settlement import Settlement
-from .source import ARRIVED, CLAIMED, Delivery, Outcome, Source
+from .source import ARRIVED, CLAIMED, DONE, Delivery, Outcome, Source
 
 __all__ = ["Engine"]
 
@@ -103,6 +103,8 @@ class Engine:
         """Workers that wait for a loop to be done with its event, and the tasks that iterate."""
         self.port: EventPort | None = None
         """What events speak through."""
+        self.questions: Callable[[Event[Any], Callable[[bytes | None], None]], bool] | None = None
+        """Takes clicks that answer questions as they arrive, and settles each with the JSON of its answer."""
         self._telemetry = telemetry
         self._context = copy_context()  # a copy of it is what each handler runs in
         self._now: Callable[[], float] = trio.lowlevel.current_clock().current_time
@@ -296,14 +298,21 @@ class Engine:
         """
         return [delivery for run in self._own_runs() for delivery in run.deliveries]
 
+    def own_handler(self) -> str | None:
+        """The name of whatever handler, or loop over events, calls this; None if it is neither."""
+        return next((job.route.name for job in self._own_jobs()), None)
+
     def _own_runs(self) -> list[Run]:
+        return [run for job in self._own_jobs() for run in job.runs]
+
+    def _own_jobs(self) -> list[Job]:
         task: trio.lowlevel.Task | None = caller.get(None) or trio.lowlevel.current_task()
         while task is not None:
             workers = [task, *(worker for worker, looping in self.loops.items() if looping is task)]
             jobs = [pool.job_of(worker) for worker in workers for pool in self.pools]
-            runs = [run for job in jobs if job is not None for run in job.runs]
-            if runs:
-                return runs
+            own = [job for job in jobs if job is not None and job.runs]
+            if own:
+                return own
             task = task.parent_nursery and task.parent_nursery.parent_task
         return []
 
@@ -390,6 +399,7 @@ class Engine:
         if self._has_ended:
             delivery.settle(_TO_COME_AGAIN, self._now() - delivery.since)
             return None
+        origin = delivery.origin
         try:
             event = decode_event(
                 delivery.payload,
@@ -397,6 +407,7 @@ class Engine:
                 trace_id=delivery.trace_id,
                 received_at=delivery.received_at,
             )
+            names, chat = identify(event) if origin is ARRIVED else ((), None)
         except EventDecodeError as error:
             self._telemetry.payload_refused(error, delivery.trace_id)
             failed = {"(its payload)": error}
@@ -404,17 +415,17 @@ class Engine:
             delivery.settle(outcome, self._now() - delivery.since)
             return None
         event.port = self.port
-        origin = delivery.origin
-        names: tuple[str, ...] = ()
+        if event.type in CALLBACKS and self._answers_question(event, delivery):
+            return None
         keys: tuple[int, ...] = ()
-        chat = known = None
+        known = None
         if origin is ARRIVED:
-            names, chat = identify(event)
             ledger = self._settlement.ledger
             keys = ledger.keys(names)
             known = ledger.find(keys, delivery.since)
         else:
             event.attempt = delivery.attempt
+            event.notes = delivery.notes
         succeeded: Mapping[str, bytes | None] = delivery.succeeded
         if known is not None:
             event.redelivered = True
@@ -443,6 +454,18 @@ class Engine:
         if succeeded:
             run.recall(succeeded)
         return run
+
+    def _answers_question(self, event: Event[Any], delivery: Delivery) -> bool:
+        """Whether this is a click that a question takes: no handler runs for it."""
+
+        def settle(answer: bytes | None) -> None:
+            outcome = DONE if answer is None else Outcome(True, answer)
+            self._settlement.settle_delivery(event, delivery, outcome, self._now())
+
+        if self.questions is None or not self.questions(event, settle):
+            return False
+        self._telemetry.event_received(event, known=False)
+        return True
 
     def _register(self, run: Run) -> None:
         if run.origin is ARRIVED:  # what comes from an inbox has arrived before, and was answered

@@ -101,6 +101,8 @@ class Planner:
                     continue
                 # An inbox hands events on in its own order.
                 order_by = None if is_claimed else route.order_by
+                if route.batch is not None and route.batch.by is not None:
+                    order_by = route.batch.by  # not an order: what has one key goes into one batch
                 key = run.chat if order_by is None else order_by(event)
                 # Each handler has its own order: those of one event run side by side.
                 lane = None if key is None else (route.name, key)

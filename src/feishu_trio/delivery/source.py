@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from .._quiet import QuietStruct
+from ..events.port import Notes
 
 __all__ = ["DONE", "Delivery", "Origin", "Outcome", "Source"]
 
@@ -93,6 +94,10 @@ class Delivery(Protocol):
     @property
     def attempt(self) -> int:
         """Which attempt this is, 1 at first; of an arrived one always 1."""
+
+    @property
+    def notes(self) -> Notes | None:
+        """Where its handlers keep what they have said; None for an arrived one."""
 
     async def begin(self, batch: Sequence[Delivery]) -> None:
         """A handler is about to be called with all these, of one source, this one first. Called for claimed ones alone.

@@ -3,7 +3,7 @@
     from feishu_trio.events import Event, im
 
     async def greet(event: Event[im.MessageReceived]) -> None:
-        print(event.text, event.data.message)
+        print(event.sender.open_id, event.markdown)
 
 There is a module for each domain of the platform (`im`, `contact`, `drive`, …), named by the first word of
 its event types. A model is named by the rest, without the version and with a bare verb in the past tense:
@@ -22,8 +22,10 @@ from __future__ import annotations
 
 from .answers import Card, CardAnswer, Inline, PreviewAnswer, Toast, encode_result, flaw_of
 from .catalogue import ALIAS_STATUSES, ALIASES, model_for, nearest, types_with
+from .content import Resource
 from .envelope import decode_event
 from .event import Event
+from .subject import Person
 
 __all__ = [
     "ALIASES",
@@ -32,7 +34,9 @@ __all__ = [
     "CardAnswer",
     "Event",
     "Inline",
+    "Person",
     "PreviewAnswer",
+    "Resource",
     "Toast",
     "decode_event",
     "encode_result",

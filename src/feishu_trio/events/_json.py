@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,8 @@ from ..errors import EventDecodeError
 UNFIT: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 """What msgspec and `json` raise: their own errors, bad UTF-8 (a ValueError), nesting that is too deep."""
 
+_MISSING: Final = re.compile(r"Object missing required field `(\w+)`(?: - at `\$(.*)`)?")
+
 
 def unfit(what: str, error: Exception, place: str) -> EventDecodeError:
     """The error for `what` that does not fit, with its path counted from `place` in the payload."""
@@ -20,7 +23,11 @@ def unfit(what: str, error: Exception, place: str) -> EventDecodeError:
     if isinstance(error, UnicodeError):
         return EventDecodeError(f"{what} is not in UTF-8, at `{place}`")
     reason = str(error)
-    if "`$" in reason:
+    missing = _MISSING.fullmatch(reason)
+    if missing:
+        holder = place + (missing[2] or "")
+        reason = f"`{holder}.{missing[1]}` is missing - at `{holder}`"
+    elif "`$" in reason:
         reason = reason.replace("`$", f"`{place}")
     else:
         reason += f" - at `{place}`"

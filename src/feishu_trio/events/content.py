@@ -1,14 +1,14 @@
 """The content of chat messages: JSON in a string, of a shape that the message's type decides.
 
-`Event.content` and `Event.text` are the way in. Source: "Message content structure" of the platform's
-documentation of received messages.
+`Event.content`, `Event.text`, `Event.markdown` and `Event.resources` are the way in. Source: "Message content structure"
+of the platform's documentation of received messages.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 from attrs import frozen
@@ -16,27 +16,47 @@ from attrs import frozen
 from ._json import UNFIT, unfit
 
 __all__ = [
+    "CLASSES",
     "Audio",
     "Content",
     "File",
     "Image",
     "Interactive",
+    "Markdown",
     "Media",
     "MergeForward",
     "Post",
     "PostElement",
+    "Resource",
     "ShareChat",
     "ShareUser",
     "Sticker",
     "Text",
     "parse_content",
     "plain_text",
+    "resources_of",
+    "with_names",
 ]
 
 
 @frozen
 class Text:
     """A `text` message; mentions stand in it as `@_user_1`, and `@_all` for everybody."""
+
+    text: str
+
+
+@frozen
+class Markdown:
+    """A text in markdown, to be sent as a message.
+
+    It is sent as a post or, if it has a table, as a card. One that is too long for a message, by Feishu's count of
+    bytes, or has more than three tables, becomes several: divided between blocks, else between lines, else between
+    characters. A code block that is divided is closed, and opened again with its language; a table has its head again.
+
+    Headings, lists, quotes, code, links, emphasis and mentions are Feishu's to show. Images are shown by their
+    `image_key`, `![a chart](img_…)`; those that are elsewhere become links.
+    """
 
     text: str
 
@@ -156,16 +176,29 @@ Content = (
 )
 """What `Event.content` may be; a dict where the message is of a type that has no class here."""
 
-_CLASSES: Final[Mapping[str, type[Any]]] = {
+
+@frozen
+class Resource:
+    """A file in a message, to be downloaded by the message's id and `key`. Stickers cannot be, but be sent again."""
+
+    kind: Literal["image", "file", "audio", "video", "sticker"]
+    key: str
+    name: str | None = None
+    """The file's name, where the message has it."""
+
+
+CLASSES: Final[Mapping[str, type[Any]]] = {
     "text": Text,
     "image": Image,
     "file": File,
     "audio": Audio,
     "media": Media,
+    "video": Media,
     "sticker": Sticker,
     "share_chat": ShareChat,
     "share_user": ShareUser,
 }
+"""The types of messages whose content is an object of a fixed shape, and its class."""
 
 
 def parse_content(message_type: str | None, content: str) -> Content:
@@ -180,7 +213,7 @@ def parse_content(message_type: str | None, content: str) -> Content:
         fields = msgspec.json.decode(content, type=dict[str, Any])
         if message_type == "post":
             return _post(fields)
-        known = _CLASSES.get(message_type or "")
+        known = CLASSES.get(message_type or "")
         if known is not None:
             return cast("Content", msgspec.convert(fields, known, strict=False))
     except UNFIT as error:
@@ -207,25 +240,59 @@ def plain_text(content: Content, names: Mapping[str, str]) -> str | None:
     """
     match content:
         case Text(text):
-            return _with_names(text, names)
+            return with_names(text, names)
         case Post(title, lines):
             read = ["".join(_element_text(element, names) for element in line) for line in lines]
             return "\n".join([title, *read] if title else read)
         case Interactive(card):
+            texts: list[str] = []
             try:
-                return _with_names("\n".join(_card_lines(card)), names)
+                _add_card_lines(card, texts)
             except RecursionError as error:
                 raise unfit("a card", error, "event.message.content") from error
+            return with_names("\n".join(texts), names)
     return None
 
 
-def _with_names(text: str, names: Mapping[str, str]) -> str:
-    longest = max(map(len, names), default=0)
+def resources_of(content: Content) -> tuple[Resource, ...]:
+    """The files in a message, those in a post's lines too; none of a card, as Feishu does not hand them out."""
+    match content:
+        case Image(key):
+            found = [Resource("image", key)]
+        case File(key, name):
+            found = [Resource("file", key, name)]
+        case Audio(key):
+            found = [Resource("audio", key)]
+        case Media(key, file_name=name):
+            found = [Resource("video", key, name)]
+        case Sticker(key):
+            found = [Resource("sticker", key)]
+        case Post(content=lines):
+            found = [each for line in lines for element in line for each in _resources_in(element)]
+        case _:
+            found = []
+    return tuple(each for each in found if each.key)
+
+
+def _resources_in(element: PostElement) -> Iterator[Resource]:
+    match element:
+        case PostElement(tag="img", image_key=str(key)):
+            yield Resource("image", key)
+        case PostElement(tag="media", file_key=str(key)):
+            yield Resource("video", key)
+
+
+# Characters of what stands for a name in a text. Feishu's are `@_user_1` and the like.
+_LONGEST_KEY: Final = 64
+
+
+def with_names(text: str, names: Mapping[str, str]) -> str:
+    """A text with the names of those who are mentioned in place of what stands for them, such as `@_user_1`."""
 
     def named(match: re.Match[str]) -> str:
         # The longest first, for @_user_1 begins @_user_12, and may have more text right behind it.
         word: str = match[0]
-        for end in range(min(len(word), longest), 1, -1):
+        for end in range(min(len(word), _LONGEST_KEY), 1, -1):
             name = names.get(word[:end])
             if name is not None:
                 return f"@{name}{word[end:]}"
@@ -242,7 +309,7 @@ def _element_text(element: PostElement, names: Mapping[str, str]) -> str:
             return "@" + (names.get(key) or element.user_name or key).removeprefix("@")
         case PostElement(tag="emotion", emoji_type=str(emoji)):
             return f"[{emoji}]"
-    return _with_names(element.text or "", names)
+    return with_names(element.text or "", names)
 
 
 # Where the texts of a card are, in the order in which they are read.
@@ -260,21 +327,23 @@ _CARD_KEYS: Final = (
 )
 
 
-def _card_lines(node: object) -> Iterator[str]:
-    """The texts of a card, a line each: in either schema, or simplified to lines of elements."""
+def _add_card_lines(node: object, lines: list[str]) -> None:
+    """Add the texts of a card, a line each: in either schema, or simplified to lines of elements."""
     match node:
         case str() if node:
-            yield node
+            lines.append(node)
         case {"tag": "at", "user_name": str(name)} if name:
-            yield f"@{name}"
+            lines.append(f"@{name}")
         case {"tag": "at", "user_id": str(key)} if key:
-            yield f"@{key.removeprefix('@')}"
+            lines.append(f"@{key.removeprefix('@')}")
         case dict():
             for key in _CARD_KEYS:
-                yield from _card_lines(node.get(key))
+                _add_card_lines(node.get(key), lines)
         case list():
             for inner in node:
                 if isinstance(inner, list):
-                    yield "".join(_card_lines(inner))
+                    line: list[str] = []
+                    _add_card_lines(inner, line)
+                    lines.append("".join(line))
                 else:
-                    yield from _card_lines(inner)
+                    _add_card_lines(inner, lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from .shared import UserId
 
@@ -204,12 +204,15 @@ class MessageRecalled:
 
 @frozen
 class MessageReceived:
-    """The event `im.message.receive_v1`."""
+    """The event `im.message.receive_v1`.
+
+    A body without a `message` does not fit, and is refused before a handler runs.
+    """
 
     EVENT_TYPE: ClassVar[str] = "im.message.receive_v1"
 
-    sender: Sender | None = None
-    message: Message | None = None
+    message: Message
+    sender: Sender = field(factory=lambda: Sender())
 
 
 @frozen
@@ -305,21 +308,21 @@ class Sender:
 
 @frozen
 class Message:
-    """A chat message. Times are in milliseconds since 1970.
+    """A chat message. Times are in milliseconds since 1970. A string that cannot be None is empty if it is missing.
 
-    `content` is JSON in a string: `Event.content` and `Event.text` read it.
+    `content` is JSON in a string: `Event.content`, `Event.text` and `Event.markdown` read it.
     """
 
-    message_id: str | None = None
+    message_id: str = ""
     root_id: str | None = None
     parent_id: str | None = None
     create_time: int | None = None
     update_time: int | None = None
-    chat_id: str | None = None
+    chat_id: str = ""
     thread_id: str | None = None
-    chat_type: str | None = None
-    message_type: str | None = None
-    content: str | None = None
+    chat_type: str = ""
+    message_type: str = ""
+    content: str = ""
     mentions: tuple[Mention, ...] | None = None
     user_agent: str | None = None
     lark_agent_context: LarkAgentContext | None = None

@@ -23,8 +23,6 @@ class _Sender(msgspec.Struct, gc=False):
 
 class _Message(msgspec.Struct, gc=False):
     chat_id: str | None = None
-    thread_id: str | None = None
-    root_id: str | None = None
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -55,9 +53,7 @@ def by_chat(event: Event[Any]) -> str | None:
 
 def by_thread(event: Event[Any]) -> str | None:
     """The thread of a message, or else the message that it answers; its chat for one that stands alone."""
-    body = _body(event)
-    message = body.message
-    return (message and (message.thread_id or message.root_id)) or by_chat(event)
+    return event.thread_key or None
 
 
 def by_sender(event: Event[Any]) -> str | None:

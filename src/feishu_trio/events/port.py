@@ -3,12 +3,48 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Literal, Protocol, overload
+from typing import Any, Literal, Protocol, TypeAlias, overload
 
-__all__ = ["BotIdentity", "EventApi", "EventPort"]
+from attrs import frozen
+
+from .answers import Card
+from .content import (
+    Audio,
+    File,
+    Image,
+    Interactive,
+    Markdown,
+    Media,
+    Post,
+    ShareChat,
+    ShareUser,
+    Sticker,
+    Text,
+)
+from .subject import Person
+
+__all__ = ["BotIdentity", "Choice", "EventApi", "EventPort", "Notes", "Sendable", "Sent", "Streamed"]
+
+Sendable: TypeAlias = (
+    str
+    | Markdown
+    | Card
+    | Text
+    | Post
+    | Image
+    | File
+    | Audio
+    | Media
+    | Sticker
+    | ShareChat
+    | ShareUser
+    | Interactive
+    | Mapping[str, Any]
+)
+"""What a message can be made of."""
 
 _Kind = Literal["image", "file", "audio", "video", "sticker"]
 _Path = str | os.PathLike[str]
@@ -66,7 +102,7 @@ class EventApi(Protocol):
     async def reply(
         self,
         message_id: str,
-        content: Any,
+        content: Sendable,
         msg_type: str = "text",
         uuid: str | None = None,
         *,
@@ -89,7 +125,7 @@ class EventApi(Protocol):
     async def send(
         self,
         receive_id: str,
-        content: Any,
+        content: Sendable,
         msg_type: str = "text",
         receive_id_type: str | None = None,
         uuid: str | None = None,
@@ -101,7 +137,7 @@ class EventApi(Protocol):
     ) -> list[dict[str, Any]]:
         """Send markdown to a chat or a user."""
 
-    async def edit(self, message_id: str, content: Any, msg_type: str = "text") -> dict[str, Any]:
+    async def edit(self, message_id: str, content: Sendable, msg_type: str = "text") -> dict[str, Any]:
         """Change a message of the bot's own."""
 
     async def recall(self, message_id: str) -> None:
@@ -193,9 +229,113 @@ class BotIdentity(Protocol):
         """The name that people see."""
 
 
+class Notes(Protocol):
+    """Small values that are kept with a stored event until it is done, by handler and key."""
+
+    def noted(self, handler: str, key: str) -> bytes | None:
+        """What was noted by an earlier run of a handler, or by this one; None if nothing."""
+
+    async def note(self, handler: str, key: str, value: bytes) -> None:
+        """Keep a value; returns when that is sure.
+
+        Raises:
+            InboxError: It could not be kept.
+        """
+
+
+@frozen
+class Sent:
+    """What `Event.reply` has sent: mostly one message, of a long text several."""
+
+    message_ids: tuple[str, ...]
+
+    @property
+    def message_id(self) -> str:
+        """The id of the first."""
+        return self.message_ids[0]
+
+
+class Choice(str):
+    """The answer to a question: the text of what was chosen; of a card of your own, its value as JSON text."""
+
+    by: Person
+    """Who answered."""
+    value: Mapping[str, Any]
+    """The value of what was clicked, as the card has it."""
+    form: Mapping[str, Any]
+    """What was filled in, if the card has a form."""
+
+    __slots__ = ("by", "form", "value")
+
+    def __new__(cls, text: str, *, by: Person, value: Mapping[str, Any], form: Mapping[str, Any]) -> Choice:
+        """A text with what belongs to it."""
+        choice = super().__new__(cls, text)
+        choice.by, choice.value, choice.form = by, value, form
+        return choice
+
+
+class Streamed(Protocol):
+    """An answer that grows while it is written."""
+
+    @property
+    def text(self) -> str:
+        """All of it, in markdown."""
+
+    @property
+    def message_ids(self) -> tuple[str, ...]:
+        """The messages that show it so far."""
+
+    async def append(self, text: str) -> None:
+        """Add to the text; whoever calls this does not wait until it is shown.
+
+        Raises:
+            TypeError: It is no text.
+        """
+
+    async def replace(self, text: str) -> None:
+        """Put a text in the place of all there is; whoever calls this does not wait until it is shown.
+
+        Raises:
+            TypeError: It is no text.
+        """
+
+
 class EventPort(Protocol):
     """What a session is for the events that it handles."""
 
     @property
     def api(self) -> EventApi:
         """Feishu's HTTP API, with the app's token."""
+
+    @property
+    def bot(self) -> BotIdentity | None:
+        """Who the bot is; None as long as that is not known."""
+
+    async def reply(
+        self, event: Any, content: Sendable, msg_type: str | None, *, in_thread: bool | None, quote: bool
+    ) -> Sent:
+        """See `Event.reply`."""
+
+    def stream(
+        self, event: Any, *, in_thread: bool | None, quote: bool, interrupted: str
+    ) -> AbstractAsyncContextManager[Streamed]:
+        """See `Event.stream`."""
+
+    async def ask(
+        self,
+        event: Any,
+        question: str | Mapping[str, Any],
+        choices: Sequence[str] | Mapping[str, str],
+        *,
+        allowed: str | Collection[str] | None,
+        timeout: float | None,
+        in_thread: bool | None,
+        quote: bool,
+    ) -> Choice:
+        """See `Event.ask`."""
+
+    async def cancel(self, key: Hashable) -> int:
+        """See `Session.cancel`."""
+
+    def turned_away(self, event: Any, reason: str) -> None:
+        """A filter did not let it through."""

@@ -72,6 +72,25 @@ class ClaimedDelivery(QuietStruct, eq=False):
         """1 at first."""
         return self.claim.attempt
 
+    @property
+    def notes(self) -> ClaimedDelivery:
+        """It keeps them itself."""
+        return self
+
+    def noted(self, handler: str, key: str) -> bytes | None:
+        """What an earlier run of a handler noted, or this one; None if nothing."""
+        return self.claim.notes.get((handler, key))
+
+    async def note(self, handler: str, key: str, value: bytes) -> None:
+        """Keep a value until the event is done; returns when it is written.
+
+        Raises:
+            InboxError: It could not be written, or the event is not this run's any more.
+        """
+        if not await self.source.inbox.note(self.claim, handler, key, value):
+            raise InboxError(f"event {self.claim.id} is not this handler's any more")
+        self.claim.notes = {**self.claim.notes, (handler, key): value}
+
     async def begin(self, batch: Sequence[Delivery]) -> None:
         """Write down that a batch begins; if that cannot be, it does not, and comes again."""
         try:

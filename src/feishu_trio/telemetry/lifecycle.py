@@ -24,6 +24,7 @@ __all__ = [
     "Lifecycle",
     "LifecycleEvent",
     "LifecycleStream",
+    "MessageIgnored",
     "PingReceived",
     "PingSent",
     "PongReceived",
@@ -162,6 +163,14 @@ class EventDead(LifecycleEvent):
     event_type: str
     error: str
     """What the last failure was."""
+
+
+@attrs.frozen(kw_only=True)
+class MessageIgnored(LifecycleEvent):
+    """A filter made by `to_me` turned a message away."""
+
+    event_id: str
+    reason: str
 
 
 @attrs.frozen(kw_only=True)

@@ -29,6 +29,7 @@ from .lifecycle import (
     HandlerFailed,
     HeartbeatReceived,
     Lifecycle,
+    MessageIgnored,
     PingReceived,
     PingSent,
     PongReceived,
@@ -327,6 +328,12 @@ class Telemetry:
         )
         if self.lifecycle.is_followed:
             self.lifecycle.publish(EventDead(event_id=event_id, event_type=event_type, error=error))
+
+    def message_ignored(self, event: Event[Any], reason: str) -> None:
+        """A filter turned a message away, as it is not for the bot."""
+        self._limit.log(_delivery, logging.DEBUG, "message %s is ignored: %s", one_line(event.id), reason)
+        if self.lifecycle.is_followed:
+            self.lifecycle.publish(MessageIgnored(event_id=event.id, reason=reason))
 
     def inbox_failed(self, error: Exception) -> None:
         """An inbox could not be read; it is tried again."""

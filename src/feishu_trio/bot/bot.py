@@ -1,0 +1,156 @@
+"""What events speak through: replies, streamed answers and questions, each said once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+import trio
+
+from ..api import Api, BotInfo
+from ..errors import ApiError
+from ..events import Event
+from ..events.port import Choice, Sendable, Sent
+from ..telemetry import Telemetry
+from .asking import Asking, Choices
+from .replying import reply
+from .speech import Saying, saying
+from .streaming import StreamedAnswer, open_stream
+
+__all__ = ["Bot"]
+
+logger = logging.getLogger("feishu_trio.bot")
+
+_NO_HANDLER: Final = "(no handler)"  # a loop over events, say
+
+
+class Bot:
+    """What a session or a worker is for the events that it handles.
+
+    Args:
+        api: Feishu's HTTP API.
+        telemetry: Where facts go.
+        handler: The name of the handler that calls it; None if that is none.
+        cancel: Ends what runs or waits behind a key.
+        can_ask: Whether clicks come here: not to a worker, which has no connection.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        telemetry: Telemetry,
+        handler: Callable[[], str | None],
+        cancel: Callable[[Hashable], Awaitable[int]],
+        *,
+        can_ask: bool = True,
+    ) -> None:
+        self._api = api
+        self._telemetry = telemetry
+        self._handler = handler
+        self._cancel = cancel
+        self._can_ask = can_ask
+        self._asking = Asking(api)
+        self._nursery: trio.Nursery | None = None
+        self._is_learning = False
+
+    @property
+    def bot(self) -> BotInfo | None:
+        """Who the bot is; asked for while that is not known, it finds out."""
+        bot = self._api.known_bot
+        if bot is None and self._nursery is not None and not self._is_learning:
+            self._is_learning = True
+            self._nursery.start_soon(self._learn_in_time, name="feishu_trio bot")
+        return bot
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """What runs beside the handlers may run in this."""
+        self._nursery = nursery
+
+    @property
+    def api(self) -> Api:
+        """Feishu's HTTP API, with the app's token."""
+        return self._api
+
+    async def learn(self) -> None:
+        """Find out who the bot is.
+
+        Raises:
+            ApiError: Feishu did not say.
+        """
+        await self._api.bot()
+
+    async def _learn_in_time(self) -> None:
+        try:
+            await self.learn()
+        except ApiError as error:
+            logger.warning("who the bot is could not be found out, which to_me() needs: %s", error)
+        finally:
+            self._is_learning = False
+
+    async def reply(
+        self,
+        event: Event[Any],
+        content: Sendable,
+        msg_type: str | None,
+        *,
+        in_thread: bool | None,
+        quote: bool,
+    ) -> Sent:
+        """See `Event.reply`."""
+        said = self._saying(event, "reply")
+        return await reply(self._api, event, said, content, msg_type, in_thread=in_thread, quote=quote)
+
+    def stream(
+        self, event: Event[Any], *, in_thread: bool | None, quote: bool, interrupted: str
+    ) -> AbstractAsyncContextManager[StreamedAnswer]:
+        """See `Event.stream`."""
+        said = self._saying(event, "stream")
+        answer = StreamedAnswer(self._api, event, said, in_thread=in_thread, quote=quote)
+        return open_stream(answer, interrupted)
+
+    async def ask(
+        self,
+        event: Event[Any],
+        question: str | Mapping[str, Any],
+        choices: Choices,
+        *,
+        allowed: str | Collection[str] | None,
+        timeout: float | None,
+        in_thread: bool | None,
+        quote: bool,
+    ) -> Choice:
+        """See `Event.ask`."""
+        if not self._can_ask:
+            raise ApiError(
+                "ask: a worker has no connection by which clicks could come; ask in a session, and let a worker "
+                "do the rest"
+            )
+        return await self._asking.ask(
+            event,
+            self._saying(event, "question"),
+            question,
+            choices,
+            allowed=allowed,
+            timeout=timeout,
+            in_thread=in_thread,
+            quote=quote,
+        )
+
+    async def cancel(self, key: Hashable) -> int:
+        """See `Event.cancel`."""
+        return await self._cancel(key)
+
+    def answer_click(self, click: Event[Any], settle: Callable[[bytes | None], None]) -> bool:
+        """Whether a click is for a question of `ask`; then `settle` is called with the JSON of its answer."""
+        return self._asking.answer(click, settle)
+
+    def turned_away(self, event: Event[Any], reason: str) -> None:
+        """A filter did not let a message through: told once, however often it is asked."""
+        if "turned away" not in event.memo:
+            event.memo["turned away"] = reason
+            self._telemetry.message_ignored(event, reason)
+
+    def _saying(self, event: Event[Any], kind: str) -> Saying:
+        return saying(event, self._handler() or _NO_HANDLER, kind)

@@ -1,0 +1,269 @@
+"""Questions: the first allowed click wins, late and foreign ones are told so, and none outlives its handler."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from feishu_trio import Ack, Choice, ConfigError, Event, Router, SQLiteInbox
+from feishu_trio.events.im import MessageReceived
+from feishu_trio.testing import Gateway
+from session.rig import come_true, open_session
+
+MODERN = {
+    "schema": "2.0",
+    "body": {
+        "elements": [
+            {"tag": "markdown", "content": "Deploy?"},
+            {
+                "tag": "button",
+                "text": {"tag": "plain_text", "content": "Go"},
+                "behaviors": [{"type": "callback", "value": {"go": 1}}],
+            },
+        ]
+    },
+}
+OLD = {
+    "elements": [
+        {"tag": "div", "text": {"tag": "plain_text", "content": "Deploy?"}},
+        {
+            "tag": "action",
+            "actions": [
+                {"tag": "button", "text": {"tag": "plain_text", "content": "Go"}, "value": {"go": 1}}
+            ],
+        },
+    ]
+}
+
+
+class Asker:
+    """A router whose handler asks, and keeps what comes of it."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.router = Router()
+        self.choices: list[Choice] = []
+        self.errors: list[Exception] = []
+        self.runs = 0
+        self.arguments, self.options = arguments, options
+        self.router.on(MessageReceived, name="asks")(self.ask)
+
+    async def ask(self, event: Event[MessageReceived]) -> None:
+        self.runs += 1
+        try:
+            self.choices.append(await event.ask(*self.arguments, **self.options))
+        except Exception as error:
+            self.errors.append(error)
+
+    async def ended(self) -> None:
+        with trio.fail_after(1000):
+            await come_true(lambda: self.choices or self.errors)
+
+
+async def test_a_click_answers(autojump_clock: object, gateway: Gateway) -> None:
+    asker, tom = Asker("Deploy?", ["Yes", "No"]), gateway.user("Tom")
+    async with open_session(gateway, router=asker.router):
+        await tom.says("deploy")
+        seen = await tom.waits_for("[Yes]")
+        assert "Deploy?" in seen
+        clicked = await tom.clicks("Yes")
+        await asker.ended()
+    (choice,) = asker.choices
+    assert (choice, choice.by.open_id, clicked.code) == ("Yes", tom.open_id, 200)
+    seen = tom.sees()
+    assert ("[Yes]" in seen, "[No]" in seen, "Yes" in seen) == (False, False, True)
+
+
+async def test_choices_with_names(autojump_clock: object, gateway: Gateway) -> None:
+    asker, tom = Asker("Deploy?", {"go": "Go on", "stop": "Rather not"}), gateway.user("Tom")
+    async with open_session(gateway, router=asker.router):
+        await tom.says("deploy")
+        await tom.waits_for("[Go on]")
+        await tom.clicks("Rather not")
+        await asker.ended()
+    assert asker.choices == ["stop"]
+
+
+@pytest.mark.parametrize("card", [MODERN, OLD], ids=["2.0", "1.0"])
+async def test_a_card_of_ones_own(autojump_clock: object, gateway: Gateway, card: dict[str, Any]) -> None:
+    asker, tom = Asker(card), gateway.user("Tom")
+    async with open_session(gateway, router=asker.router):
+        await tom.says("deploy")
+        await tom.waits_for("[Go]")
+        await tom.clicks("Go")
+        await asker.ended()
+    assert asker.choices[0].value == {"go": 1}
+    assert "[Go]" not in tom.sees()
+    assert "Deploy?" in tom.sees()
+
+
+async def test_others_and_late_clicks_are_told_so(autojump_clock: object, gateway: Gateway) -> None:
+    tom, ann = gateway.user("Tom"), gateway.user("Ann")
+    asker = Asker("Deploy?", ["Yes"])
+    async with open_session(gateway, router=asker.router):
+        await tom.says("deploy", chat="Team")
+        await tom.waits_for("[Yes]", chat="Team")
+        foreign = await ann.clicks("Yes", chat="Team")
+        assert (foreign.toast, asker.choices) == ("This question is not for you.", [])
+        await tom.clicks("Yes", chat="Team")
+        await asker.ended()
+        # A click that was on its way when the question was answered.
+        late = await gateway.push("card.action.trigger", click_of(foreign, tom.open_id))
+        answer = await late.answer()
+    assert answer.data["toast"]["content"] == "This question is closed."  # type: ignore[index]
+    assert len(asker.choices) == 1
+
+
+def click_of(clicked: Any, open_id: str) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(clicked.push.payload)["event"]
+    body["operator"]["open_id"] = open_id
+    return body
+
+
+async def test_who_is_allowed(autojump_clock: object, gateway: Gateway) -> None:
+    tom, ann = gateway.user("Tom"), gateway.user("Ann")
+    asker = Asker("Deploy?", ["Yes"], allowed=[ann.open_id])
+    async with open_session(gateway, router=asker.router):
+        await tom.says("deploy", chat="Team")
+        await tom.waits_for("[Yes]", chat="Team")
+        assert (await tom.clicks("Yes", chat="Team")).toast == "This question is not for you."
+        await ann.clicks("Yes", chat="Team")
+        await asker.ended()
+    assert asker.choices[0].by.open_id == ann.open_id
+
+
+async def test_anyone(autojump_clock: object, gateway: Gateway) -> None:
+    tom, ann = gateway.user("Tom"), gateway.user("Ann")
+    asker = Asker("Deploy?", ["Yes"], allowed="*")
+    async with open_session(gateway, router=asker.router):
+        await tom.says("deploy", chat="Team")
+        await ann.waits_for("[Yes]", chat="Team")
+        await ann.clicks("Yes", chat="Team")
+        await asker.ended()
+    assert asker.choices[0].by.open_id == ann.open_id
+
+
+async def test_nobody_answers(autojump_clock: object, gateway: Gateway) -> None:
+    asker, tom = Asker("Deploy?", ["Yes"], timeout=60), gateway.user("Tom")
+    async with open_session(gateway, router=asker.router):
+        await tom.says("deploy")
+        await asker.ended()
+        seen = await tom.waits_for("closed")
+    assert [type(error) for error in asker.errors] == [TimeoutError]
+    assert "[Yes]" not in seen
+
+
+async def test_it_ends_with_its_handler(autojump_clock: object, gateway: Gateway) -> None:
+    router, tom = Router(), gateway.user("Tom")
+
+    @router.on(MessageReceived, timeout=30, ack=Ack.ON_RECEIPT)
+    async def answer(event: Event[MessageReceived]) -> None:
+        await event.ask("Deploy?", ["Yes"])
+
+    async with open_session(gateway, router=router):
+        await tom.says("deploy")
+        await tom.waits_for("[Yes]")
+        await tom.waits_for("closed", timeout=60)
+
+
+async def test_several_at_a_time(autojump_clock: object, gateway: Gateway) -> None:
+    tom, router, chosen = gateway.user("Tom"), Router(), list[str]()
+
+    @router.on(MessageReceived, ack=Ack.ON_RECEIPT)
+    async def answer(event: Event[MessageReceived]) -> None:
+        async def ask(what: str) -> None:
+            chosen.append(await event.ask(f"{what}?", [f"Yes, {what}", "No"]))
+
+        async with trio.open_nursery() as nursery:
+            for what in ("one", "two"):
+                nursery.start_soon(ask, what)
+
+    async with open_session(gateway, router=router):
+        await tom.says("deploy")
+        await tom.waits_for(lambda seen: "[Yes, one]" in seen and "[Yes, two]" in seen)
+        await tom.clicks("Yes, two")
+        await tom.clicks("Yes, one")
+        await trio.sleep(1)
+    assert chosen == ["Yes, two", "Yes, one"]
+
+
+async def test_a_click_needs_no_worker(autojump_clock: object, gateway: Gateway) -> None:
+    """Every worker asks, and every one is answered."""
+    tom = gateway.user("Tom")
+    asker = Asker("Deploy?", ["Yes"])
+    async with open_session(gateway, router=asker.router, concurrency=1):
+        await tom.says("deploy")
+        await tom.waits_for("[Yes]")
+        await tom.clicks("Yes")
+        await asker.ended()
+    assert asker.choices == ["Yes"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (("Deploy?",), {}),
+        (("Deploy?", []), {}),
+        (("Deploy?", "Yes"), {}),
+        (("Deploy?", ["Yes"]), {"allowed": []}),
+        (({"schema": "2.0", "body": {"elements": []}},), {}),
+    ],
+)
+async def test_what_cannot_be_asked(
+    autojump_clock: object, gateway: Gateway, arguments: tuple[Any, ...], options: dict[str, Any]
+) -> None:
+    asker = Asker(*arguments, **options)
+    async with open_session(gateway, router=asker.router):
+        await gateway.user("Tom").says("deploy")
+        await asker.ended()
+    assert [type(error) for error in asker.errors] == [ConfigError]
+    assert not gateway.messages
+
+
+async def test_with_an_inbox_it_is_asked_on_after_a_restart(gateway: Gateway, tmp_path: Path) -> None:
+    tom, asked = gateway.user("Tom"), False
+    asker = Asker("Deploy?", ["Yes", "No"])
+    for _ in range(2):
+        inbox = SQLiteInbox(tmp_path / "bot.db")
+        async with open_session(gateway, router=asker.router, inbox=inbox, shutdown_timeout=0.1):
+            if not asked:
+                await tom.says("deploy")
+                await tom.waits_for("[Yes]")
+            else:
+                with trio.fail_after(5):
+                    await come_true(lambda: asker.runs == 2)
+                await tom.clicks("Yes")
+                await asker.ended()
+            asked = True
+    assert (asker.choices, len(gateway.messages)) == (["Yes"], 1)
+
+
+async def test_with_an_inbox_the_answer_is_known_after_a_restart(gateway: Gateway, tmp_path: Path) -> None:
+    tom, router, chosen = gateway.user("Tom"), Router(), list[Choice]()
+
+    @router.on(MessageReceived)
+    async def answer(event: Event[MessageReceived]) -> None:
+        chosen.append(await event.ask("Deploy?", ["Yes", "No"]))
+        if len(chosen) == 1:
+            await trio.sleep_forever()
+
+    for run in range(2):
+        inbox = SQLiteInbox(tmp_path / "bot.db")
+        async with open_session(gateway, router=router, inbox=inbox, shutdown_timeout=0.1):
+            if run == 0:
+                await tom.says("deploy")
+                await tom.waits_for("[Yes]")
+                await tom.clicks("No")
+            with trio.fail_after(5):
+                await come_true(partial(reached, chosen, run + 1))
+    assert chosen == ["No", "No"]
+    assert {choice.by.open_id for choice in chosen} == {tom.open_id}
+    assert len(gateway.messages) == 1
+
+
+def reached(values: list[Any], count: int) -> bool:
+    return len(values) == count

@@ -1,0 +1,260 @@
+"""Streamed answers: they grow, are whole at the end, and go on after a restart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from feishu_trio import Ack, ApiError, Event, MemoryInbox, Router, SQLiteInbox
+from feishu_trio.events.im import MessageReceived
+from feishu_trio.testing import Gateway
+from session.rig import come_true, open_session
+
+
+async def test_it_grows(autojump_clock: object, gateway: Gateway) -> None:
+    router = Router()
+
+    @router.on(MessageReceived, ack=Ack.ON_RECEIPT)
+    async def answer(event: Event[MessageReceived]) -> None:
+        async with event.stream() as stream:
+            for number in range(100):
+                await stream.append(f"{number} ")
+                await trio.sleep(0.03)
+
+    tom = gateway.user("Tom")
+    async with open_session(gateway, router=router):
+        await tom.says("count")
+        await tom.waits_for("0 1 2")
+        assert "99" not in tom.sees()
+        seen = await tom.waits_for(lambda seen: "98 99" in seen and "stream" not in seen)
+    assert len(gateway.messages) == 1
+    assert " ".join(map(str, range(100))) in seen
+
+
+async def test_newest_text_wins_at_ten_operations_a_second(autojump_clock: object, gateway: Gateway) -> None:
+    """The gateway refuses the eleventh within a second; none is refused."""
+    router, done = Router(), trio.Event()
+
+    @router.on(MessageReceived, ack=Ack.ON_RECEIPT)
+    async def answer(event: Event[MessageReceived]) -> None:
+        async with event.stream() as stream:
+            for number in range(3000):
+                await stream.replace(f"now {number}")
+                await trio.sleep(0.001)
+        done.set()
+
+    tom = gateway.user("Tom")
+    async with open_session(gateway, router=router):
+        await tom.says("count")
+        await done.wait()
+        assert "now 2999" in tom.sees()
+
+
+async def test_a_long_text_takes_several_cards(autojump_clock: object, gateway: Gateway) -> None:
+    router, done, text = Router(), trio.Event(), "".join(f"paragraph {n}\n\n" for n in range(8000))
+
+    @router.on(MessageReceived, ack=Ack.ON_RECEIPT)
+    async def answer(event: Event[MessageReceived]) -> None:
+        async with event.stream() as stream:
+            for at in range(0, len(text), 997):
+                await stream.append(text[at : at + 997])
+                await trio.sleep(0.2)
+        assert len(stream.message_ids) > 3
+        done.set()
+
+    tom = gateway.user("Tom")
+    async with open_session(gateway, router=router):
+        await tom.says("tell")
+        with trio.fail_after(200):
+            await done.wait()
+    seen = tom.sees()
+    assert [n for n in range(8000) if f"paragraph {n}\n" not in f"{seen}\n"] == []
+
+
+@pytest.mark.parametrize("how", ["fails", "is cancelled"])
+async def test_broken_off(autojump_clock: object, gateway: Gateway, how: str) -> None:
+    router = Router()
+
+    @router.on(MessageReceived, ack=Ack.ON_RECEIPT, timeout=5)
+    async def answer(event: Event[MessageReceived]) -> None:
+        async with event.stream(interrupted="(no more)") as stream:
+            await stream.append("half")
+            await trio.sleep(1 if how == "fails" else 100)
+            raise ValueError("no more")
+
+    tom = gateway.user("Tom")
+    async with open_session(gateway, router=router):
+        await tom.says("tell")
+        await tom.waits_for("half", timeout=10)
+        seen = await tom.waits_for("(no more)", timeout=20)
+        assert "half" in seen
+
+
+async def test_the_handlers_own_exception_comes_out(autojump_clock: object, gateway: Gateway) -> None:
+    router, raised = Router(), list[BaseException]()
+
+    @router.on(MessageReceived, ack=Ack.ON_RECEIPT)
+    async def answer(event: Event[MessageReceived]) -> None:
+        try:
+            async with event.stream() as stream:
+                await stream.append("half")
+                raise KeyError("mine")
+        except BaseException as error:
+            raised.append(error)
+
+    tom = gateway.user("Tom")
+    async with open_session(gateway, router=router):
+        await tom.says("tell")
+        await tom.waits_for("interrupted")
+    assert [type(error) for error in raised] == [KeyError]
+
+
+async def test_without_the_permission_it_is_a_message(autojump_clock: object, gateway: Gateway) -> None:
+    router = Router()
+    gateway.refuse_calls("/open-apis/cardkit/*", code=99991672, status=400)
+
+    @router.on(MessageReceived, ack=Ack.ON_RECEIPT)
+    async def answer(event: Event[MessageReceived]) -> None:
+        async with event.stream() as stream:
+            await stream.append("all ")
+            await stream.append("of it")
+
+    tom = gateway.user("Tom")
+    async with open_session(gateway, router=router):
+        await tom.says("tell")
+        await tom.waits_for("all of it")
+    assert [message.msg_type for message in gateway.messages] == ["post"]
+
+
+async def test_the_end_is_shown_though_calls_fail_for_a_while(
+    autojump_clock: object, gateway: Gateway
+) -> None:
+    router, done = Router(), trio.Event()
+
+    @router.on(MessageReceived, ack=Ack.ON_RECEIPT)
+    async def answer(event: Event[MessageReceived]) -> None:
+        async with event.stream() as stream:
+            await stream.append("one ")
+            await trio.sleep(2)
+            gateway.refuse_calls("/open-apis/cardkit/*", code=2200, status=500, times=3)
+            await stream.append("two ")
+            await trio.sleep(0.2)
+            await stream.append("three")
+        done.set()
+
+    tom = gateway.user("Tom")
+    async with open_session(gateway, router=router):
+        await tom.says("tell")
+        with trio.fail_after(60):
+            await done.wait()
+    assert "one two three" in tom.sees()
+
+
+async def test_an_end_that_cannot_be_shown_is_a_failure(autojump_clock: object, gateway: Gateway) -> None:
+    router, raised = Router(), list[ApiError]()
+
+    @router.on(MessageReceived, ack=Ack.ON_RECEIPT)
+    async def answer(event: Event[MessageReceived]) -> None:
+        try:
+            async with event.stream() as stream:
+                gateway.refuse_calls("/open-apis/cardkit/*", code=2200, status=500)
+                await stream.append("one")
+        except ApiError as error:
+            raised.append(error)
+
+    async with open_session(gateway, router=router):
+        await gateway.user("Tom").says("tell")
+        with trio.fail_after(60):
+            await come_true(lambda: raised)
+
+
+async def test_it_outlives_the_ten_minutes_that_a_card_streams(
+    autojump_clock: object, gateway: Gateway
+) -> None:
+    router, done = Router(), trio.Event()
+
+    @router.on(MessageReceived, ack=Ack.ON_RECEIPT)
+    async def answer(event: Event[MessageReceived]) -> None:
+        async with event.stream() as stream:
+            await stream.append("begun ")
+            await trio.sleep(700)
+            await stream.append("ended")
+        done.set()
+
+    tom = gateway.user("Tom")
+    async with open_session(gateway, router=router):
+        await tom.says("tell")
+        await done.wait()
+        assert "begun ended" in tom.sees()
+
+
+async def test_with_an_inbox_the_next_attempt_goes_on_in_the_same_card(
+    autojump_clock: object, gateway: Gateway
+) -> None:
+    router, runs = Router(), list[int]()
+
+    @router.on(MessageReceived)
+    async def answer(event: Event[MessageReceived]) -> None:
+        runs.append(event.attempt)
+        async with event.stream() as stream:
+            await stream.append(f"run {len(runs)}")
+            await trio.sleep(1)
+            if len(runs) < 3:
+                raise ValueError("once more")
+
+    tom = gateway.user("Tom")
+    async with open_session(
+        gateway, router=router, inbox=MemoryInbox(retry_delay=5000, max_retry_delay=5000)
+    ):
+        await tom.says("tell")
+        seen = await tom.waits_for("run 3", timeout=20_000)
+        seen = await tom.waits_for(lambda seen: "stream" not in seen, timeout=100)
+    assert len(gateway.messages) == 1
+    assert ("interrupted" in seen, "run 1" in seen) == (False, False)
+
+
+async def test_a_whole_answer_is_not_written_again(autojump_clock: object, gateway: Gateway) -> None:
+    router, runs = Router(), list[tuple[str, ...]]()
+
+    @router.on(MessageReceived)
+    async def answer(event: Event[MessageReceived]) -> None:
+        async with event.stream() as stream:
+            await stream.append(f"run {len(runs) + 1}")
+        runs.append(stream.message_ids)
+        if len(runs) == 1:
+            raise ValueError("once more")
+
+    tom = gateway.user("Tom")
+    async with open_session(gateway, router=router, inbox=MemoryInbox()):
+        await tom.says("tell")
+        with trio.fail_after(100):
+            await come_true(lambda: len(runs) == 2)
+        await trio.sleep(5)
+    assert "run 1" in tom.sees()
+    assert "run 2" not in tom.sees()
+    assert runs[0] == runs[1]
+
+
+async def test_it_goes_on_after_a_restart(gateway: Gateway, tmp_path: Path) -> None:
+    router, runs = Router(), list[int]()
+
+    @router.on(MessageReceived)
+    async def answer(event: Event[MessageReceived]) -> None:
+        runs.append(1)
+        async with event.stream() as stream:
+            await stream.append(f"run {len(runs)}")
+            if len(runs) == 1:
+                await trio.sleep_forever()
+
+    tom, asked = gateway.user("Tom"), False
+    for run in ("run 1", "run 2"):
+        inbox = SQLiteInbox(tmp_path / "bot.db")
+        async with open_session(gateway, router=router, inbox=inbox, shutdown_timeout=0.1):
+            if not asked:
+                await tom.says("tell")
+            asked = True
+            await tom.waits_for(run)
+    seen = tom.sees()
+    assert (len(gateway.messages), "interrupted" in seen, "run 1" in seen) == (1, False, False)
