@@ -178,9 +178,14 @@ class Retry(Exception):
 
     def __init__(self, after: float | None = None, reason: str = "") -> None:
         super().__init__(after, reason)
-        if after is not None and not after >= 0:
+        try:
+            is_wait = after is None or after >= 0
+        except TypeError:
+            is_wait = False
+        if not is_wait:
+            hint = "; a reason is given as reason=…" if isinstance(after, str) else ""
             raise ValueError(
-                f"after: {after!r} is not allowed; it must be None, or a number of seconds, 0 or more"
+                f"after: {after!r} is not allowed; it must be None, or a number of seconds, 0 or more{hint}"
             )
         self.after = after
         self.reason = str(reason)

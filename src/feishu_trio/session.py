@@ -432,6 +432,7 @@ async def open_feishu_session(
     config = _with_credentials(config.evolve(**settings))
     router = router if router is not None else Router()
     _check(config, router, inbox)
+    _check_storing(inbox, store, claim)
     _check_follower(on_lifecycle)
     config.warn()
     patterns = router.selection(store)[0] if store else ()
@@ -508,6 +509,14 @@ def _with_credentials(config: SessionConfig) -> SessionConfig:
             where = f" in {config.source}" if config.source else ""
             raise ConfigError(f"there is no {name}{where}: give it to open_feishu_session, or set {variable}")
     return config.evolve(**found)
+
+
+def _check_storing(inbox: Inbox | None, store: object, claim: object) -> None:
+    if not isinstance(claim, bool):
+        raise wrong("claim", claim, "True or False")
+    if inbox is None and (store or not claim):
+        name = "store" if store else "claim=False"
+        raise ConfigError(f"{name} is about an inbox, and there is none: give inbox=SQLiteInbox(path)")
 
 
 def _check(config: SessionConfig, router: Router, inbox: Inbox | None) -> None:

@@ -108,7 +108,7 @@ async def test_of_several_the_dead_letters_are_requeued_and_the_others_named(
     assert (done.code, done.out) == (1, '{"requeued": 2}\n')
     assert done.err == (
         f"feishu-trio: '{done_event['id']}' is not requeued: it is done, and no dead letter\n"
-        "there is no event 'nowhere' in it\n"
+        f"there is no event 'nowhere' in sqlite:{path}\n"
     )
     assert (await inbox(path, "stats"))[0]["ready"] == 2
 
@@ -184,6 +184,12 @@ trio.run(main)
     shown = await terminal(path, "stats")
     assert re.search(r"\n *running +2\n", shown)
     assert "the bot ended" not in shown
+    lock.rmdir()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(SQLiteInbox(path).serve, "cli_a", 60.0)
+        nursery.cancel_scope.cancel()
+    shown = await terminal(path, "list", "--state", "ready")
+    assert re.search(r"^ +1  a  attempts: 0  [-0-9]+ [:0-9]+\n        x.y, crashes: 1\n", shown)
 
 
 async def test_what_is_shown_of_an_event_says_of_when_it_is(feishu_gateway: Gateway, path: Path) -> None:
@@ -202,6 +208,17 @@ async def test_what_is_shown_of_an_event_says_of_when_it_is(feishu_gateway: Gate
     (done,) = await inbox(path, "list", "--state", "done")
     shown = await terminal(path, "show", done["id"])
     assert shown.endswith("its payload, and how each handler fared, are not kept once it is done\n")
+
+
+async def test_a_list_that_is_cut_off_says_so(feishu_gateway: Gateway, path: Path) -> None:
+    await fill(feishu_gateway, path, 3)
+    numbers = [each["number"] for each in await inbox(path, "list")]
+    shown = await terminal(path, "list", "--limit", "2")
+    assert shown.endswith(f"there are more: --after {numbers[1]} shows the next\n")
+    assert "there are more" not in await terminal(path, "list", "--after", str(numbers[1]))
+    assert await terminal(path, "list", "--after", str(numbers[2])) == (
+        f"no event is dead behind number {numbers[2]}\n"
+    )
 
 
 async def test_an_event_that_was_not_begun_says_so(feishu_gateway: Gateway, path: Path) -> None:
@@ -251,9 +268,9 @@ async def test_a_terminal_gets_tables_and_nothing_that_controls_it(
         (["list", "--inbox", "bot.db"], 2, "it must be sqlite:PATH"),
         (["list", "--inbox", "redis://x"], 2, "it must be sqlite:PATH"),
         (["list", "--inbox", "sqlite:nowhere.db"], 1, "there is no such file"),
-        (["show", "x", "--inbox", "sqlite:{path}"], 1, "there is no event 'x'"),
+        (["show", "x", "--inbox", "sqlite:{path}"], 1, "there is no event 'x' in sqlite:{path}"),
         (["requeue", "--inbox", "sqlite:{path}"], 2, "give the ids of dead letters, or --all"),
-        (["requeue", "a", "--all", "--inbox", "sqlite:{path}"], 2, "give the ids of dead letters, or --all"),
+        (["requeue", "a", "--all", "--inbox", "sqlite:{path}"], 2, "dead letters, or --all, not both"),
         (["purge", "--state", "ready", "--inbox", "sqlite:{path}"], 2, "one of done, dead, parked"),
         (["purge", "--state", "dead", "--older-than", "soon", "--inbox", "sqlite:{path}"], 2, "--older-than"),
         (["list"], 2, "--inbox"),
@@ -265,5 +282,5 @@ async def test_a_mistake_is_named(
     await fill(feishu_gateway, path, 0)
     done = await run("inbox", *(each.format(path=path) for each in args))
     assert done.code == code
-    assert match in done.err
+    assert match.format(path=path) in done.err
     assert "Traceback" not in done.err

@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from feishu_trio import CallNext, ConfigError, Event, Router, open_feishu_session
+from feishu_trio import CallNext, ConfigError, Event, Retry, Router, open_feishu_session
 
 from .scene import CARD, MESSAGE, USER, open_scene, open_session
 
@@ -379,6 +379,19 @@ async def test_and_is_only_not_sent_where_nobody_waits_for_it(
     assert await answers(router) == [200]
     assert failures(caplog) == []
     assert f"what handler bad returned for event e1 ({USER}) is not sent" in caplog.text
+
+
+async def test_an_exception_that_is_returned_is_said_to_be_one_to_raise(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    router = Router()
+
+    @router.on(USER, name="bad")
+    async def bad(event: Event[Any]) -> object:
+        return Retry(30)
+
+    assert await answers(router) == [200]
+    assert "is not sent: Retry is an exception: it is raised, not returned" in caplog.text
 
 
 # Filters and keys

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -89,6 +90,10 @@ async def test_in_a_callback_it_is_a_failure(
 def test_what_is_wrong_with_after_is_said() -> None:
     with pytest.raises(ValueError, match=r"after: -1 is not allowed; it must be None, or a number"):
         Retry(-1)
+    with pytest.raises(ValueError, match=r"after: '30' is not allowed; .* a reason is given as reason=…"):
+        Retry("30")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"after: datetime.timedelta\(.* is not allowed"):
+        Retry(timedelta(1))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("error", [Retry(5, "busy"), ApiError("failed", code=7, msg="no", log_id="L")])

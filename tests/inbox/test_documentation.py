@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +15,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from feishu_trio import Event, Inbox, InboxState, MemoryInbox, Router
-from feishu_trio.testing import open_gateway
-from session.rig import open_session
+from feishu_trio import Event, Inbox, InboxFile, InboxState, MemoryInbox, Router
+from feishu_trio.testing import Gateway, open_gateway
+from session.rig import come_true, open_session
 
 PAGE = Path(__file__).parents[2] / "docs" / "inbox.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
@@ -40,7 +45,7 @@ async def test_dead_letters_are_told_looked_at_and_requeued(
     autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     router: Router = run(1)["router"]
-    look = run(2)["look"]
+    look = run(3)["look"]
 
     @router.on("x.y", name="bad")
     async def bad(event: Event[Any]) -> None:
@@ -58,5 +63,43 @@ async def test_dead_letters_are_told_looked_at_and_requeued(
         assert len(await inbox.list(InboxState.DEAD)) == 1, "it was tried again"
 
 
+async def test_a_bot_that_is_told_to_end_has_not_crashed(feishu_gateway: Gateway, tmp_path: Path) -> None:
+    program = f"""
+{BLOCKS[2]}
+
+@router.on("x.y")
+async def think(event):
+    print("begun", flush=True)
+    await trio.sleep_forever()
+
+trio.run(main)
+"""
+    env = {
+        "FEISHU_DOMAIN": feishu_gateway.domain,
+        "FEISHU_APP_ID": feishu_gateway.app_id,
+        "FEISHU_APP_SECRET": feishu_gateway.app_secret,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    program = program.replace('SQLiteInbox("bot.db")', 'SQLiteInbox("bot.db"), shutdown_timeout=0.1')
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            start = partial(
+                trio.run_process,
+                [sys.executable, "-c", program],
+                env=env,
+                cwd=tmp_path,
+                stdout=subprocess.PIPE,
+            )
+            bot: trio.Process = await nursery.start(start)
+            assert await feishu_gateway.connected.wait_value(1) == 1
+            push = await feishu_gateway.push("x.y")
+            assert (await push.settled()).code == 200
+            file = InboxFile(tmp_path / "bot.db")
+            await come_true(lambda: file.counts().running == 1)
+            bot.send_signal(signal.SIGTERM)
+    (event,) = file.list(InboxState.READY)
+    assert (event.attempts, event.crashes) == (0, 0)
+
+
 def test_all_blocks_are_run() -> None:
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4

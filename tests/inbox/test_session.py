@@ -549,6 +549,9 @@ async def test_what_cannot_be_stored_is_refused_so_that_feishu_keeps_it(tmp_path
     [
         ({"inbox": "bot.db"}, "^inbox: a value of type str .* it must be an inbox, such as SQLiteInbox"),
         ({"ack": Ack.ON_STORED}, "needs an inbox to store events in"),
+        ({"store": "im.*"}, "^store is about an inbox, and there is none: give inbox="),
+        ({"claim": False}, "^claim=False is about an inbox, and there is none: give inbox="),
+        ({"inbox": MemoryInbox(), "claim": "no"}, "^claim: 'no' is not allowed; it must be True or False"),
     ],
 )
 async def test_a_wrong_inbox_is_named(settings: dict[str, Any], match: str) -> None:

@@ -17,6 +17,7 @@ import pytest
 import trio
 import trio.testing
 
+from feishu_trio import InboxFile
 from feishu_trio.errors import ConfigError, InboxError
 from feishu_trio.inbox import database as database_module
 from feishu_trio.inbox import local
@@ -246,6 +247,14 @@ def test_what_is_no_inbox_of_this_app_is_refused(
     trio.run(refused, SQLiteInbox(path), error, match)
     assert (path.read_bytes() if path.is_file() else b"") == before, "and is left as it was"
     trio.run(refused, SQLiteInbox(path), error, match)  # not "another process"
+
+
+@pytest.mark.parametrize("make", [SQLiteInbox, InboxFile])
+def test_the_address_that_the_command_takes_is_no_path(make: Callable[[str], object]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"'sqlite:a\.db' is not allowed; it must be the path alone, such as 'a\.db'"
+    ):
+        make("sqlite:a.db")
 
 
 async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

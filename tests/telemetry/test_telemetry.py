@@ -293,6 +293,16 @@ class Unspeakable(Exception):
         (ValueError("wrong"), "ValueError: wrong"),
         (ValueError(), "ValueError"),
         (Unspeakable("x"), "Unspeakable"),
+        (
+            ExceptionGroup(
+                "in a nursery", [ValueError("a"), ExceptionGroup("two", [KeyError("b"), Unspeakable()])]
+            ),
+            "ExceptionGroup: in a nursery (2 sub-exceptions): ValueError: a; KeyError: 'b'; Unspeakable",
+        ),
+        (
+            ExceptionGroup("many", [ValueError(n) for n in range(10)]),
+            "ExceptionGroup: many (10 sub-exceptions): ValueError: 0; ValueError: 1; ValueError: 2; ValueError: 3; …",
+        ),
     ],
 )
 def test_an_error_in_words_even_if_it_has_none(error: Exception, text: str) -> None:

@@ -71,18 +71,20 @@ def list_(
         return
     console = Console(highlight=False)
     for event in events:
-        attempts = f"attempts: {event.attempts}" + (f", crashes: {event.crashes}" if event.crashes else "")
         time = _local(event.due or event.settled or event.stored)
+        attempts = f"attempts: {event.attempts}"
         console.print(
             Text.assemble((f"{event.number:>6}  ", "dim"), _cell(event.id), f"  {attempts}  {time}")
         )
-        kind = printable(event.type)
+        kind = printable(event.type) + (f", crashes: {event.crashes}" if event.crashes else "")
         if event.error and _has_failed(event):
             kind = f"{kind}: {printable(event.error)}"
         console.print(Padding(Text(kind), (0, 0, 0, 8)))
     if not events:
-        console.print(f"no event is {state}")
-    elif state is InboxState.RUNNING:
+        console.print(f"no event is {state}" + (f" behind number {after}" if after else ""))
+    elif file.list(state, 1, events[-1].number):
+        console.print(f"there are more: --after {events[-1].number} shows the next")
+    if state is InboxState.RUNNING:
         _tell_of_running(console, file, file.counts().running)
 
 
@@ -94,7 +96,7 @@ def show(
     file = _open(inbox)
     details = _find(file, event)
     if details is None:
-        raise Failed(_not_there(event))
+        raise Failed(_not_there(event, inbox))
     if not sys.stdout.isatty():
         _print_json(_fields(details))
         return
@@ -135,7 +137,8 @@ def requeue(
 ) -> None:
     """Have dead letters run again, behind all others, with their attempts counted anew."""
     if every == bool(ids):
-        raise ConfigError("give the ids of dead letters, or --all")
+        both = ", not both" if every else ""
+        raise ConfigError(f"give the ids of dead letters, or --all{both}")
     file = _open(inbox)
     refused: list[str] = []
     if ids:
@@ -143,7 +146,7 @@ def requeue(
         for event in ids:
             details = _find(file, event)
             if details is None:
-                refused.append(_not_there(event))
+                refused.append(_not_there(event, inbox))
             elif details.state is not InboxState.DEAD:
                 refused.append(f"{_quoted(event)} is not requeued: it is {details.state}, and no dead letter")
             elif details.number not in dead:
@@ -161,12 +164,17 @@ def requeue(
 @inbox.command()
 def purge(
     inbox: Inbox,
-    state: Annotated[InboxState, typer.Option(help="done, dead or parked.", case_sensitive=False)],
+    state: Annotated[
+        InboxState, typer.Option(metavar="<done|dead|parked>", help="Which events.", case_sensitive=False)
+    ],
     older_than: Annotated[
         str, typer.Option(metavar="AGE", help="Those that have been so for longer: 90, 90s, 30m, 12h, 7d.")
     ] = "7d",
 ) -> None:
-    """Forget events that are done, dead letters or parked. They cannot be had back."""
+    """Forget events that are done, dead letters or parked. They cannot be had back.
+
+    A done event that Feishu delivers again after it was purged is handled again: it may do so for some seven hours.
+    """
     file = _open(inbox)
     count = file.purge(state, _seconds(older_than))
     why = _why_none(file, state, older_than) if not count and sys.stdout.isatty() else ""
@@ -175,7 +183,10 @@ def purge(
 
 @inbox.command()
 def stats(inbox: Inbox) -> None:
-    """Count events by where they stand."""
+    """Count events by where they stand.
+
+    oldest is when the oldest of those that are still to be handled was stored.
+    """
     file = _open(inbox)
     counts = file.counts()
     fields = {name: getattr(counts, name) for name in InboxCounts.__struct_fields__}
@@ -294,8 +305,8 @@ def _tell_of_running(console: Console, file: InboxFile, count: int) -> None:
     console.print(f"{counted(count, 'event')} {were} running when the bot ended: {run} again when it starts")
 
 
-def _not_there(event: str) -> str:
-    return f"there is no event {_quoted(event)} in it"
+def _not_there(event: str, inbox: str) -> str:
+    return f"there is no event {_quoted(event)} in {printable(inbox)}"
 
 
 def _quoted(event: str) -> str:

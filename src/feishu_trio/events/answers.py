@@ -100,6 +100,8 @@ def encode_result(value: object) -> bytes:
         TypeError: something in it has no form in JSON.
         ValueError: something in it has no value in JSON (NaN, half a surrogate pair), or it contains itself.
     """
+    if isinstance(value, BaseException):
+        raise TypeError(f"{type(value).__name__} is an exception: it is raised, not returned")
     try:
         plain = msgspec.to_builtins(_without_none(value), str_keys=True)
         return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

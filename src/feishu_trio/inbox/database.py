@@ -499,10 +499,12 @@ class Database:
             self._free(claim.lane)
         return True
 
-    def die(self, claim: Claim, error: str, now: float) -> bool:
-        """It is a dead letter. False if the claim is outdated."""
+    def die(self, claim: Claim, error: str, now: float, *, has_begun: bool = True) -> bool:
+        """It is a dead letter. False if the claim is outdated. What has not begun was no attempt."""
         if not self._owns(claim):
             return False
+        if not has_begun:
+            self._execute("UPDATE event SET attempts = attempts - 1 WHERE number = ?", (claim.number,))
         self._bury(claim.number, claim.lane, error, now)
         return True
 

@@ -36,6 +36,11 @@ class DatabaseFile:
     def __init__(self, path: str | Path, name: str) -> None:
         if not isinstance(path, str | Path) or not str(path).strip() or "\0" in str(path):
             raise ConfigError(f"path: {path!r} is not allowed; it must be the path of a file")
+        if str(path).startswith("sqlite:"):
+            raise ConfigError(
+                f"path: {str(path)!r} is not allowed; it must be the path alone, such as {str(path)[7:] or 'bot.db'!r}: "
+                "sqlite: is for the command's --inbox"
+            )
         if str(path) == ":memory:":
             raise ConfigError(
                 "path: ':memory:' is not allowed; it must be the path of a file. MemoryInbox() has none"

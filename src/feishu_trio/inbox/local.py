@@ -47,7 +47,7 @@ _LOOKED_AT: Final = 500  # events that one claim looks at, most of which may be 
 _LARGEST_NOTE: Final = 64 << 10
 _PARKED_FOR: Final = 7 * 86_400.0  # seconds after which what no route takes is a dead letter
 _NO_ROUTE: Final = "no handler took it for seven days"
-_TOO_OLD: Final = "it was older than max_age allows when its turn came"
+_TOO_OLD: Final = "it was older than max_age, {:g} s, when its turn came"
 
 
 class _Request(Generic[T]):
@@ -441,7 +441,7 @@ class LocalInbox(Inbox):
                 looked_at += len(claims)
                 for each in claims:
                     if max_age is not None and now - each.stored > max_age:
-                        database.die(each, _TOO_OLD, now)
+                        database.die(each, _TOO_OLD.format(max_age), now, has_begun=False)
                         continue
                     if not in_order and each.lane is not None:
                         database.step_aside(each)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import trio
@@ -50,6 +51,7 @@ _session = logging.getLogger("feishu_trio.session")
 _FOLD_EVERY: Final = 0x3FF
 _CHARACTERS: Final = 100
 _ERROR_CHARACTERS: Final = 400
+_MEMBERS: Final = 4  # of a group of exceptions, in words
 
 INFO, WARNING, ERROR = logging.INFO, logging.WARNING, logging.ERROR
 
@@ -597,13 +599,29 @@ def _names(event: Event[Any]) -> tuple[str, str]:
     return one_line(event.id), one_line(event.type)
 
 
-def described(error: Exception) -> str:
-    """An exception's class and text, on one line."""
+def described(error: BaseException) -> str:
+    """An exception's class and text, on one line; of a group its first members, too, which say more than its text."""
     text = " ".join(_text(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    words = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if not isinstance(error, BaseExceptionGroup):
+        return words
+    members = list(islice(_members(error), _MEMBERS + 1))
+    told = "; ".join(described(each) for each in members[:_MEMBERS])
+    return f"{words}: {told}{'; …' if len(members) > _MEMBERS else ''}"
 
 
-def _text(error: Exception) -> str:
+def _members(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """The exceptions in a group of groups that are no groups; however deep they are."""
+    left: list[BaseException] = [group]
+    while left:
+        error = left.pop()
+        if isinstance(error, BaseExceptionGroup):
+            left.extend(reversed(error.exceptions))
+        else:
+            yield error
+
+
+def _text(error: BaseException) -> str:
     try:
         return str(error)
     except Exception:  # a user's own error, whose text is as broken as the handler
