@@ -54,7 +54,8 @@ from .inbox.records import State as InboxState
 from .inbox.records import Summary as InboxSummary
 from .pull import EventStream
 from .router import CallNext, Handler, HandlerObject, Middleware, RawHandler, RawMessage, Route, Router
-from .session import Health, Session, SessionState, open_feishu_session
+from .service import Health, SessionState
+from .session import Session, open_feishu_session
 from .telemetry.counters import HandlerStats, Latency, PoolStats, SessionStats, TypeStats
 from .telemetry.heartbeat import Beat, HeartbeatSeries, HeartbeatStats
 from .telemetry.histogram import HistogramSnapshot
@@ -78,6 +79,7 @@ from .telemetry.lifecycle import (
     ReconnectScheduled,
     TextMessageReceived,
 )
+from .worker import Worker, open_worker
 
 if TYPE_CHECKING:
     from .inbox.memory import MemoryInbox
@@ -173,10 +175,12 @@ __all__ = [
     "ToMe",
     "Toast",
     "TypeStats",
+    "Worker",
     "by_chat",
     "by_sender",
     "by_thread",
     "open_feishu_session",
+    "open_worker",
     "to_me",
 ]
 

@@ -1249,3 +1249,10 @@ async def test_what_a_loop_does_not_handle_is_a_failed_attempt_and_what_it_did_n
     assert sorted(seen[:2]) == [("om_0", 1), ("om_1", 1)]
     # Only the attempts that were made are counted.
     assert sorted(seen[2:]) == [("om_0", 2), ("om_1", 2), ("om_2", 1), ("om_2", 2)]
+
+
+async def test_what_the_block_raises_leaves_it_as_itself(autojump_clock: MockClock) -> None:
+    async with open_gateway() as gateway:
+        with pytest.raises(KeyError, match="mine"):
+            async with open_session(gateway, router=Router(), inbox=MemoryInbox()):
+                raise KeyError("mine")

@@ -1,0 +1,100 @@
+"""`open_worker`: handlers for what an inbox holds, without a connection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from .config import SessionConfig, wrong
+from .config.rules import kind_only
+from .connection import http_client
+from .inbox.protocol import Inbox
+from .prepare import configured
+from .router import Router
+from .service import OVER, Service, SessionState, in_block, served
+from .telemetry.lifecycle import Follower
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Worker", "open_worker"]
+
+
+class Worker(Service):
+    """Handlers at work for an inbox, made by `open_worker`: all it starts ends with its block."""
+
+    def __init__(
+        self,
+        config: SessionConfig,
+        router: Router,
+        http: httpx.AsyncClient,
+        on_lifecycle: Follower | None = None,
+        *,
+        inbox: Inbox,
+    ) -> None:
+        super().__init__(config, router, http, on_lifecycle, inbox=inbox, can_ask=False)
+        assert self._stored is not None, "there is an inbox"
+        self._sources.append(self._stored)
+
+    def __repr__(self) -> str:
+        return f"<Worker of {self._inbox!r}: {'over' if self._state.value in OVER else 'at work'}>"
+
+    # Inside
+
+    @property
+    def _connection_count(self) -> int:
+        return 0
+
+    def _complaints(self) -> list[str]:
+        is_at_work = self._state.value is SessionState.CONNECTED
+        return [] if is_at_work else [f"the worker is {self._state.value.value}"]
+
+    async def _begin(self) -> None:
+        self._state.value = SessionState.CONNECTED
+        await trio.lowlevel.checkpoint()
+
+
+@asynccontextmanager
+async def open_worker(
+    inbox: Inbox,
+    router: Router,
+    *,
+    app_id: str | None = None,
+    app_secret: str | None = None,
+    config: SessionConfig | None = None,
+    on_lifecycle: Follower | None = None,
+    **settings: Any,
+) -> AsyncGenerator[Worker, None]:
+    """Run handlers for what an inbox holds, without a connection: on as many machines as the inbox is reached from.
+
+    Events are claimed from the block's first checkpoint on. Leaving normally lets what runs end, within
+    `shutdown_timeout`; leaving by cancellation or with an exception ends it at once. Callbacks run where they arrive, and
+    never here, so `event.ask` raises. The sessions that fill the inbox have the same router, and say `claim=False`.
+
+    Args:
+        inbox: Where the events are; it serves this worker alone.
+        router: The handlers: those that are durable run here.
+        app_id: The app's id; `config.app_id` or `FEISHU_APP_ID` if not given. It must be that of the inbox.
+        app_secret: The app's secret, for `event.api`; `config.app_secret` or `FEISHU_APP_SECRET` if not given.
+        config: The settings; those of connections are of no use here.
+        on_lifecycle: As for `open_feishu_session`.
+        settings: Fields of `SessionConfig` by name; they win over `config`.
+
+    Raises:
+        RuntimeError: This is not run by trio.
+        ConfigError: A setting is wrong, there are no credentials, or the inbox is another app's.
+        InboxError: The inbox cannot be opened.
+    """
+    if not isinstance(inbox, Inbox):
+        raise wrong("inbox", inbox, "an inbox, such as RedisInbox(url)", show=kind_only)
+    given = {"app_id": app_id, "app_secret": app_secret, **settings}
+    config = configured("open_worker", config, given, router, inbox, on_lifecycle)
+    async with (
+        http_client(config) as http,
+        served(inbox, config),
+        in_block(Worker(config, router, http, on_lifecycle, inbox=inbox)) as worker,
+    ):
+        yield worker
