@@ -52,6 +52,7 @@ from .inbox.records import Details as InboxDetails
 from .inbox.records import HandlerState
 from .inbox.records import State as InboxState
 from .inbox.records import Summary as InboxSummary
+from .program import run, run_worker
 from .pull import EventStream
 from .router import CallNext, Handler, HandlerObject, Middleware, RawHandler, RawMessage, Route, Router
 from .service import Health, SessionState
@@ -181,6 +182,8 @@ __all__ = [
     "by_thread",
     "open_feishu_session",
     "open_worker",
+    "run",
+    "run_worker",
     "to_me",
 ]
 

@@ -79,6 +79,21 @@ def check_trio(opener: str) -> None:
         ) from None
 
 
+def check_no_loop(opener: str) -> None:
+    """Raise if a loop runs here already, which a whole program starts for itself."""
+    in_trio = True
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        in_trio = False
+    if in_trio or _is_asyncio_running():
+        loop = "trio" if in_trio else "asyncio"
+        raise RuntimeError(
+            f"{opener} runs a whole program, and {loop} is running here already: call it outside of async functions, or "
+            "use open_feishu_session"
+        )
+
+
 def _is_asyncio_running() -> bool:
     asyncio = sys.modules.get("asyncio")  # not imported here: who runs it has done that
     try:

@@ -11,6 +11,8 @@ from .demo import demo
 from .gateway import gateway
 from .inbox import inbox
 from .listen import listen
+from .run import run
+from .worker import worker
 
 __all__ = ["app"]
 
@@ -41,4 +43,6 @@ def _root(
 app.command()(demo)
 app.command()(listen)
 app.command()(gateway)
+app.command()(run)
+app.command()(worker)
 app.add_typer(inbox, name="inbox")

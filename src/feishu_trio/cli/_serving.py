@@ -1,0 +1,72 @@
+"""What `run` and `worker` have in common: a router by its name, and an inbox by its URL."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from feishu_trio import ConfigError, Inbox, Router, SQLiteInbox
+
+__all__ = ["InboxUrl", "RouterName", "inbox_of", "router_of"]
+
+RouterName = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODULE:ROUTER", help="Where the handlers are: `bot:router` is `router` in bot.py."
+    ),
+]
+InboxUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--inbox", metavar="URL", help="`sqlite:PATH`: where events are stored before they are answered."
+    ),
+]
+
+
+def router_of(name: str) -> Router:
+    """The router that a module has, or a function in it makes.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise ConfigError(
+            f"{name!r} names no router; it must be MODULE:ROUTER, such as bot:router for bot.py"
+        )
+    sys.path.insert(0, os.getcwd())  # as `python -m` has it
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there, and lacks another
+        raise ConfigError(
+            f"{name}: there is no module {error.name}; it is looked for in {os.getcwd()} and where Python looks"
+        ) from None
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise ConfigError(f"{name}: {module_name} has no {attribute}")
+        found = getattr(found, part)
+    if not isinstance(found, Router) and callable(found):
+        found = found()
+    if not isinstance(found, Router):
+        raise ConfigError(
+            f"{name}: it is a {type(found).__name__}, and must be a Router, or a function that makes one"
+        )
+    return found
+
+
+def inbox_of(url: str) -> Inbox:
+    """The inbox of a URL.
+
+    Raises:
+        ConfigError: It is the URL of none.
+    """
+    kind, colon, path = url.partition(":")
+    if kind == "sqlite" and colon and path.removeprefix("//"):
+        return SQLiteInbox(path.removeprefix("//"))
+    raise ConfigError(f"--inbox: {url!r} is not allowed; it must be sqlite:PATH, such as sqlite:bot.db")

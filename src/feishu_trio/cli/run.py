@@ -1,0 +1,32 @@
+"""`feishu-trio run`: a bot as a service."""
+
+from __future__ import annotations
+
+import feishu_trio
+
+from ._log import Verbose, log_to_stderr
+from ._serving import InboxUrl, RouterName, inbox_of, router_of
+from ._session import AppId, AppSecret, Config, Connections, Domain, settings
+
+__all__ = ["run"]
+
+
+def run(
+    router: RouterName,
+    inbox: InboxUrl = None,
+    app_id: AppId = None,
+    app_secret: AppSecret = None,
+    domain: Domain = None,
+    config: Config = None,
+    connections: Connections = None,
+    verbose: Verbose = 0,
+) -> None:
+    """Run a bot until SIGTERM or Ctrl-C, which let its handlers end; a second one ends it at once.
+
+    Exit codes: 0 after a signal, 130 or 143 after a second one, 2 for a wrong setting, 3 if Feishu refuses the app, 4 if it
+    cannot be reached.
+    """
+    log_to_stderr(verbose)
+    chosen = settings(config, app_id=app_id, app_secret=app_secret, domain=domain, connections=connections)
+    kept = None if inbox is None else inbox_of(inbox)
+    feishu_trio.run(router_of(router), config=chosen, inbox=kept)

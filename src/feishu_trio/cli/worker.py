@@ -1,0 +1,35 @@
+"""`feishu-trio worker`: handlers for what an inbox holds, without a connection."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from feishu_trio import run_worker
+
+from ._log import Verbose, log_to_stderr
+from ._serving import RouterName, inbox_of, router_of
+from ._session import AppId, AppSecret, Config, Domain, settings
+
+__all__ = ["worker"]
+
+
+def worker(
+    router: RouterName,
+    inbox: Annotated[
+        str, typer.Option("--inbox", metavar="URL", help="`sqlite:PATH`: where the events are.")
+    ],
+    app_id: AppId = None,
+    app_secret: AppSecret = None,
+    domain: Domain = None,
+    config: Config = None,
+    verbose: Verbose = 0,
+) -> None:
+    """Handle what an inbox holds, until SIGTERM or Ctrl-C; a second one ends it at once.
+
+    The sessions that fill the inbox have the same handlers, and leave the work to workers (claim=False).
+    """
+    log_to_stderr(verbose)
+    chosen = settings(config, app_id=app_id, app_secret=app_secret, domain=domain)
+    run_worker(inbox_of(inbox), router_of(router), config=chosen)

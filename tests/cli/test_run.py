@@ -1,0 +1,146 @@
+"""`feishu-trio run` and `worker`, and `feishu_trio.run`: services that end in good order."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from feishu_trio import Router, run
+from feishu_trio.testing import Gateway
+
+from . import commands
+from .commands import environment, running
+
+BOT = """
+import trio
+from feishu_trio import Router
+router = Router()
+
+@router.on("im.message.receive_v1")
+async def answer(event):
+    await event.reply("begun")
+    await trio.sleep(60 if "long" in event.text else 0.3)
+    await event.reply("done")
+
+def make():
+    return router
+
+nothing = 3
+"""
+PROGRAM = """
+import os
+from feishu_trio import run
+from bot import router
+run(router, shutdown_timeout=5)
+print("ended", flush=True)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "bot.py").write_text(BOT)
+    (tmp_path / "program.py").write_text(PROGRAM)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def command(kind: str) -> tuple[list[str], list[str]]:
+    """A command and its arguments: the service, or a program that does the same."""
+    return (
+        (commands.COMMAND, ["run", "bot:router"]) if kind == "run" else ([sys.executable, "program.py"], [])
+    )
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("kind", ["run", "program"])
+@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_lets_handlers_end(feishu_gateway: Gateway, kind: str, which: signal.Signals) -> None:
+    program, arguments = command(kind)
+    tom = feishu_gateway.user("Tom")
+    async with running(*arguments, env=environment(feishu_gateway), command=program) as service:
+        await feishu_gateway.wait_connected()
+        said = await tom.says("hello")
+        await tom.waits_for("begun")
+        service.process.send_signal(which)
+        done = await service.done()
+    assert (done.code, (await said.push.settled()).code) == (0, 200)
+    assert "done" in tom.sees()
+    assert "Traceback" not in done.err
+    assert done.out == ("ended\n" if kind == "program" else "")
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("kind", ["run", "program"])
+@pytest.mark.parametrize(("which", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+async def test_a_second_signal_ends_it_at_once(
+    feishu_gateway: Gateway, kind: str, which: signal.Signals, code: int
+) -> None:
+    program, arguments = command(kind)
+    tom = feishu_gateway.user("Tom")
+    async with running(*arguments, env=environment(feishu_gateway), command=program) as service:
+        await feishu_gateway.wait_connected()
+        await tom.says("hello, long")
+        await tom.waits_for("begun")
+        service.process.send_signal(signal.SIGTERM)
+        await trio.sleep(0.5)
+        assert service.process.poll() is None, "it did not wait for its handler"
+        service.process.send_signal(which)
+        done = await service.done()
+    assert done.code == code
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.usefixtures("folder")
+async def test_a_signal_before_it_is_connected(feishu_gateway: Gateway) -> None:
+    env = environment(feishu_gateway, FEISHU_DOMAIN="http://127.0.0.1:9")
+    async with running("run", "bot:router", "-v", env=env) as service:
+        assert service.process.stderr is not None
+        while b"127.0.0.1" not in await service.process.stderr.receive_some():
+            pass
+        service.process.send_signal(signal.SIGTERM)
+        assert (await service.done()).code == 0
+
+
+async def test_a_worker_handles_what_a_receiver_stored(feishu_gateway: Gateway, folder: Path) -> None:
+    tom, env = feishu_gateway.user("Tom"), environment(feishu_gateway)
+    async with running("run", "bot:make", "--inbox", "sqlite:bot.db", env=env) as service:
+        await feishu_gateway.wait_connected()
+        said = await tom.says("hello, long")
+        assert (await said.push.settled()).code == 200
+        await tom.waits_for("begun")
+        service.process.kill()
+        await service.process.wait()
+    (folder / "bot.py").write_text(BOT.replace("60 if", "0.1 if"))
+    async with running("worker", "bot:router", "--inbox", "sqlite:bot.db", env=env) as worker:
+        await tom.waits_for("done")
+        worker.process.send_signal(signal.SIGTERM)
+        assert (await worker.done()).code == 0
+    assert tom.sees().count("begun") == 1
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "bot"], "MODULE:ROUTER"),
+        (["run", "other:router"], "there is no module other"),
+        (["run", "bot:other"], "bot has no other"),
+        (["run", "bot:nothing"], "it is a int, and must be a Router"),
+        (["run", "bot:router", "--inbox", "bot.db"], "it must be sqlite:PATH"),
+        (["worker", "bot:router", "--inbox", "sqlite:"], "it must be sqlite:PATH"),
+    ],
+)
+async def test_mistakes(feishu_gateway: Gateway, arguments: list[str], words: str) -> None:
+    done = await commands.run(*arguments, env=environment(feishu_gateway))
+    assert (done.code, done.out) == (2, "")
+    assert words in done.err
+    assert "Traceback" not in done.err
+
+
+async def test_it_is_a_whole_program() -> None:
+    with pytest.raises(RuntimeError, match="run runs a whole program, and trio is running here already"):
+        run(Router(), "cli_1", "secret")
