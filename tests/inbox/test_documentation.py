@@ -65,6 +65,7 @@ async def test_dead_letters_are_told_looked_at_and_requeued(
 
 async def test_a_bot_that_is_told_to_end_has_not_crashed(feishu_gateway: Gateway, tmp_path: Path) -> None:
     program = f"""
+import trio
 {BLOCKS[2]}
 
 @router.on("x.y")
@@ -72,7 +73,7 @@ async def think(event):
     print("begun", flush=True)
     await trio.sleep_forever()
 
-trio.run(main)
+main()
 """
     env = {
         "FEISHU_DOMAIN": feishu_gateway.domain,
