@@ -84,6 +84,7 @@ from .worker import Worker, open_worker
 
 if TYPE_CHECKING:
     from .inbox.memory import MemoryInbox
+    from .inbox.redis import RedisInbox
     from .inbox.sqlite import SQLiteInbox
     from .inbox.visitor import InboxFile
 
@@ -159,6 +160,7 @@ __all__ = [
     "RawHandler",
     "RawMessage",
     "ReconnectScheduled",
+    "RedisInbox",
     "RefusedError",
     "Resource",
     "Retry",
@@ -189,7 +191,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on use: who has no inbox does not pay for SQLite.
+    # Loaded on use: who has no inbox pays neither for SQLite nor for coredis.
     if name == "SQLiteInbox":
         from .inbox.sqlite import SQLiteInbox
 
@@ -198,6 +200,10 @@ def __getattr__(name: str) -> Any:
         from .inbox.memory import MemoryInbox
 
         return MemoryInbox
+    if name == "RedisInbox":
+        from .inbox.redis import RedisInbox
+
+        return RedisInbox
     if name == "InboxFile":
         from .inbox.visitor import InboxFile
 

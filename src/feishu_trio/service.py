@@ -351,7 +351,8 @@ async def served(inbox: Inbox | None, config: SessionConfig) -> AsyncGenerator[N
     async def serve(*, task_status: trio.TaskStatus[None]) -> None:
         assert config.app_id is not None
         with scope:
-            await inbox.serve(config.app_id, config.dedupe_window, task_status=task_status)
+            tries = config.max_reconnect_attempts if config.auto_reconnect else 0
+            await inbox.serve(config.app_id, config.dedupe_window, tries=tries, task_status=task_status)
 
     try:
         async with trio.open_nursery() as nursery:

@@ -13,7 +13,7 @@ from feishu_trio import AuthenticationError, ConfigError, ConnectError, InboxErr
 __all__ = ["Ending", "Failed", "Interrupted", "ending"]
 
 # The extra that installs a module.
-_EXTRAS: Final = {"typer": "cli", "rich": "cli", "h11": "gateway", "wsproto": "gateway"}
+_EXTRAS: Final = {"typer": "cli", "rich": "cli", "h11": "gateway", "wsproto": "gateway", "coredis": "redis"}
 
 
 class Failed(Exception):

@@ -59,6 +59,11 @@ class IdleWorkers:
         return min((pool.idle_workers(batch or 1) for pool, batch in self.pools), default=_UNROUTED)
 
     @property
+    def are_unrouted(self) -> bool:
+        """Whether there is no handler for them."""
+        return not self.pools
+
+    @property
     def in_order(self) -> bool:
         """Whether they keep their order: not what only batches want."""
         return not self.pools or not all(batch for _, batch in self.pools)

@@ -15,7 +15,16 @@ import trio
 
 from ..errors import InboxError
 from .database import Database
-from .protocol import Inbox, InboxRules
+from .protocol import (
+    LARGEST_NOTE,
+    LOOK_AGAIN,
+    NO_ROUTE,
+    PARKED_FOR,
+    SEEN_AT_MOST,
+    TOO_OLD,
+    Inbox,
+    InboxRules,
+)
 from .records import (
     Cancelled,
     Claim,
@@ -36,18 +45,12 @@ logger = logging.getLogger("feishu_trio.inbox")
 T = TypeVar("T")
 
 _GROUP: Final = 256  # requests of each kind in one transaction
-_SEEN: Final = 10_000  # with more to be written, that something came again is not noted
 _TYPES: Final = 1000  # more event types than that are looked up anew now and then: most have gone by
 _AGAIN: Final = 1.0  # seconds after which what could not be written is tried again
 _CLOSE: Final = 5.0  # seconds for what is left to be written at the end
 _PURGE_EVERY: Final = 30.0
 _PURGE_STEP: Final = 500
-_LOOK_AGAIN: Final = 1.0  # seconds after which is looked again, as handlers come and go
 _LOOKED_AT: Final = 500  # events that one claim looks at, most of which may be too old
-_LARGEST_NOTE: Final = 64 << 10
-_PARKED_FOR: Final = 7 * 86_400.0  # seconds after which what no route takes is a dead letter
-_NO_ROUTE: Final = "no handler took it for seven days"
-_TOO_OLD: Final = "it was older than max_age, {:g} s, when its turn came"
 
 
 class _Request(Generic[T]):
@@ -166,9 +169,14 @@ class LocalInbox(Inbox):
     # Serving
 
     async def serve(
-        self, app_id: str, window: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        app_id: str,
+        window: float,
+        *,
+        tries: int | None = None,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """See `Inbox`."""
+        """See `Inbox`. A file can be had at once, or not at all."""
         if self._is_served:
             raise InboxError(
                 f"{self!r} serves another session already: each needs an inbox object of its own"
@@ -343,7 +351,7 @@ class LocalInbox(Inbox):
         def purge() -> int:
             with database.transaction():
                 now = self._now()
-                buried = database.bury_parked(now - _PARKED_FOR, _NO_ROUTE, now, _PURGE_STEP)
+                buried = database.bury_parked(now - PARKED_FOR, NO_ROUTE, now, _PURGE_STEP)
                 count = database.purge(State.DONE, now - self._window, _PURGE_STEP)
                 self._look_ahead(database)
             is_shrinking = database.shrink(_PURGE_STEP)
@@ -412,7 +420,7 @@ class LocalInbox(Inbox):
 
     def seen(self, keys: Collection[str]) -> None:
         """See `Inbox`."""
-        if self.fault is None and len(self._owed) < _SEEN:
+        if self.fault is None and len(self._owed) < SEEN_AT_MOST:
             now = self._now()
             self._note(lambda database: database.seen(keys, now), is_look=True)
 
@@ -423,6 +431,7 @@ class LocalInbox(Inbox):
         *,
         alone: bool = False,
         in_order: bool = True,
+        to_park: bool = False,
     ) -> list[Claim]:
         """See `Inbox`."""
         now = self._now()
@@ -441,7 +450,7 @@ class LocalInbox(Inbox):
                 looked_at += len(claims)
                 for each in claims:
                     if max_age is not None and now - each.stored > max_age:
-                        database.die(each, _TOO_OLD.format(max_age), now, has_begun=False)
+                        database.die(each, TOO_OLD.format(max_age), now, has_begun=False)
                         continue
                     if not in_order and each.lane is not None:
                         database.step_aside(each)
@@ -468,7 +477,7 @@ class LocalInbox(Inbox):
 
     async def wait_changed(self) -> None:
         """See `Inbox`."""
-        until = _LOOK_AGAIN
+        until = LOOK_AGAIN
         if self._due is not None:
             until = min(until, max(0.0, self._due - self._now()))
         await trio.lowlevel.checkpoint()
@@ -494,8 +503,8 @@ class LocalInbox(Inbox):
 
     async def note(self, claim: Claim, handler: str, key: str, value: bytes) -> bool:
         """See `Inbox`."""
-        if len(value) > _LARGEST_NOTE:
-            raise ValueError(f"a note of {len(value)} bytes: it may have {_LARGEST_NOTE}")
+        if len(value) > LARGEST_NOTE:
+            raise ValueError(f"a note of {len(value)} bytes: it may have {LARGEST_NOTE}")
         return await self._ask(lambda database: database.note(claim, handler, key, value))
 
     def done(self, claim: Claim) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 import attrs
 import trio
@@ -18,7 +18,27 @@ from ..events.order import by_chat
 from ..routes import is_async_function
 from .records import Cancelled, Claim, Counts, Details, Entry, State, Stored, Summary
 
-__all__ = ["Inbox", "InboxRules", "RuleArguments"]
+__all__ = [
+    "LARGEST_NOTE",
+    "LOOK_AGAIN",
+    "NO_ROUTE",
+    "PARKED_FOR",
+    "SEEN_AT_MOST",
+    "TOO_OLD",
+    "Inbox",
+    "InboxRules",
+    "RuleArguments",
+]
+
+LARGEST_NOTE: Final = 64 << 10
+LOOK_AGAIN: Final = 1.0
+"""Seconds after which is looked again for what may be claimed, as handlers come and go."""
+PARKED_FOR: Final = 7 * 86_400.0
+"""Seconds after which what no route takes is a dead letter."""
+NO_ROUTE: Final = "no handler took it for seven days"
+TOO_OLD: Final = "it was older than max_age, {:g} s, when its turn came"
+SEEN_AT_MOST: Final = 10_000
+"""Notes from which on it is not noted that something has come again: it may be forgotten."""
 
 
 class RuleArguments(TypedDict, total=False):
@@ -115,15 +135,29 @@ class Inbox(ABC):
     """Whether an event is ready that must run with no other beside it."""
     has_untold: bool = False
     """Whether there are dead letters that nobody has been told of."""
+    parked_types: Collection[str] = frozenset()
+    """The types of events that other processes may have parked."""
 
     @abstractmethod
     async def serve(
-        self, app_id: str, window: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        app_id: str,
+        window: float,
+        *,
+        tries: int | None = None,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Open it, and do all that is asked until cancelled; then what was noted is written, within a bound.
 
+        Args:
+            app_id: The app whose events these are.
+            window: For how many seconds a done event is remembered, if the inbox has no window of its own.
+            tries: How often it is tried again if it cannot be reached at first; None: until it can.
+            task_status: Of `trio.Nursery.start`.
+
         Raises:
             InboxError: It cannot be opened, or is another's.
+            ConfigError: It is another app's.
         """
 
     @abstractmethod
@@ -131,7 +165,7 @@ class Inbox(ABC):
         """Store events, each once; returns when all are committed. Cancelled, it may have stored them.
 
         Raises:
-            InboxError: Nothing was stored.
+            InboxError: Nothing was stored, as far as is known.
         """
 
     @abstractmethod
@@ -149,11 +183,13 @@ class Inbox(ABC):
         *,
         alone: bool = False,
         in_order: bool = True,
+        to_park: bool = False,
     ) -> list[Claim]:
         """Claim up to `limit` ready events of these types, the oldest first, or one that must run alone.
 
         What is too old is a dead letter instead. What is not claimed `in_order` has none from then on, and the next of
-        its order key is ready; it has not begun before `begin`. Cancelled, it gives back what it may have claimed.
+        its order key is ready; it has not begun before `begin`. What is only claimed `to_park` is left to other
+        processes for a moment, if there may be others. Cancelled, it gives back what it may have claimed.
 
         Raises:
             InboxError: Nothing was claimed.
@@ -166,6 +202,13 @@ class Inbox(ABC):
         Raises:
             InboxError: That could not be written down: the batch must not begin.
         """
+
+    async def wait_lost(self) -> Collection[int]:
+        """Wait until claims are not this process's any more; the numbers of their events, whose handlers are to end.
+
+        Of an inbox that one process has, none is ever lost.
+        """
+        await trio.sleep_forever()
 
     @abstractmethod
     async def wait_changed(self) -> None:

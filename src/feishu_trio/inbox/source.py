@@ -152,6 +152,7 @@ class InboxSource:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._keep_on, self._tell)  # what still runs may become a dead letter
+                nursery.start_soon(self._keep_on, self._give_up_lost)
                 with self._stopping:
                     await self._keep_on(self._step)
                 await trio.sleep_forever()
@@ -179,8 +180,8 @@ class InboxSource:
         if not self._engine.takes_stored:
             await trio.sleep(_LOOK)
             return
-        if self._version != self._engine.plan_version:
-            version = self._engine.plan_version
+        version = self._engine.plan_version
+        if self._version != version or any(map(self._engine.takes, inbox.parked_types)):
             await inbox.unpark([each for each in inbox.types if self._engine.takes(each)])
             self._version = version
         if inbox.suspect_is_ready:
@@ -197,7 +198,12 @@ class InboxSource:
         found = False
         for each in idle:  # they may share workers: what one has claimed is nothing for the next
             if each.events:
-                found = await self._claim(each.events, each.types, in_order=each.in_order) or found
+                found = (
+                    await self._claim(
+                        each.events, each.types, in_order=each.in_order, to_park=each.are_unrouted
+                    )
+                    or found
+                )
         if not found:
             await inbox.wait_changed()
 
@@ -206,12 +212,26 @@ class InboxSource:
         while self._running:
             await self._settled.park()
 
+    async def _give_up_lost(self) -> None:
+        """End the handlers of what is not claimed here any more."""
+        for number in await self.inbox.wait_lost():
+            delivery = self._running.pop(number, None)
+            if delivery is not None:
+                self._engine.withdraw(delivery)
+        self._settled.unpark_all()
+
     async def _claim(
-        self, limit: int, types: Collection[str] | None = None, *, alone: bool = False, in_order: bool = True
+        self,
+        limit: int,
+        types: Collection[str] | None = None,
+        *,
+        alone: bool = False,
+        in_order: bool = True,
+        to_park: bool = False,
     ) -> bool:
         """Claim, and hand on what was claimed; whether there was any."""
         self._cancelled.clear()
-        claims = await self.inbox.claim(limit, types, alone=alone, in_order=in_order)
+        claims = await self.inbox.claim(limit, types, alone=alone, in_order=in_order, to_park=to_park)
         now = trio.current_time()
         for claim in claims:
             if claim.number in self._cancelled:

@@ -1,0 +1,117 @@
+local MOST_BYTES = 8388608 -- of payloads in one reply, unless one has more
+local LOOKED_AT = 500 -- events that one claim looks at, most of which may be too old
+local PATIENCE = 2 -- seconds for which what is only to be parked is left to others
+
+-- Up to `limit` of those that are ready, the oldest first: number, type, number, type ...
+local function oldest(kinds, limit)
+  local found = {}
+  for _, kind in ipairs(kinds) do
+    for _, number in ipairs(call('ZRANGE', P .. 'r:' .. kind, 0, limit - 1)) do
+      found[#found + 1] = {tonumber(number), kind}
+    end
+  end
+  if #kinds > 1 then
+    table.sort(found, function(a, b) return a[1] < b[1] end)
+  end
+  return found
+end
+
+local function parts_of(number)
+  local handlers, notes = {}, {}
+  local ended = call('HGETALL', P .. 'h:' .. number)
+  for at = 1, #ended, 2 do
+    local _, ok, result = unpack(cmsgpack.unpack(ended[at + 1]))
+    if ok then
+      handlers[#handlers + 1] = {ended[at], result}
+    end
+  end
+  local noted = call('HGETALL', P .. 'n:' .. number)
+  for at = 1, #noted, 2 do
+    local handler, key = unpack(cmsgpack.unpack(noted[at]))
+    notes[#notes + 1] = {handler, key, noted[at + 1]}
+  end
+  return {handlers, notes}
+end
+
+-- Claim one event, unless it is too old, or too young to be parked: what is known of it, and the bytes of its payload.
+local function take(number, kind, ask, token)
+  local id, lane, message, trace, received, stored, attempts, crashes, parts, again = unpack(
+    call('HMGET', key_of(number), 'id', 'lane', 'message', 'trace', 'received', 'stored', 'attempts', 'crashes',
+      'parts', 'again'))
+  local age = now - count(stored)
+  if ask.parks and now - math.max(count(stored), count(again)) < PATIENCE then
+    return
+  end
+  unready(number, kind)
+  if ask.max_age and age > ask.max_age then
+    bury(number, ask.too_old)
+    free(lane)
+    return
+  end
+  local attempt = count(attempts) + 1
+  local fields = {'state', 'running', 'token', token, 'owner', ask.owner, 'attempts', attempt}
+  if ask.gathers then
+    fields[9], fields[10] = 'gathered', 1
+  end
+  call('HSET', key_of(number), unpack(fields))
+  if lane and not ask.in_order then
+    call('HDEL', key_of(number), 'lane')
+    free(lane)
+    lane = false
+  end
+  local payload = call('GET', P .. 'b:' .. number)
+  return {
+    number, token, id, kind, lane, payload, message or '', trace or '', count(received), count(stored), attempt,
+    count(crashes), ask.gathers, parts and parts_of(number),
+  }, #payload
+end
+
+-- Claim events for an owner: false if it is none; what was claimed, whether all there is was, and the status.
+steps.claim = function(ask)
+  if not call('ZSCORE', P .. 'owners', ask.owner) then
+    return false
+  end
+  wake(math.max(ask.limit, 100))
+  local kinds = ask.kinds or call('SMEMBERS', P .. 'types')
+  local token = call('HINCRBY', KEYS[1], 'token', 1)
+  local claims, numbers, bytes, looked_at = {}, {}, 0, 0
+  local is_all = false
+  local function try(number, kind)
+    local claim, size = take(number, kind, ask, token)
+    looked_at = looked_at + 1
+    if claim then
+      claims[#claims + 1], numbers[#numbers + 1] = claim, number
+      bytes = bytes + size
+    end
+  end
+  if ask.alone then
+    local number = call('ZRANGE', P .. 'suspects', 0, 0)[1]
+    while number and #claims == 0 do
+      try(tonumber(number), call('HGET', key_of(number), 'type'))
+      number = call('ZRANGE', P .. 'suspects', 0, 0)[1]
+    end
+  else
+    repeat
+      local found = oldest(kinds, ask.limit - #claims)
+      is_all = #found < ask.limit - #claims
+      for _, each in ipairs(found) do
+        if #claims == ask.limit or bytes >= MOST_BYTES then
+          break
+        end
+        try(each[1], each[2])
+      end
+      -- Others may be ready in the place of these.
+      local again = not ask.parks and (ask.max_age or not ask.in_order)
+      is_all = is_all and (#found == 0 or not again)
+    until #found == 0 or not again or #claims == ask.limit or bytes >= MOST_BYTES or looked_at >= LOOKED_AT
+    if is_all and not ask.parks then
+      for _, kind in ipairs(kinds) do
+        call('DEL', P .. 't:' .. kind)
+      end
+    end
+  end
+  for at = 1, #numbers, 1000 do
+    call('SADD', P .. 'o:' .. ask.owner, unpack(numbers, at, math.min(at + 999, #numbers)))
+  end
+  return {claims, is_all and bytes < MOST_BYTES, status(ask.owner, ask.version)}
+end

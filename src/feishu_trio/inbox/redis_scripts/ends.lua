@@ -1,0 +1,64 @@
+-- How events end: done, dead, forgotten.
+
+-- Only what it is known by is kept of it.
+local function finish(number, extra)
+  call('HSET', key_of(number), 'state', 'done', 'settled', now)
+  call('DEL', P .. 'b:' .. number, P .. 'h:' .. number, P .. 'n:' .. number)
+  if extra then
+    call('HDEL', key_of(number), 'error', 'due', 'crashes', 'parts')
+  end
+  call('ZREM', P .. 'live', number)
+  call('ZADD', P .. 'done', now, number)
+end
+
+-- It is a dead letter, of which nobody has been told.
+local function bury(number, reason)
+  call('HSET', key_of(number), 'state', 'dead', 'settled', now, 'error', reason)
+  call('ZREM', P .. 'live', number)
+  call('ZADD', P .. 'dead', now, number)
+  call('ZADD', P .. 'untold', number, number)
+end
+
+-- What is parked is so no more.
+local function unpark(number, kind, lane)
+  call('ZREM', P .. 'parked', number)
+  if call('SREM', P .. 'p:' .. kind, number) == 1 and call('EXISTS', P .. 'p:' .. kind) == 0 then
+    call('SREM', P .. 'unrouted', kind)
+  end
+  if lane then
+    call('SREM', P .. 'a:' .. short(lane), number)
+  end
+end
+
+-- The names of the keys of an event, of the 16 bytes that each has.
+local function names_of(keys)
+  local names = {}
+  for at = 1, #(keys or ''), 16 do
+    names[#names + 1] = P .. 'k:' .. keys:sub(at, at + 15)
+  end
+  return names
+end
+
+-- Nothing is left of a settled event.
+local function forget(number)
+  local keys, kind, lane, odd, id, state =
+    unpack(call('HMGET', key_of(number), 'keys', 'type', 'lane', 'odd', 'id', 'state'))
+  local names = names_of(keys)
+  if #names > 0 then
+    for at, known in ipairs(call('MGET', unpack(names))) do
+      if known == tostring(number) then
+        call('DEL', names[at])
+      end
+    end
+  end
+  if odd then
+    call('ZREM', P .. 'i:' .. short(id), number)
+  end
+  if state == 'parked' then
+    unpark(number, kind, lane)
+  end
+  call('DEL', key_of(number), P .. 'b:' .. number, P .. 'h:' .. number, P .. 'n:' .. number)
+  call('ZREM', P .. 'done', number)
+  call('ZREM', P .. 'dead', number)
+  call('ZREM', P .. 'untold', number)
+end

@@ -1,0 +1,37 @@
+-- The event of one of these keys has arrived again: it is known by all of them, and if it is done, its window starts anew.
+local function renew(number, names, known)
+  local fresh = {}
+  for at, name in ipairs(names) do
+    if not known[at] then
+      call('SET', name, number)
+      fresh[#fresh + 1] = name:sub(-16)
+    end
+  end
+  local state, keys = unpack(call('HMGET', key_of(number), 'state', 'keys'))
+  if #fresh > 0 then
+    call('HSET', key_of(number), 'keys', (keys or '') .. table.concat(fresh))
+  end
+  if state == 'done' then
+    call('HSET', key_of(number), 'settled', now)
+    call('ZADD', P .. 'done', 'GT', now, number)
+  end
+end
+
+-- The number of the event that has one of these keys, and the numbers of each; nothing if there is none. One that was
+-- done longer ago than the window is none.
+local function find(names, window)
+  if #names == 0 then
+    return
+  end
+  local known = call('MGET', unpack(names))
+  for _, number in ipairs(known) do
+    if number then
+      local settled = call('ZSCORE', P .. 'done', number)
+      if not settled or settled + window > now then
+        return number, known
+      end
+      forget(number)
+      return find(names, window)
+    end
+  end
+end

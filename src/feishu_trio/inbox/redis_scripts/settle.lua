@@ -1,0 +1,144 @@
+-- What becomes of a claimed event, and other small notes. The steps of a claim return whether the claim was the current one, or else change nothing.
+
+-- It is not claimed any more.
+local function leave(number, event)
+  call('SREM', P .. 'o:' .. event.owner, number)
+end
+
+local function ended(number, token, handler, ok, text)
+  if not owned(number, token) then
+    return false
+  end
+  call('HSET', key_of(number), 'parts', 1)
+  call('HSET', P .. 'h:' .. number, handler, cmsgpack.pack({now, ok, text}))
+  return true
+end
+
+steps.succeeded = function(number, token, handler, result)
+  return ended(number, token, handler, true, result)
+end
+
+steps.failed = function(number, token, handler, error)
+  return ended(number, token, handler, false, error)
+end
+
+steps.done = function(number, token)
+  local event = owned(number, token)
+  if not event then
+    return false
+  end
+  leave(number, event)
+  finish(number, event.has_more)
+  free(event.lane)
+  return true
+end
+
+steps.retry = function(number, token, delay, error, counts, is_strict)
+  local event = owned(number, token)
+  if not event then
+    return false
+  end
+  leave(number, event)
+  call('HSET', key_of(number), 'state', 'waiting', 'due', now + delay, 'error', error,
+    'attempts', counts and event.attempts or event.attempts - 1)
+  call('ZADD', P .. 'waiting', now + delay, number)
+  if event.lane and not is_strict then
+    call('SADD', P .. 'a:' .. short(event.lane), number)
+    free(event.lane)
+  end
+  return true
+end
+
+steps.die = function(number, token, error)
+  local event = owned(number, token)
+  if not event then
+    return false
+  end
+  leave(number, event)
+  bury(number, error)
+  free(event.lane)
+  return true
+end
+
+-- It was not begun, or was cancelled: it is ready again, and that was no attempt.
+local function release(number, event)
+  local kind = call('HGET', key_of(number), 'type')
+  call('HSET', key_of(number), 'attempts', event.attempts - 1)
+  call('HDEL', key_of(number), 'gathered')
+  ready(number, kind, event.crashes)
+end
+
+steps.release = function(number, token)
+  local event = owned(number, token)
+  if not event then
+    return false
+  end
+  leave(number, event)
+  release(number, event)
+  return true
+end
+
+-- No route takes it: it waits beside its lane for a process that has one.
+steps.park = function(number, token)
+  local event = owned(number, token)
+  if not event then
+    return false
+  end
+  leave(number, event)
+  local kind = call('HGET', key_of(number), 'type')
+  call('HSET', key_of(number), 'state', 'parked', 'settled', now, 'attempts', event.attempts - 1)
+  call('ZREM', P .. 'live', number)
+  call('ZADD', P .. 'parked', now, number)
+  call('SADD', P .. 'p:' .. kind, number)
+  call('SADD', P .. 'unrouted', kind)
+  if event.lane then
+    call('SADD', P .. 'a:' .. short(event.lane), number)
+  end
+  free(event.lane)
+  return true
+end
+
+-- What was gathered begins: from here on a crash counts. Whether all of these claims are the current ones.
+steps.begin = function(claims)
+  local all = true
+  for _, claim in ipairs(claims) do
+    if owned(unpack(claim)) then
+      call('HDEL', key_of(claim[1]), 'gathered')
+    else
+      all = false
+    end
+  end
+  return all
+end
+
+-- Whoever wants to know of this dead letter has been told: whether there are others that this owner may tell of.
+steps.told = function(owner, number)
+  call('ZREM', P .. 'untold', number)
+  call('HDEL', key_of(number), 'teller')
+  return has_untold(owner)
+end
+
+-- The event of these keys has arrived again: if it is known and done, its window starts anew.
+steps.seen = function(window, keys)
+  local names = names_of(keys)
+  local number, known = find(names, window)
+  if number then
+    renew(number, names, known)
+  end
+  return true
+end
+
+-- A ticket that was taken out by one who did not wait any more wakes another.
+steps.give_ticket = function(kind)
+  if call('EXISTS', P .. 'r:' .. kind) == 1 then
+    call('LPUSH', P .. 't:' .. kind, '')
+  end
+  return true
+end
+
+-- This owner waits for no ticket any more, until it asks anew.
+steps.wake = function(owner)
+  call('RPUSH', P .. 'w:' .. owner, '')
+  call('PEXPIRE', P .. 'w:' .. owner, 10000)
+  return true
+end

@@ -1,0 +1,339 @@
+"""Where an inbox's Redis or Valkey is, whether it can keep one, and the link to it.
+
+A link is two of coredis' connections without its pool, which would lose a slot with each call that is cancelled
+(coredis 6.9): one for scripts, one to wait with. When anything goes wrong with it, the link ends as a whole, and another
+is opened.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import trio
+
+from ..config.rules import Form, Rule, masked_url
+from ..errors import InboxError
+from .redis_scripts import Script
+
+try:
+    from coredis.connection import TCPConnection, TCPLocation
+    from coredis.exceptions import (
+        AuthenticationError,
+        AuthorizationError,
+        BusyLoadingError,
+        ClusterDownError,
+        MovedError,
+        NoScriptError,
+        ReadOnlyError,
+        RedisError,
+        ResponseError,
+        UnknownCommandError,
+    )
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "RedisInbox needs coredis, which is not installed: pip install 'feishu-trio[redis]'", name=error.name
+    ) from error
+
+__all__ = ["PATIENCE", "Link", "LinkError", "Refusal", "Server", "Unsuitable", "server_url"]
+
+PATIENCE: Final = 2.0
+"""Seconds for a server to answer; Feishu waits three for its own answer."""
+
+_PORT: Final = 6379
+_SENTINEL_PORT: Final = 26379
+_SENTINEL: Final = "+sentinel"
+_SCHEMES: Final = ("redis", "rediss", f"redis{_SENTINEL}", f"rediss{_SENTINEL}")
+_OLDEST: Final = (7, 0)
+
+
+class LinkError(InboxError):
+    """The server does not answer, or not as the one that was asked for: worth another try."""
+
+
+class Unsuitable(InboxError):
+    """The server cannot keep an inbox as it is; the message says which lines of its configuration to change."""
+
+
+class Refusal(InboxError):
+    """The server answers, but does not do what it is asked for at the moment: its memory is full, say."""
+
+
+# --- where it is --------------------------------------------------------------------------------------------
+
+
+def _hosts(parts: SplitResult, port: int) -> list[tuple[str, int]]:
+    """The hosts of a URL, which may be several, with their ports."""
+    found = []
+    for each in parts.netloc.rpartition("@")[2].split(","):
+        address = urlsplit(f"//{each}")
+        found.append((address.hostname or "", address.port or port))
+    return found
+
+
+def _is_url(value: object) -> bool:
+    if not isinstance(value, str) or any(letter <= " " for letter in value):
+        return False
+    try:
+        parts = urlsplit(value)
+        hosts = _hosts(parts, _PORT)
+    except ValueError:
+        return False
+    path = parts.path.strip("/").split("/")
+    has_service = parts.scheme.endswith(_SENTINEL)
+    if has_service:
+        service, *path = path
+        has_name = bool(service)
+    else:
+        has_name = len(hosts) == 1
+    database = path[0] if path else ""
+    return (
+        parts.scheme in _SCHEMES
+        and all(host for host, _ in hosts)
+        and has_name
+        and len(path) <= 1
+        and (not database or database.isdecimal())
+        and not parts.query
+        and not parts.fragment
+    )
+
+
+def server_url() -> Rule:
+    """The URL of a server, or of Sentinels and the name that they know a server by."""
+    return Rule(
+        "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, or "
+        "redis+sentinel://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT]/SERVICE[/DATABASE]",
+        _is_url,
+        show=masked_url,
+        form=Form.TEXT,
+    )
+
+
+# --- the link -----------------------------------------------------------------------------------------------
+
+
+class Link:
+    """Two open connections to a server. It ends when one of them does, or does not answer in time."""
+
+    def __init__(self, commands: TCPConnection, waiting: TCPConnection, key: bytes) -> None:
+        self._commands = commands
+        self._waiting = waiting
+        self._key = key
+
+    async def run(self, calls: Sequence[tuple[Script, bytes]]) -> list[bytes | Refusal]:
+        """Run scripts with their arguments, one after the other; what each gave back, or why it was refused.
+
+        Raises:
+            LinkError: They have not been answered, and may have run or not.
+        """
+        with trio.move_on_after(PATIENCE):
+            try:
+                requests = [self._request(b"EVALSHA", script.sha, body) for script, body in calls]
+                replies: list[bytes | Refusal] = []
+                for (script, body), request in zip(calls, requests, strict=True):
+                    try:
+                        replies.append(await request)
+                    except NoScriptError:  # the server was started anew, or was told to forget its scripts
+                        replies.append(await self._with_text(script, body))
+                    except ResponseError as error:
+                        replies.append(_refusal(error))
+                return replies
+            except (RedisError, OSError) as error:
+                raise _link_error(error) from error
+        raise LinkError(f"the server has not answered within {PATIENCE:g} s")
+
+    async def _with_text(self, script: Script, body: bytes) -> bytes | Refusal:
+        try:
+            reply: bytes = await self._request(b"EVAL", script.text, body)
+        except ResponseError as error:
+            return _refusal(error)
+        return reply
+
+    def _request(self, command: bytes, script: bytes, body: bytes) -> Any:
+        return self._commands.create_request(command, script, 1, self._key, body, decode=False)
+
+    async def pop(self, lists: Sequence[str], seconds: float) -> str | None:
+        """Wait until one of these lists has something, and take it out; the list's key, None if none had.
+
+        Raises:
+            LinkError: The server does not answer.
+        """
+        with trio.move_on_after(seconds + PATIENCE):
+            try:
+                reply = await self._waiting.create_request(b"BLPOP", *lists, seconds, decode=False)
+            except (RedisError, OSError) as error:
+                raise _link_error(error) from error
+            return reply[0].decode() if isinstance(reply, list) and isinstance(reply[0], bytes) else None
+        raise LinkError(f"the server has not answered for {seconds + PATIENCE:g} s")
+
+
+# After these another server is to be asked, or the same one as a new client.
+_OF_THE_LINK: Final = (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MovedError,
+    ReadOnlyError,
+)
+
+
+def _refusal(error: ResponseError) -> Refusal:
+    """A script was refused: why.
+
+    Raises:
+        LinkError: For a reason of the whole server.
+    """
+    if isinstance(error, _OF_THE_LINK) or str(error).startswith("MASTERDOWN"):
+        raise _link_error(error) from error
+    return Refusal(f"the server refuses it: {error}")
+
+
+def _link_error(error: Exception) -> LinkError:
+    if isinstance(error, ReadOnlyError):
+        return LinkError("the server has become a replica, which cannot be written to")
+    # coredis says what it did, and the cause why that failed.
+    causes = [str(each) for each in (error, error.__cause__) if each is not None and str(each)]
+    return LinkError(f"{type(error).__name__}: {': '.join(causes)}" if causes else type(error).__name__)
+
+
+# --- the server ---------------------------------------------------------------------------------------------
+
+
+class Server:
+    """A server, given by its URL.
+
+    Args:
+        url: See `server_url`.
+        key: The key under which the inbox keeps all.
+        is_on_disk: Whether what is stored is to be on the server's disk before anybody hears of it.
+    """
+
+    def __init__(self, url: str, key: bytes, *, is_on_disk: bool) -> None:
+        parts = urlsplit(url)
+        scheme, _, sentinel = parts.scheme.partition("+")
+        self._hosts = _hosts(parts, _SENTINEL_PORT if sentinel else _PORT)
+        service, _, database = (
+            parts.path.strip("/").partition("/") if sentinel else ("", "", parts.path.strip("/"))
+        )
+        self._service = unquote(service)
+        self._database = int(database or 0)
+        self._username = unquote(parts.username) if parts.username else None
+        self._password = unquote(parts.password) if parts.password else None
+        self._ssl = ssl.create_default_context() if scheme == "rediss" else None
+        self._key = key
+        self._is_on_disk = is_on_disk
+
+    async def open(self, nursery: trio.Nursery) -> Link:
+        """Open a link, whose connections live in a nursery, after a look at whether the server can keep an inbox.
+
+        Raises:
+            LinkError: It cannot be reached, or is not ready yet.
+            Unsuitable: It can be, but is not to be used.
+        """
+        with trio.move_on_after(2 * PATIENCE):
+            host, port = await self._locate(nursery)
+            commands = await self._connect(nursery, host, port)
+            await self._check(commands, f"{host}:{port}")
+            return Link(commands, await self._connect(nursery, host, port), self._key)
+        raise LinkError(f"the server has not answered within {2 * PATIENCE:g} s")
+
+    async def _locate(self, nursery: trio.Nursery) -> tuple[str, int]:
+        """The address of the server; Sentinels are asked for it, one after the other."""
+        if not self._service:
+            return self._hosts[0]
+        errors = []
+        for at, (host, port) in enumerate(self._hosts):
+            try:
+                with trio.fail_after(PATIENCE / 2):
+                    sentinel = await self._connect(nursery, host, port, is_sentinel=True)
+                    reply = await sentinel.create_request(
+                        b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", self._service, decode=True
+                    )
+                    sentinel.invalidate()
+            except (LinkError, RedisError, trio.TooSlowError) as error:
+                errors.append(f"{host}:{port}: {error or 'no answer'}")
+                continue
+            if isinstance(reply, list):
+                self._hosts.insert(0, self._hosts.pop(at))  # it is asked first the next time
+                return str(reply[0]), int(str(reply[1]))
+            errors.append(f"{host}:{port} knows no {self._service!r}")
+        raise LinkError(f"no Sentinel knows where the server is: {'; '.join(errors)}")
+
+    async def _connect(
+        self, nursery: trio.Nursery, host: str, port: int, *, is_sentinel: bool = False
+    ) -> TCPConnection:
+        connection = TCPConnection(
+            TCPLocation(host, port),
+            username=None if is_sentinel else self._username,
+            password=None if is_sentinel else self._password,
+            db=0 if is_sentinel else self._database,
+            client_name="feishu_trio",
+            ssl_context=self._ssl,
+        )
+        try:
+            await nursery.start(connection.run)
+        except (AuthenticationError, AuthorizationError) as error:
+            raise Unsuitable(f"the server at {host}:{port} refuses the user or password: {error}") from error
+        except (RedisError, OSError) as error:
+            raise _link_error(error) from error
+        return connection
+
+    async def _check(self, connection: TCPConnection, address: str) -> None:
+        """Raise if the server at this address is not ready, or shall not keep an inbox."""
+        try:
+            text = await connection.create_request(b"INFO", decode=True)
+            facts = dict(line.split(":", 1) for line in str(text).splitlines() if ":" in line)
+            if facts.get("loading") == "1":
+                raise LinkError(f"the server at {address} is loading its data")
+            flaws = self._flaws(facts)
+            if self._is_on_disk:
+                flaws += await self._flaws_of_disk(connection, facts)
+        except AuthorizationError as error:
+            raise Unsuitable(f"the server at {address} does not let this user look at it: {error}") from error
+        except (RedisError, OSError) as error:
+            raise _link_error(error) from error
+        if flaws:
+            if self._service and facts.get("role") != "master":  # a failover is under way
+                raise LinkError(f"the server at {address} is a replica still")
+            raise Unsuitable(f"the server at {address} cannot keep an inbox: it {', and it '.join(flaws)}")
+
+    @staticmethod
+    def _flaws(facts: dict[str, str]) -> list[str]:
+        flaws = []
+        version = facts.get("redis_version", "0")
+        if tuple(int(each) for each in version.split(".")[:2] if each.isdecimal()) < _OLDEST:
+            flaws.append(f"is Redis {version}, and must be 7.0 or newer, or Valkey")
+        if facts.get("role") != "master":
+            primary = f"{facts.get('master_host')}:{facts.get('master_port')}"
+            flaws.append(
+                f"is a replica of {primary}: give the address of that one, or remove the line `replicaof` from this "
+                "one's configuration"
+            )
+        policy = facts.get("maxmemory_policy", "noeviction")
+        if facts.get("maxmemory", "0") != "0" and policy != "noeviction":
+            flaws.append(
+                f"forgets events when its memory is full: write `maxmemory-policy noeviction` in place of {policy}"
+            )
+        return flaws
+
+    @staticmethod
+    async def _flaws_of_disk(connection: TCPConnection, facts: dict[str, str]) -> list[str]:
+        if facts.get("aof_enabled") != "1":
+            return [
+                'keeps no log on its disk, for durability="disk": write `appendonly yes` and `appendfsync always`'
+            ]
+        try:
+            reply = await connection.create_request(b"CONFIG GET", b"appendfsync", decode=True)
+        except (AuthorizationError, UnknownCommandError):
+            return [
+                'does not say when it writes to its disk, for durability="disk": allow its user `CONFIG GET`'
+            ]
+        policy = reply.get("appendfsync") if isinstance(reply, dict) else None
+        if policy == "always":
+            return []
+        return [
+            f'writes to its disk later than it answers, for durability="disk": write `appendfsync always` in place of {policy}'
+        ]
