@@ -293,7 +293,9 @@ class Service(ABC):
         """All that works in the background, until the session is closed or a fatal error ends it."""
         try:
             with self._scope:
-                await self._engine.run(self._sources, task_status=task_status)
+                async with trio.open_nursery() as nursery:
+                    self._bot.start(nursery)
+                    await self._engine.run(self._sources, task_status=task_status)
         except BaseExceptionGroup as group:
             self._failure = first_error(group)
             raise
@@ -318,7 +320,6 @@ async def in_block(service: S) -> AsyncGenerator[S, None]:
     error: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            service._bot.start(nursery)
             try:
                 await nursery.start(service._serve, name=f"feishu_trio {type(service).__name__.lower()}")
                 await service._begin()

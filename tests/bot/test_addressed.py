@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from feishu_trio import ConfigError, Event, MessageIgnored, Router, to_me
+from feishu_trio import ConfigError, Event, MessageIgnored, PermissionMissing, Router, to_me
 from feishu_trio.events.im import MessageReceived
 from feishu_trio.testing import Gateway
 from session.rig import open_session
@@ -130,6 +130,37 @@ async def test_a_route_that_is_added_later(autojump_clock: object, gateway: Gate
     assert texts == ["one"]
 
 
+async def test_a_bot_that_is_not_known_for_the_moment(autojump_clock: object, gateway: Gateway) -> None:
+    """The session opens, and messages come again once it is."""
+    router, texts = Router(), list[str]()
+
+    @router.on(MessageReceived, where=to_me())
+    async def answer(event: Event[MessageReceived]) -> None:
+        texts.append(event.text_to_me)
+
+    gateway.refuse_calls("*/bot/v3/info", code=2200, status=500)
+    async with open_session(gateway, router=router):
+        await gateway.user("Tom").says("hello")
+        await trio.sleep(30)
+        assert texts == []
+        gateway.accept()
+        await trio.sleep(1000)
+    assert texts == ["hello"]
+
+
+async def test_a_bot_that_may_not_be_known(autojump_clock: object, gateway: Gateway) -> None:
+    router = Router()
+
+    @router.on(MessageReceived, where=to_me())
+    async def answer(event: Event[MessageReceived]) -> None:
+        raise AssertionError
+
+    gateway.refuse_calls("*/bot/v3/info", code=99991672, status=400)
+    with pytest.raises(PermissionMissing):
+        async with open_session(gateway, router=router):
+            raise AssertionError
+
+
 @pytest.mark.parametrize(
     ("arguments", "options"),
     [(("some",), {}), ((3,), {}), ((), {"allow": "ou_1"}), ((), {"allow": [3]}), ((), {"where": 3})],
@@ -137,3 +168,20 @@ async def test_a_route_that_is_added_later(autojump_clock: object, gateway: Gate
 def test_wrong_arguments(arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         to_me(*arguments, **options)
+
+
+async def test_a_session_ends_though_the_bot_cannot_be_known(
+    autojump_clock: object, gateway: Gateway
+) -> None:
+    router, began = Router(), 0.0
+    gateway.hang_calls("*/bot/v3/info")
+    async with open_session(gateway, router=router):
+
+        @router.on(MessageReceived, where=to_me())
+        async def answer(event: Event[MessageReceived]) -> None:
+            raise AssertionError
+
+        await gateway.user("Tom").says("hello")
+        await trio.sleep(1)
+        began = trio.current_time()
+    assert trio.current_time() - began < 2

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from feishu_trio import Ack, Choice, ConfigError, Event, Router, SQLiteInbox
+from feishu_trio import Ack, Choice, ConfigError, Event, MemoryInbox, Router, SQLiteInbox
 from feishu_trio.events.im import MessageReceived
 from feishu_trio.testing import Gateway
 from session.rig import come_true, open_session
@@ -86,6 +86,7 @@ async def test_choices_with_names(autojump_clock: object, gateway: Gateway) -> N
         await tom.clicks("Rather not")
         await asker.ended()
     assert asker.choices == ["stop"]
+    assert "Rather not" in tom.sees()
 
 
 @pytest.mark.parametrize("card", [MODERN, OLD], ids=["2.0", "1.0"])
@@ -97,8 +98,10 @@ async def test_a_card_of_ones_own(autojump_clock: object, gateway: Gateway, card
         await tom.clicks("Go")
         await asker.ended()
     assert asker.choices[0].value == {"go": 1}
+    assert asker.choices == ['{"go":1}']
     assert "[Go]" not in tom.sees()
     assert "Deploy?" in tom.sees()
+    assert "Go" in tom.sees()
 
 
 async def test_others_and_late_clicks_are_told_so(autojump_clock: object, gateway: Gateway) -> None:
@@ -211,6 +214,27 @@ async def test_a_click_needs_no_worker(autojump_clock: object, gateway: Gateway)
         (("Deploy?", "Yes"), {}),
         (("Deploy?", ["Yes"]), {"allowed": []}),
         (({"schema": "2.0", "body": {"elements": []}},), {}),
+        ((3,), {}),
+        (("Deploy?", {"go": None}), {}),
+        (("Deploy?", ["Yes"]), {"timeout": -1}),
+        (("Deploy?", ["Yes"]), {"timeout": "a while"}),
+        (
+            (
+                {
+                    "schema": "2.0",
+                    "body": {
+                        "elements": [
+                            {
+                                "tag": "button",
+                                "text": {"tag": "plain_text", "content": "Go"},
+                                "behaviors": [{"type": "open_url", "default_url": "https://example.com"}],
+                            }
+                        ]
+                    },
+                },
+            ),
+            {},
+        ),
     ],
 )
 async def test_what_cannot_be_asked(
@@ -267,3 +291,167 @@ async def test_with_an_inbox_the_answer_is_known_after_a_restart(gateway: Gatewa
 
 def reached(values: list[Any], count: int) -> bool:
     return len(values) == count
+
+
+FORM = {
+    "schema": "2.0",
+    "body": {
+        "elements": [
+            {
+                "tag": "form",
+                "name": "form",
+                "elements": [
+                    {"tag": "input", "name": "reason", "required": True},
+                    {
+                        "tag": "button",
+                        "name": "send",
+                        "form_action_type": "submit",
+                        "text": {"tag": "plain_text", "content": "Send"},
+                    },
+                ],
+            },
+        ]
+    },
+}
+
+
+async def test_a_form_is_answered_by_its_button(autojump_clock: object, gateway: Gateway) -> None:
+    asker, tom = Asker(FORM), gateway.user("Tom")
+    async with open_session(gateway, router=asker.router):
+        await tom.says("deploy")
+        await tom.waits_for("[Send]")
+        card = json.dumps(gateway.messages[0].content)
+        await tom.clicks("Send", fill={"reason": "because"})
+        await asker.ended()
+    assert (asker.choices, asker.choices[0].form) == (["send"], {"reason": "because"})
+    assert card.count("feishu_trio_question") == 1
+
+
+async def test_an_old_card_may_be_changed_later(autojump_clock: object, gateway: Gateway) -> None:
+    """Feishu changes only those of which all see the same."""
+    asker, tom = Asker(OLD, timeout=5), gateway.user("Tom")
+    async with open_session(gateway, router=asker.router):
+        await tom.says("deploy")
+        await tom.waits_for("[Go]")
+        assert '"update_multi": true' in json.dumps(gateway.messages[0].content)
+        await tom.waits_for("closed", timeout=60)
+
+
+async def test_nobody_is_allowed_whom_nobody_knows(autojump_clock: object, gateway: Gateway) -> None:
+    router, errors = Router(), list[Exception]()
+
+    @router.on("im.chat.disbanded_v1")
+    async def answer(event: Event[Any]) -> None:
+        with pytest.raises(ConfigError, match="allowed") as raised:
+            await event.ask("Deploy?", ["Yes"])
+        errors.append(raised.value)
+
+    async with open_session(gateway, router=router):
+        push = await gateway.push("im.chat.disbanded_v1", {"chat_id": "oc_1"})
+        await push.settled()
+    assert errors
+    assert not gateway.messages
+
+
+async def test_a_click_that_comes_before_the_answer_to_the_call(
+    autojump_clock: object, gateway: Gateway
+) -> None:
+    asker, tom = Asker("Deploy?", ["Yes"]), gateway.user("Tom")
+    gateway.hang_calls("*/reply", handled=True)
+    async with open_session(gateway, router=asker.router):
+        await tom.says("deploy")
+        await tom.waits_for("[Yes]")
+        began = trio.current_time()
+        await tom.clicks("Yes")
+        await asker.ended()
+        assert trio.current_time() - began < 1
+    assert asker.choices == ["Yes"]
+
+
+async def test_with_an_inbox_nobody_is_asked_again_on_a_closed_card(
+    autojump_clock: object, gateway: Gateway
+) -> None:
+    router, tom, began = Router(), gateway.user("Tom"), list[float]()
+
+    @router.on(MessageReceived)
+    async def answer(event: Event[MessageReceived]) -> None:
+        began.append(trio.current_time())
+        try:
+            await event.ask("Deploy?", ["Yes"], timeout=500)
+        finally:
+            began.append(trio.current_time())
+
+    async with open_session(gateway, router=router, inbox=MemoryInbox()):
+        await tom.says("deploy")
+        await tom.waits_for("closed", timeout=1000)
+        await trio.sleep(60)
+    assert len(began) >= 4
+    assert began[3] - began[2] < 1  # the next run knows that nobody has answered
+
+
+async def test_with_an_inbox_stopped_it_is_closed(autojump_clock: object, gateway: Gateway) -> None:
+    router, tom = Router(), gateway.user("Tom")
+
+    @router.on(MessageReceived, where=lambda event: event.text == "deploy")
+    async def answer(event: Event[MessageReceived]) -> None:
+        await event.ask("Deploy?", ["Yes"])
+
+    @router.on(MessageReceived, where=lambda event: event.text == "/stop", ack=Ack.ON_RECEIPT, order_by=None)
+    async def stop(event: Event[MessageReceived]) -> None:
+        await event.cancel()
+
+    async with open_session(gateway, router=router, inbox=MemoryInbox()):
+        await tom.says("deploy")
+        await tom.waits_for("[Yes]")
+        await tom.says("/stop")
+        seen = await tom.waits_for("closed", timeout=10)
+    assert "[Yes]" not in seen
+
+
+async def test_an_answer_is_to_its_own_question(autojump_clock: object, gateway: Gateway) -> None:
+    """Asked at once they are asked in any order, which is another when the handler runs again."""
+    router, tom, given, runs = Router(), gateway.user("Tom"), list[tuple[str, str]](), list[int]()
+
+    @router.on(MessageReceived)
+    async def answer(event: Event[MessageReceived]) -> None:
+        runs.append(1)
+
+        async def ask(what: str) -> None:
+            given.append((what, await event.ask(f"{what}?", [f"Yes, {what}"])))
+
+        async with trio.open_nursery() as nursery:
+            for what in ("one", "two") if len(runs) == 1 else ("two", "one"):
+                nursery.start_soon(ask, what)
+                await trio.sleep(1)
+            if len(runs) == 1:
+                await come_true(lambda: len(given) == 1)
+                raise ValueError("once more")
+
+    async with open_session(gateway, router=router, inbox=MemoryInbox()):
+        await tom.says("deploy")
+        await tom.waits_for("[Yes, two]")
+        await tom.clicks("Yes, one")
+        await trio.sleep(60)
+        await tom.clicks("Yes, two")
+        with trio.fail_after(100):
+            await come_true(lambda: len(given) == 3)
+    assert sorted(given) == [("one", "Yes, one"), ("one", "Yes, one"), ("two", "Yes, two")]
+    assert len(gateway.messages) == 2
+
+
+async def test_a_handler_in_a_thread_that_is_given_up_asks_no_more(gateway: Gateway) -> None:
+    router, tom, errors = Router(), gateway.user("Tom"), list[Exception]()
+
+    @router.on(MessageReceived, timeout=0.5, ack=Ack.ON_RECEIPT)
+    def answer(event: Event[MessageReceived]) -> None:
+        try:
+            trio.from_thread.run(event.ask, "Deploy?", ["Yes"])
+        except Exception as error:
+            errors.append(error)
+
+    async with open_session(gateway, router=router):
+        await tom.says("deploy")
+        await tom.waits_for("closed")
+        with trio.fail_after(5):
+            await come_true(lambda: errors)
+    assert "given up" in str(errors[0])

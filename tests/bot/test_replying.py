@@ -181,6 +181,85 @@ async def test_with_an_inbox_said_once_beyond_the_hour(autojump_clock: object, g
     assert len(gateway.messages) == len(runs[0].message_ids)
 
 
+async def test_with_an_inbox_no_part_is_said_twice(autojump_clock: object, gateway: Gateway) -> None:
+    """A long text breaks off between two of its messages, and goes on there two hours later."""
+    router, done = Router(), trio.Event()
+
+    @router.on(MessageReceived, timeout=4)
+    async def answer(event: Event[MessageReceived]) -> None:
+        await event.reply(Markdown("".join(f"line {n}\n\n" for n in range(30_000))))
+        done.set()
+
+    async def break_off() -> None:
+        await come_true(lambda: len(gateway.messages) >= 5)
+        gateway.hang_calls("*/reply")
+        await trio.sleep(100)
+        gateway.accept()
+
+    inbox = MemoryInbox(retry_delay=7200, max_retry_delay=7200)
+    async with open_session(gateway, router=router, inbox=inbox), trio.open_nursery() as nursery:
+        nursery.start_soon(break_off)
+        await gateway.user("Tom").says("hello")
+        with trio.fail_after(20_000):
+            await done.wait()
+    texts = [str(message.content) for message in gateway.messages]
+    assert len(texts) > 10
+    assert len(texts) == len(set(texts))
+
+
+async def test_cancelled_as_it_is_said_it_is_noted(autojump_clock: object, gateway: Gateway) -> None:
+    router, runs, done = Router(), list[int](), trio.Event()
+
+    @router.on(MessageReceived)
+    async def answer(event: Event[MessageReceived]) -> None:
+        runs.append(1)
+        with trio.CancelScope() as scope:
+            notes = event.notes
+            assert notes is not None
+            if len(runs) == 1:  # cancelled where the message was sent, and is about to be noted
+                real = type(notes).note
+
+                async def note(self: Any, *arguments: Any) -> None:
+                    scope.cancel()
+                    await trio.lowlevel.checkpoint()
+                    await real(self, *arguments)
+
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(type(notes), "note", note)
+                    await event.reply("hello")
+                    await trio.lowlevel.checkpoint()
+            else:
+                await event.reply("hello")
+                done.set()
+        if len(runs) == 1:
+            raise ValueError("once more, in two hours")
+
+    inbox = MemoryInbox(retry_delay=7200, max_retry_delay=7200)
+    async with open_session(gateway, router=router, inbox=inbox):
+        await gateway.user("Tom").says("hello")
+        with trio.fail_after(20_000):
+            await done.wait()
+    assert len(gateway.messages) == 1
+
+
+async def test_events_without_ids_are_told_apart(autojump_clock: object, gateway: Gateway) -> None:
+    router, sent = Router(), list[Sent]()
+
+    @router.on("custom.v1")
+    async def answer(event: Event[Any]) -> None:
+        sent.append(await event.reply("hello"))
+
+    async with open_session(gateway, router=router) as session:
+        for number in (1, 2):
+            payload = (
+                f'{{"type":"event_callback","event":{{"type":"custom.v1","chat_id":"oc_1","n":{number}}}}}'
+            )
+            event = decode_event(payload.encode())
+            event.port = session._bot
+            await answer(event)
+    assert len({each.message_id for each in sent}) == 2
+
+
 async def test_what_was_said_is_known_after_a_restart(gateway: Gateway, tmp_path: Path) -> None:
     router, runs = Router(), list[Sent]()
 

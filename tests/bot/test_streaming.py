@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,31 @@ from feishu_trio import Ack, ApiError, Event, MemoryInbox, Router, SQLiteInbox
 from feishu_trio.events.im import MessageReceived
 from feishu_trio.testing import Gateway
 from session.rig import come_true, open_session
+
+LONG = "".join(f"paragraph {n}\n\n" for n in range(4000))
+
+
+async def fate(
+    gateway: Gateway, handle: Callable[[Event[MessageReceived]], Awaitable[object]]
+) -> list[BaseException]:
+    """What a handler raised that was run once."""
+    router, raised, done = Router(), list[BaseException](), trio.Event()
+
+    @router.on(MessageReceived, ack=Ack.ON_RECEIPT)
+    async def answer(event: Event[MessageReceived]) -> None:
+        try:
+            await handle(event)
+        except BaseException as error:
+            raised.append(error)
+            raise
+        finally:
+            done.set()
+
+    async with open_session(gateway, router=router):
+        await gateway.user("Tom").says("tell")
+        with trio.fail_after(100):
+            await done.wait()
+    return raised
 
 
 async def test_it_grows(autojump_clock: object, gateway: Gateway) -> None:
@@ -258,3 +284,170 @@ async def test_it_goes_on_after_a_restart(gateway: Gateway, tmp_path: Path) -> N
             await tom.waits_for(run)
     seen = tom.sees()
     assert (len(gateway.messages), "interrupted" in seen, "run 1" in seen) == (1, False, False)
+
+
+@pytest.mark.parametrize("steps", range(0, 60, 3))
+async def test_cancelled_wherever_it_stands_no_card_is_left_streaming(
+    autojump_clock: object, gateway: Gateway, steps: int
+) -> None:
+    was_cancelled = False
+
+    async def handle(event: Event[MessageReceived]) -> None:
+        nonlocal was_cancelled
+        with trio.CancelScope() as scope:
+
+            async def cancel() -> None:
+                for _ in range(steps):
+                    await trio.lowlevel.checkpoint()
+                scope.cancel()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cancel)
+                async with event.stream() as answer:
+                    await answer.append("half")
+                    await trio.sleep(0.5)
+        was_cancelled = scope.cancelled_caught
+
+    assert await fate(gateway, handle) == []
+    seen = gateway.user("Tom").sees()
+    assert was_cancelled
+    assert "(streaming)" not in seen
+    assert ("interrupted" in seen) == bool(gateway.messages)
+
+
+async def test_a_shorter_text_empties_the_cards_behind(autojump_clock: object, gateway: Gateway) -> None:
+    async def handle(event: Event[MessageReceived]) -> None:
+        async with event.stream() as answer:
+            await answer.append(LONG)
+            await trio.sleep(5)
+            assert len(answer.message_ids) > 1
+            await answer.replace("short")
+
+    assert await fate(gateway, handle) == []
+    seen = gateway.user("Tom").sees()
+    assert ("short" in seen, "paragraph" in seen) == (True, False)
+    assert not gateway.refused
+
+
+async def test_a_shorter_text_of_the_next_run_does_so_too(autojump_clock: object, gateway: Gateway) -> None:
+    router, runs, done = Router(), list[int](), trio.Event()
+
+    @router.on(MessageReceived)
+    async def answer(event: Event[MessageReceived]) -> None:
+        runs.append(1)
+        async with event.stream() as stream:
+            await stream.append(LONG if len(runs) == 1 else "short")
+            await trio.sleep(5)
+            if len(runs) == 1:
+                raise ValueError("once more")
+        done.set()
+
+    tom = gateway.user("Tom")
+    async with open_session(gateway, router=router, inbox=MemoryInbox()):
+        await tom.says("tell")
+        with trio.fail_after(100):
+            await done.wait()
+    assert ("short" in tom.sees(), "paragraph" in tom.sees()) == (True, False)
+
+
+async def test_half_characters_are_joined(autojump_clock: object, gateway: Gateway) -> None:
+    """As models hand them out, whose text comes in pieces of JSON."""
+
+    async def handle(event: Event[MessageReceived]) -> None:
+        async with event.stream() as answer:
+            await answer.append("hello \ud83d")
+            await trio.sleep(1)
+            await answer.append("\ude00, and \ud83d alone")
+
+    assert await fate(gateway, handle) == []
+    assert "hello \U0001f600, and \ufffd alone" in gateway.user("Tom").sees()
+
+
+async def test_nothing_to_say_without_cards(autojump_clock: object, gateway: Gateway) -> None:
+    gateway.refuse_calls("/open-apis/cardkit/*", code=99991672, status=400)
+
+    async def handle(event: Event[MessageReceived]) -> None:
+        async with event.stream() as answer:
+            await answer.append("\n")
+
+    assert await fate(gateway, handle) == []
+    assert not gateway.messages
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "status"), [("/open-apis/cardkit/*", 1, 404), ("*/reply", 230099, 400)]
+)
+async def test_where_there_are_no_such_cards_it_is_a_message(
+    autojump_clock: object, gateway: Gateway, call: str, code: int, status: int
+) -> None:
+    gateway.refuse_calls(call, code=404 if status == 404 else code, status=status, times=1)
+
+    async def handle(event: Event[MessageReceived]) -> None:
+        async with event.stream() as answer:
+            await answer.append("all of it")
+
+    assert await fate(gateway, handle) == []
+    assert [message.msg_type for message in gateway.messages] == ["post"]
+
+
+async def test_a_click_on_the_card_does_not_end_it(autojump_clock: object, gateway: Gateway) -> None:
+    """Feishu takes no operation on a card while somebody clicks on it."""
+
+    async def handle(event: Event[MessageReceived]) -> None:
+        async with event.stream() as answer:
+            await answer.append("one ")
+            await trio.sleep(1)
+            gateway.refuse_calls("*/content", code=200810, status=400, times=1)
+            await answer.append("two ")
+            await trio.sleep(3)
+            await answer.append("three")
+
+    assert await fate(gateway, handle) == []
+    assert "one two three" in gateway.user("Tom").sees()
+    assert len(gateway.messages) == 1
+
+
+async def test_cancelled_at_its_end_it_is_cancelled_though_calls_fail(
+    autojump_clock: object, gateway: Gateway
+) -> None:
+    was_cancelled = False
+
+    async def handle(event: Event[MessageReceived]) -> None:
+        nonlocal was_cancelled
+        with trio.move_on_after(2) as scope:
+            async with event.stream() as answer:
+                await answer.append("one ")
+                await trio.sleep(1)
+                gateway.refuse_calls("/open-apis/cardkit/*", code=2200, status=500)
+                await answer.append("two")
+        was_cancelled = scope.cancelled_caught
+
+    assert await fate(gateway, handle) == []
+    assert was_cancelled
+
+
+async def test_one_within_another_raises_what_was_raised(autojump_clock: object, gateway: Gateway) -> None:
+    async def handle(event: Event[MessageReceived]) -> None:
+        async with event.stream() as outer, event.stream() as inner:
+            await outer.append("one")
+            await inner.append("two")
+            await trio.sleep(1)
+            raise KeyError("mine")
+
+    assert [type(error) for error in await fate(gateway, handle)] == [KeyError]
+    assert gateway.user("Tom").sees().count("interrupted") == 2
+
+
+async def test_a_writer_that_fails_says_why(autojump_clock: object, gateway: Gateway) -> None:
+    """And not that the block was cancelled, which nobody had done."""
+
+    async def handle(event: Event[MessageReceived]) -> None:
+        async with event.stream() as answer:
+            await answer.append("one")
+            await trio.sleep(1)
+            answer._text = 3  # type: ignore[attr-defined]
+            answer._is_changed = True  # type: ignore[attr-defined]
+            answer._changed.unpark_all()  # type: ignore[attr-defined]
+            await trio.sleep(10)
+
+    assert [type(error) for error in await fate(gateway, handle)] == [AttributeError]

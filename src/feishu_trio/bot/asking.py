@@ -12,14 +12,17 @@ import msgspec
 import trio
 
 from ..api import Api
+from ..config import wrong
+from ..config.rules import kind_only, number
 from ..errors import ApiError, ConfigError, EventDecodeError
 from ..events import Card, CardAnswer, Event, Toast, encode_result
 from ..events.port import Choice
 from ..events.subject import Person
+from ..telemetry.limits import LogLimit
 from .replying import say
 from .speech import Saying
 
-__all__ = ["ANYONE", "Asking", "Choices"]
+__all__ = ["ANYONE", "Asking", "Choices", "card_of"]
 
 logger = logging.getLogger("feishu_trio.bot")
 
@@ -29,6 +32,7 @@ ANYONE: Final = "*"
 Choices: TypeAlias = Sequence[str] | Mapping[str, str]
 Settle: TypeAlias = Callable[[bytes | None], None]
 
+_SECONDS: Final = number(float, 0, unit="seconds")
 _CLOSE: Final = 3.0  # seconds for a card to say that its question is closed
 _MARK: Final = "feishu_trio_question"
 # What answers by being clicked, chosen or filled in.
@@ -58,6 +62,15 @@ _CLOSED = Toast(
     "warning",
     {"zh_cn": "这个问题已经结束。", "en_us": "This question is closed."},
 )
+_LOST = Toast(
+    "Your answer could not be kept. Please try again later.",
+    "warning",
+    {
+        "zh_cn": "你的回答未能保存，请稍后再试。",
+        "en_us": "Your answer could not be kept. Please try again later.",
+    },
+)
+_CLOSED_LINE: Final = "*(closed)*"
 
 
 @attrs.define(eq=False)
@@ -67,6 +80,7 @@ class _Question:
     allowed: frozenset[str] | None
     """None: whoever sees it."""
     answered: trio.Event = attrs.field(factory=trio.Event)
+    sending: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     click: Event[Any] | None = None
     settle: Settle | None = None
 
@@ -74,16 +88,16 @@ class _Question:
 class Asking:
     """The questions of a bot."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, limit: LogLimit) -> None:
         self._api = api
+        self._limit = limit
         self._open: dict[str, _Question] = {}
 
     async def ask(
         self,
         event: Event[Any],
         saying: Saying,
-        question: str | Mapping[str, Any],
-        choices: Choices,
+        card: Mapping[str, Any],
         *,
         allowed: str | Collection[str] | None,
         timeout: float | None,
@@ -91,30 +105,34 @@ class Asking:
         quote: bool,
     ) -> Choice:
         """Ask, and wait for the first click of somebody who is allowed to answer."""
+        if timeout is not None and not _SECONDS.test(timeout):
+            raise wrong("timeout", timeout, f"{_SECONDS.allowed}, or None")
+        waiting = _Question(_allowed(allowed, event))
+        marked = _marked(card, saying.uuid)
         noted = saying.noted() or {}
         if "choice" in noted:
             return _choice_of(noted["choice"])
-        card = _card(question, choices) if isinstance(question, str) else question
-        waiting = _Question(_allowed(allowed, event))
+        if noted.get("is_over"):
+            raise TimeoutError("nobody answered in time when this was asked before")
         self._open[saying.uuid] = waiting
         message_id: str | None = noted.get("message")
         choice: Choice | None = None
-        is_over = saying.notes is None  # a question whose handler runs again is asked on
+        is_over = False
         try:
             if message_id is None:
-                message_id = await say(
-                    self._api,
-                    event,
-                    _marked(card, saying.uuid),
-                    "interactive",
-                    saying.uuid,
-                    in_thread=in_thread,
-                    quote=quote,
-                )
+                with (
+                    waiting.sending
+                ):  # a click says that it was sent, and by which id, before Feishu's answer may
+                    message_id = await say(
+                        self._api, event, marked, "interactive", saying.uuid, in_thread=in_thread, quote=quote
+                    )
+                if message_id is None and waiting.click is not None:
+                    message_id = waiting.click.about
                 await saying.note({"message": message_id})
             with trio.move_on_after(float("inf") if timeout is None else timeout):
                 await waiting.answered.wait()
             if waiting.click is None:
+                await saying.note({"message": message_id, "is_over": True})
                 is_over = True
                 raise TimeoutError(f"nobody answered within {timeout:g} s")
             chosen = _choice_from(waiting.click)
@@ -122,10 +140,11 @@ class Asking:
             choice = chosen  # from here on it cannot be lost
             return choice
         finally:
-            del self._open[saying.uuid]
+            if self._open.get(saying.uuid) is waiting:
+                del self._open[saying.uuid]
             if waiting.settle is not None:
-                waiting.settle(_answer(card, choice))
-            elif message_id is not None and is_over:
+                waiting.settle(_answer(card, choice, is_over=saying.is_last))
+            elif message_id is not None and (is_over or saying.is_last):
                 await self._close(message_id, card)
 
     def answer(self, click: Event[Any], settle: Settle) -> bool:
@@ -140,6 +159,7 @@ class Asking:
             settle(encode_result(CardAnswer(toast=_OTHERS)))
         else:
             question.click, question.settle = click, settle
+            question.sending.cancel()
             question.answered.set()
         return True
 
@@ -147,14 +167,24 @@ class Asking:
         """Nobody can answer any more: have the card say so."""
         with trio.move_on_after(_CLOSE, shield=True):
             try:
-                await self._api.edit(message_id, _closed(card, "*(closed)*"), "interactive")
+                await self._api.edit(message_id, _closed(card, _CLOSED_LINE), "interactive")
             except ApiError as error:
-                logger.warning("the card of a question that is closed could not be updated: %s", error)
+                self._limit.log(
+                    logger,
+                    logging.WARNING,
+                    "the card of a question that is closed could not be updated: %s",
+                    error,
+                )
 
 
 def _allowed(allowed: str | Collection[str] | None, event: Event[Any]) -> frozenset[str] | None:
     if allowed is None:
-        return frozenset(_ids(event.sender)) or None
+        allowed = [*_ids(event.sender)]
+        if not allowed:
+            raise ConfigError(
+                f"allowed: it is not known whom {event!r} is from, so it must be ids of people (ou_…), or "
+                f"{ANYONE!r} for anyone"
+            )
     if allowed == ANYONE:
         return None
     ids = [allowed] if isinstance(allowed, str) else list(allowed)
@@ -173,10 +203,17 @@ def _ids(person: Person) -> Iterator[str]:
 # Cards
 
 
-def _card(question: str, choices: Choices) -> dict[str, Any]:
-    """A card that asks, with a button for each choice."""
+def card_of(question: str | Mapping[str, Any], choices: Choices) -> Mapping[str, Any]:
+    """A card that asks: one's own, or one with a button for each choice."""
+    if isinstance(question, Mapping):
+        return question
+    if not isinstance(question, str):
+        raise wrong(
+            "question", question, "a text in markdown, with choices, or a card as a dict", show=kind_only
+        )
     labels = choices if isinstance(choices, Mapping) else {each: each for each in choices}
-    if isinstance(choices, str) or not labels or not all(isinstance(each, str) and each for each in labels):
+    texts = [*labels, *labels.values()]
+    if isinstance(choices, str) or not labels or not all(isinstance(each, str) and each for each in texts):
         raise ConfigError(f"choices: {choices!r} is not allowed; it must be one or more texts")
     buttons = [
         {
@@ -203,23 +240,33 @@ def _marked(card: Mapping[str, Any], key: str) -> dict[str, Any]:
     """The card, all of whose interactive elements say which question they answer."""
     marked = copy.deepcopy(dict(card))
     is_new = marked.get("schema") == "2.0"
+    if not is_new:
+        _share(marked)
     count = 0
-    for element in _elements(marked):
-        if element.get("tag") not in _INTERACTIVE:
+    for element, is_in_form in _elements(marked):
+        tag = element.get("tag")
+        # What is filled in within a form comes with the click on its button.
+        if tag not in _INTERACTIVE or (is_in_form and tag != "button"):
             continue
-        count += 1
         if is_new:
-            behaviors = element.setdefault("behaviors", [{"type": "callback", "value": {}}])
-            for behavior in behaviors:
+            for behavior in element.setdefault("behaviors", [{"type": "callback"}]):
                 if behavior.get("type") == "callback":
                     behavior["value"] = _with_mark(behavior.get("value"), key)
+                    count += 1
         else:
             element["value"] = _with_mark(element.get("value"), key)
+            count += 1
     if not count:
         raise ConfigError(
             "question: a card is wanted that has a button, or another element that can be clicked"
         )
     return marked
+
+
+def _share(card: dict[str, Any]) -> None:
+    """A card of the older schema can be changed later only if it says that all see the same of it."""
+    config = card.get("config")
+    card["config"] = {**(config if isinstance(config, dict) else {}), "update_multi": True}
 
 
 def _with_mark(value: object, key: str) -> dict[str, Any]:
@@ -230,6 +277,8 @@ def _with_mark(value: object, key: str) -> dict[str, Any]:
 def _closed(card: Mapping[str, Any], line: str) -> dict[str, Any]:
     """The card without what can be clicked, and with a line at its end."""
     closed = copy.deepcopy(dict(card))
+    if closed.get("schema") != "2.0":
+        _share(closed)
     body = closed.get("body") if closed.get("schema") == "2.0" else closed
     elements = body.get("elements") if isinstance(body, dict) else None
     kept = [] if not isinstance(elements, list) else [each for each in map(_inert, elements) if each]
@@ -255,27 +304,44 @@ def _inert(element: Any) -> Any:
     return element
 
 
-def _elements(node: object) -> Iterator[dict[str, Any]]:
-    """All objects in a card, the outer ones first."""
-    nodes = [node]
+def _elements(node: object) -> Iterator[tuple[dict[str, Any], bool]]:
+    """All objects in a card, and whether they are in a form; the outer ones first."""
+    nodes = [(node, False)]
     while nodes:
         match nodes.pop():
-            case dict() as element:
-                yield element
-                nodes.extend(element.values())
-            case list() as several:
-                nodes.extend(several)
+            case dict() as element, is_in_form:
+                yield element, is_in_form
+                is_in_form = is_in_form or element.get("tag") == "form"
+                nodes.extend((each, is_in_form) for each in element.values())
+            case list() as several, is_in_form:
+                nodes.extend((each, is_in_form) for each in several)
 
 
 # Clicks
 
 
-def _answer(card: Mapping[str, Any], choice: Choice | None) -> bytes | None:
+def _answer(card: Mapping[str, Any], choice: Choice | None, *, is_over: bool) -> bytes | None:
     """What a click is answered: the card shows what was chosen; None: it could not be kept."""
+    if choice is None and is_over:
+        return encode_result(CardAnswer(toast=_CLOSED, card=Card.raw(_closed(card, _CLOSED_LINE))))
     if choice is None:
-        return encode_result(CardAnswer(toast=_CLOSED))
-    line = f"**{choice}** <at id={choice.by.open_id}></at>" if choice.by.open_id else f"**{choice}**"
+        return encode_result(CardAnswer(toast=_LOST))
+    label = _label(card, choice)
+    line = f"**{label}** <at id={choice.by.open_id}></at>" if choice.by.open_id else f"**{label}**"
     return encode_result(CardAnswer(card=Card.raw(_closed(card, line))))
+
+
+def _label(card: Mapping[str, Any], choice: Choice) -> str:
+    """What stands on the button, or in the menu, that was chosen; else what is returned."""
+    for element, _ in _elements(dict(card)):
+        behaviors = element.get("behaviors")
+        values = [element.get("value"), *(each.get("value") for each in behaviors or ())]
+        if choice.value in values or str(choice) in values:
+            text = element.get("text")
+            label = text.get("content") if isinstance(text, dict) else None
+            if isinstance(label, str) and label:
+                return label
+    return choice
 
 
 def _key_of(click: Event[Any]) -> str | None:
@@ -294,9 +360,13 @@ def _key_of(click: Event[Any]) -> str | None:
 def _choice_from(click: Event[Any]) -> Choice:
     action = click.data.action
     value = {name: each for name, each in action.value.items() if name != _MARK}
-    text = value.get("choice", value.get("value", action.option or action.name or ""))
+    chosen = value.get("choice", value.get("value"))
+    if chosen is None:
+        chosen = action.option or action.options or action.input_value or action.checked
+    if chosen is None:
+        chosen = value or action.name or ""
     return Choice(
-        text if isinstance(text, str) else msgspec.json.encode(text).decode(),
+        chosen if isinstance(chosen, str) else msgspec.json.encode(chosen).decode(),
         by=click.sender,
         value=value,
         form=action.form_value or {},

@@ -10,11 +10,14 @@ from typing import Any, Final
 import trio
 
 from ..api import Api, BotInfo
-from ..errors import ApiError
+from ..api.arguments import as_json
+from ..delivery.handlers import in_thread_of_handler
+from ..errors import ApiError, RateLimited
 from ..events import Event
 from ..events.port import Choice, Sendable, Sent
 from ..telemetry import Telemetry
-from .asking import Asking, Choices
+from ..telemetry.limits import LogLimit
+from .asking import Asking, Choices, card_of
 from .replying import reply
 from .speech import Saying, saying
 from .streaming import StreamedAnswer, open_stream
@@ -24,6 +27,10 @@ __all__ = ["Bot"]
 logger = logging.getLogger("feishu_trio.bot")
 
 _NO_HANDLER: Final = "(no handler)"  # a loop over events, say
+
+# Seconds after which who the bot is is asked again: at first, and at the most.
+_LEARN_AGAIN: Final = 1.0
+_LEARN_SELDOM: Final = 60.0
 
 
 class Bot:
@@ -51,18 +58,17 @@ class Bot:
         self._handler = handler
         self._cancel = cancel
         self._can_ask = can_ask
-        self._asking = Asking(api)
+        self._log_limit = LogLimit()
+        self._asking = Asking(api, self._log_limit)
         self._nursery: trio.Nursery | None = None
         self._is_learning = False
 
     @property
     def bot(self) -> BotInfo | None:
         """Who the bot is; asked for while that is not known, it finds out."""
-        bot = self._api.known_bot
-        if bot is None and self._nursery is not None and not self._is_learning:
-            self._is_learning = True
-            self._nursery.start_soon(self._learn_in_time, name="feishu_trio bot")
-        return bot
+        if self._api.known_bot is None:
+            self._begin_learning()
+        return self._api.known_bot
 
     def start(self, nursery: trio.Nursery) -> None:
         """What runs beside the handlers may run in this."""
@@ -74,20 +80,38 @@ class Bot:
         return self._api
 
     async def learn(self) -> None:
-        """Find out who the bot is.
+        """Find out who the bot is; if Feishu cannot say for the moment, that is logged, and asked again.
 
         Raises:
-            ApiError: Feishu did not say.
+            ApiError: Feishu refused to say.
         """
-        await self._api.bot()
-
-    async def _learn_in_time(self) -> None:
         try:
-            await self.learn()
+            await self._api.bot()
         except ApiError as error:
-            logger.warning("who the bot is could not be found out, which to_me() needs: %s", error)
-        finally:
-            self._is_learning = False
+            if not isinstance(error, RateLimited) and (error.status or 500) < 500:
+                raise
+            self._not_learned(error)
+            self._begin_learning()
+
+    def _begin_learning(self) -> None:
+        if self._nursery is not None and not self._is_learning:
+            self._is_learning = True
+            self._nursery.start_soon(self._learn_at_last, name="feishu_trio bot")
+
+    async def _learn_at_last(self) -> None:
+        wait = _LEARN_AGAIN
+        while self._api.known_bot is None:
+            try:
+                await self._api.bot()
+            except ApiError as error:
+                self._not_learned(error)
+                await trio.sleep(wait)
+                wait = min(2 * wait, _LEARN_SELDOM)
+        self._is_learning = False
+
+    def _not_learned(self, error: ApiError) -> None:
+        message = "who the bot is could not be found out, which to_me() needs: %s"
+        self._log_limit.log(logger, logging.WARNING, message, error)
 
     async def reply(
         self,
@@ -107,7 +131,7 @@ class Bot:
     ) -> AbstractAsyncContextManager[StreamedAnswer]:
         """See `Event.stream`."""
         said = self._saying(event, "stream")
-        answer = StreamedAnswer(self._api, event, said, in_thread=in_thread, quote=quote)
+        answer = StreamedAnswer(self._api, event, said, self._log_limit, in_thread=in_thread, quote=quote)
         return open_stream(answer, interrupted)
 
     async def ask(
@@ -127,16 +151,20 @@ class Bot:
                 "ask: a worker has no connection by which clicks could come; ask in a session, and let a worker "
                 "do the rest"
             )
-        return await self._asking.ask(
-            event,
-            self._saying(event, "question"),
-            question,
-            choices,
-            allowed=allowed,
-            timeout=timeout,
-            in_thread=in_thread,
-            quote=quote,
-        )
+        card = card_of(question, choices)
+        with in_thread_of_handler() as scope:
+            return await self._asking.ask(
+                event,
+                # The answer to a question counts for the same question alone, in whatever order they are asked.
+                self._saying(event, "question", as_json("question", card)),
+                card,
+                allowed=allowed,
+                timeout=timeout,
+                in_thread=in_thread,
+                quote=quote,
+            )
+        assert scope.cancelled_caught
+        raise ApiError("ask: the handler was given up while it asked, so its question is closed")
 
     async def cancel(self, key: Hashable) -> int:
         """See `Event.cancel`."""
@@ -152,5 +180,5 @@ class Bot:
             event.memo["turned away"] = reason
             self._telemetry.message_ignored(event, reason)
 
-    def _saying(self, event: Event[Any], kind: str) -> Saying:
-        return saying(event, self._handler() or _NO_HANDLER, kind)
+    def _saying(self, event: Event[Any], kind: str, what: str = "") -> Saying:
+        return saying(event, self._handler() or _NO_HANDLER, kind, what)

@@ -31,14 +31,15 @@ async def reply(
     quote: bool,
 ) -> Sent:
     """Say something, unless the handler has said it when it ran before."""
-    ids: list[str] | None = saying.noted()
-    if ids is None:
-        ids = []
+    noted = saying.noted() or {}
+    ids: list[str] = noted.get("ids", [])
+    if noted.get("left") != 0:
         messages = as_message(content, msg_type)
-        for (kind, written), uuid in zip(messages, part_uuids(saying.uuid, len(messages)), strict=True):
+        parts = [*zip(messages, part_uuids(saying.uuid, len(messages)), strict=True)]
+        for number, ((kind, written), uuid) in enumerate(parts[len(ids) :], len(ids) + 1):
             fields = msgspec.json.decode(written)
             ids.append(await say(api, event, fields, kind, uuid, in_thread=in_thread, quote=quote))
-        await saying.note(ids)
+            await saying.note({"ids": ids, "left": len(parts) - number})
     return Sent(tuple(ids))
 
 

@@ -14,10 +14,11 @@ import trio
 
 from ..api import Api
 from ..api.markdown import card_texts
-from ..errors import ApiError, InboxError, PermissionMissing
+from ..errors import ApiError, InboxError, PermissionMissing, first_error
 from ..events import Event
 from ..events.content import Markdown
 from ..events.port import Sent
+from ..telemetry.limits import LogLimit
 from .replying import reply, say
 from .speech import Saying
 
@@ -36,8 +37,13 @@ _ELEMENT: Final = "answer"
 _SEQUENCES: Final = 100_000
 # What Feishu says where the card has stopped streaming by itself, after ten minutes.
 _CLOSED: Final = (200850, 300309)
+# What it says while somebody clicks on the card: it does not take this operation, and will take the next.
+_BUSY: Final = 200810
 # What it says where a number was too low: another run of the handler goes on with the card, as this one lost its event.
 _OUTRUN: Final = (300302, 300311, 300317)
+# What it says where there are no such calls, or a card cannot be sent.
+_NO_CARDS: Final = (404, 230099)
+_BLANK: Final = " "  # in place of an empty text, which Feishu does not take
 
 
 class _Card(msgspec.Struct):
@@ -45,8 +51,10 @@ class _Card(msgspec.Struct):
 
     card_id: str
     message_id: str | None = None
-    shown: str = ""
+    shown: str | None = ""
+    """None: it is not known, as an earlier run showed it."""
     is_streaming: bool = True
+    may_be_sent: bool = False
     uuid: str = msgspec.field(default_factory=lambda: secrets.token_hex(16))
     """Of its message, where no notes are kept: the card of an earlier run is not known then, and what has the uuid that
     this had would show that one for ever."""
@@ -74,6 +82,7 @@ class StreamedAnswer:
         api: Api,
         event: Event[Any],
         saying: Saying,
+        limit: LogLimit,
         *,
         in_thread: bool | None,
         quote: bool,
@@ -81,6 +90,7 @@ class StreamedAnswer:
         self._api = api
         self._event = event
         self._saying = saying
+        self._limit = limit
         self._place: dict[str, Any] = {"in_thread": in_thread, "quote": quote}
         self._text = ""
         self._cards: list[_Card] = []
@@ -132,7 +142,7 @@ class StreamedAnswer:
             self._noted = msgspec.convert(noted, _Noted)
         for card_id, message_id in self._noted.cards:
             # Whether it streams, and what it shows, the run before has not said.
-            self._cards.append(_Card(card_id, message_id, "", is_streaming=False))
+            self._cards.append(_Card(card_id, message_id, None, is_streaming=False))
         if self._noted.is_whole:
             return
         self._noted.runs += 1
@@ -169,10 +179,9 @@ class StreamedAnswer:
                 if tries == 1:
                     raise
                 await trio.sleep(_AGAIN)
-        if not self._has_cards and self._text:
-            self._sent = await reply(
-                self._api, self._event, self._of_message(), Markdown(self._text), None, **self._place
-            )
+        if not self._has_cards and self._text.strip():
+            content = Markdown(_whole(self._text))
+            self._sent = await reply(self._api, self._event, self._of_message(), content, None, **self._place)
         self._noted.is_whole = True
         await self._note()
 
@@ -180,8 +189,14 @@ class StreamedAnswer:
         """Say that there will be no more of it, unless it goes on when the handler runs again."""
         if self._noted.is_whole or not self._has_cards:
             return
+        if not self._text and not any(card.may_be_sent for card in self._cards):
+            return  # nobody has seen that it began
         self._text = f"{self._text}\n\n{mark}" if self._text else mark
         await self._put(is_last=True)
+
+    def warn(self, message: str, error: Exception) -> None:
+        """Log what went wrong."""
+        self._limit.log(logger, logging.WARNING, message, error)
 
     # Inside
 
@@ -194,7 +209,7 @@ class StreamedAnswer:
         if self._noted.is_whole or not self._has_cards:
             return
         with self._without_cards():
-            parts = self._parts()
+            parts = self._parts(is_last=is_last)
             parts += [""] * (len(self._cards) - len(parts))  # the text was replaced by a shorter one
             for number, part in enumerate(parts):
                 if number == len(self._cards):
@@ -205,11 +220,12 @@ class StreamedAnswer:
                 if card.is_streaming and (is_last or number < len(parts) - 1):
                     await self._set_streaming(card, False)
 
-    def _parts(self) -> list[str]:
+    def _parts(self, *, is_last: bool) -> list[str]:
         """The texts of the cards. The longer it takes to divide the text, the seldomer it is done."""
         began = perf_counter()
-        parts = card_texts(self._text) or [""]
-        self._next_at = max(self._next_at, trio.current_time() + _REST * (perf_counter() - began))
+        parts = card_texts(_whole(self._text)) or [""]
+        if not is_last:
+            self._next_at = max(self._next_at, trio.current_time() + _REST * (perf_counter() - began))
         return parts
 
     async def _add_card(self) -> None:
@@ -223,7 +239,12 @@ class StreamedAnswer:
         number = self._cards.index(card)
         content = {"type": "card", "data": {"card_id": card.card_id}}
         uuid = f"{self._saying.uuid}-{number}" if self._saying.notes else card.uuid
-        card.message_id = await say(self._api, self._event, content, "interactive", uuid, **self._place)
+        card.may_be_sent = True
+        try:
+            card.message_id = await say(self._api, self._event, content, "interactive", uuid, **self._place)
+        except ApiError as error:
+            card.may_be_sent = (error.status or 500) >= 500
+            raise
         await self._note()
 
     async def _show(self, card: _Card, text: str | None = None) -> None:
@@ -245,7 +266,7 @@ class StreamedAnswer:
 
     async def _set_text(self, card: _Card, text: str) -> None:
         sequence = await self._turn()
-        await self._api.update_card_text(card.card_id, _ELEMENT, text, sequence)
+        await self._api.update_card_text(card.card_id, _ELEMENT, text or _BLANK, sequence)
 
     async def _set_streaming(self, card: _Card, is_streaming: bool) -> None:
         sequence = await self._turn()
@@ -273,7 +294,7 @@ class StreamedAnswer:
                 self._noted.is_whole = True
             elif isinstance(error, PermissionMissing) or _is_of_cards(error):
                 self._has_cards = False
-                logger.warning("no card can be streamed, so the answer is a message at its end: %s", error)
+                self.warn("no card can be streamed, so the answer is a message at its end: %s", error)
             else:
                 raise
 
@@ -281,8 +302,8 @@ class StreamedAnswer:
 @asynccontextmanager
 async def open_stream(answer: StreamedAnswer, interrupted: str) -> AsyncGenerator[StreamedAnswer, None]:
     """The life of a streamed answer: it begins, is written while the block runs, and ends whatever happens."""
-    await answer.begin()
     failure: BaseException | None = None
+    is_whole = False
     writing = trio.CancelScope()
 
     async def write() -> None:
@@ -291,32 +312,42 @@ async def open_stream(answer: StreamedAnswer, interrupted: str) -> AsyncGenerato
 
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(write)
             try:
+                await answer.begin()
+                nursery.start_soon(write)
                 yield answer
+                is_whole = True
             except BaseException as error:
                 failure = error  # raised below, so that the nursery does not wrap it in a group
             finally:
                 writing.cancel()
-    except BaseException as error:  # the nursery's own: it was cancelled, too
-        failure = failure or error
+    except (
+        BaseException
+    ) as error:  # it was cancelled, too; or the writer has failed, which cancelled the block
+        if failure is None or isinstance(failure, trio.Cancelled):
+            other = first_error(error) if isinstance(error, BaseExceptionGroup) else None
+            failure = other or failure or error
     if failure is None:
         try:
             with trio.move_on_after(_FINISH) as ending:
                 await answer.finish()
-        except trio.Cancelled:
-            with trio.move_on_after(_BREAK, shield=True):
-                await answer.finish()  # it is whole, so it is shown as a whole
-            raise
-        if ending.cancelled_caught:
-            raise ApiError(f"the end of a streamed answer was not shown within {_FINISH:g} s")
-        return
+        except trio.Cancelled as cancelled:
+            failure = cancelled
+        else:
+            if ending.cancelled_caught:
+                raise ApiError(f"the end of a streamed answer was not shown within {_FINISH:g} s")
+            return
     with trio.move_on_after(_BREAK, shield=True):
         try:
-            await answer.break_off(interrupted)
+            await (answer.finish() if is_whole else answer.break_off(interrupted))
         except (ApiError, InboxError) as error:
-            logger.warning("a streamed answer broke off, which could not be shown: %s", error)
+            answer.warn("a streamed answer broke off, which could not be shown: %s", error)
     raise failure
+
+
+def _whole(text: str) -> str:
+    """A text that can be sent: halves of a character that came one after the other are one."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _checked(text: object) -> str:
@@ -327,7 +358,10 @@ def _checked(text: object) -> str:
 
 def _is_of_cards(error: ApiError) -> bool:
     """Whether cards are not to be had at all, or not this one any more: no trying again helps."""
-    return error.code is not None and (200700 <= error.code < 200900 or 300300 <= error.code < 300400)
+    code = error.code
+    if code is None or code == _BUSY:
+        return False
+    return 200700 <= code < 200900 or 300300 <= code < 300400 or code in _NO_CARDS
 
 
 def _card_json() -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -13,10 +14,44 @@ import trio
 from ..router import Middleware
 from .job import Job
 
-__all__ = ["call", "caller", "fault_of"]
+__all__ = ["call", "caller", "fault_of", "in_thread_of_handler"]
 
 caller: ContextVar[trio.lowlevel.Task] = ContextVar("caller")
 """In a handler's thread, and in what it runs from there on the loop, the worker that runs the handler."""
+
+_thread: ContextVar[_Thread] = ContextVar("thread")
+"""In a handler's thread, and in what it runs from there on the loop, that thread."""
+
+
+class _Thread:
+    """A thread of a handler: what it runs on the loop knows of the handler's end by this alone."""
+
+    def __init__(self) -> None:
+        self.scopes: set[trio.CancelScope] = set()
+        self.is_abandoned = False
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more."""
+        self.is_abandoned = True
+        for scope in self.scopes:
+            scope.cancel()
+
+
+@contextmanager
+def in_thread_of_handler() -> Iterator[trio.CancelScope]:
+    """A scope that is cancelled once the handler has ended whose thread runs this, if it is one's."""
+    thread = _thread.get(None)
+    with trio.CancelScope() as scope:
+        if thread is None:
+            yield scope
+            return
+        if thread.is_abandoned:
+            scope.cancel()
+        thread.scopes.add(scope)
+        try:
+            yield scope
+        finally:
+            thread.scopes.discard(scope)
 
 
 async def call(job: Job, threads: trio.CapacityLimiter) -> object:
@@ -95,6 +130,11 @@ async def _through(
         finally:
             job.in_thread = False
 
+    thread = _Thread()
     caller.set(trio.lowlevel.current_task())
-    (result,) = await trio.to_thread.run_sync(run, limiter=threads, abandon_on_cancel=True)
+    _thread.set(thread)
+    try:
+        (result,) = await trio.to_thread.run_sync(run, limiter=threads, abandon_on_cancel=True)
+    finally:
+        thread.abandon()
     return await result if inspect.isawaitable(result) else result

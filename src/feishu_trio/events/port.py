@@ -232,6 +232,10 @@ class BotIdentity(Protocol):
 class Notes(Protocol):
     """Small values that are kept with a stored event until it is done, by handler and key."""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the event has been cancelled, so that no handler runs for it again."""
+
     def noted(self, handler: str, key: str) -> bytes | None:
         """What was noted by an earlier run of a handler, or by this one; None if nothing."""
 

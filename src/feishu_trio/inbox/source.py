@@ -38,6 +38,8 @@ class ClaimedDelivery(QuietStruct, eq=False):
     claim: Claim
     source: InboxSource
     since: float
+    is_over: bool = False
+    """Whether it counts as handled though it has not ended, so that no handler runs for it again."""
 
     origin: ClassVar[Origin] = Origin.CLAIMED
     deadline: ClassVar[float] = math.inf
@@ -263,6 +265,7 @@ class InboxSource:
             if delivery is None:
                 self._cancelled.add(number)
             else:
+                delivery.is_over = True
                 self._engine.withdraw(delivery)
         self._settled.unpark_all()
         self._telemetry.events_cancelled(cancelled.count)
