@@ -59,6 +59,28 @@ async def test_it_grows(autojump_clock: object, gateway: Gateway) -> None:
     assert " ".join(map(str, range(100))) in seen
 
 
+async def test_nothing_is_written_after_its_end(autojump_clock: object, gateway: Gateway) -> None:
+    router, errors = Router(), []
+
+    @router.on(MessageReceived)
+    async def answer(event: Event[MessageReceived]) -> None:
+        async with event.stream() as stream:
+            await stream.append("one")
+        for write in (stream.append, stream.replace):
+            try:
+                await write("two")
+            except RuntimeError as error:
+                errors.append(str(error))
+
+    tom = gateway.user("Tom")
+    async with open_session(gateway, router=router):
+        await tom.says("count")
+        with trio.fail_after(60):
+            await come_true(lambda: len(errors) == 2)
+    assert all("the answer has ended" in error for error in errors)
+    assert tom.sees().splitlines()[-1] == "Bot: one"
+
+
 async def test_newest_text_wins_at_ten_operations_a_second(autojump_clock: object, gateway: Gateway) -> None:
     """The gateway refuses the eleventh within a second; none is refused."""
     router, done = Router(), trio.Event()

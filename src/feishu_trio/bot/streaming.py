@@ -101,6 +101,7 @@ class StreamedAnswer:
         self._is_changed = False
         self._has_cards = True
         self._sent: Sent | None = None
+        self._is_over = False
 
     @property
     def text(self) -> str:
@@ -119,6 +120,7 @@ class StreamedAnswer:
 
         Raises:
             TypeError: It is no text.
+            RuntimeError: The block of the answer has been left.
         """
         await self.replace(self._text + _checked(text))
 
@@ -127,13 +129,23 @@ class StreamedAnswer:
 
         Raises:
             TypeError: It is no text.
+            RuntimeError: The block of the answer has been left.
         """
-        self._text = _checked(text)
+        text = _checked(text)
+        if self._is_over:
+            raise RuntimeError(
+                "the answer has ended: write to it within its block, `async with event.stream() as answer:`"
+            )
+        self._text = text
         self._is_changed = True
         self._changed.unpark_all()
         await trio.lowlevel.checkpoint()
 
     # Its life
+
+    def close(self) -> None:
+        """From here on nothing can be written to it."""
+        self._is_over = True
 
     async def begin(self) -> None:
         """Show that there is going to be an answer; or go on with the one that the handler began when it ran before."""
@@ -320,6 +332,7 @@ async def open_stream(answer: StreamedAnswer, interrupted: str) -> AsyncGenerato
             except BaseException as error:
                 failure = error  # raised below, so that the nursery does not wrap it in a group
             finally:
+                answer.close()
                 writing.cancel()
     except (
         BaseException
