@@ -103,6 +103,13 @@ async def test_a_message_id_cannot_leave_its_place_in_the_path() -> None:
     [
         (lambda api: api.reply(None, "hi"), "message_id: None is not allowed; it must be a message's id"),
         (lambda api: api.reply("", "hi"), "message_id: an empty string is not allowed"),
+        (lambda api: api.reply("oc_a", "hi"), r"message_id: an id that begins with oc_ .* event\.about"),
+        (lambda api: api.recall("ou_a"), "message_id: an id that begins with ou_"),
+        (lambda api: api.download("img_v3_a", "img_v3_a"), "message_id: an id that begins with img_"),
+        (
+            lambda api: api.send("om_a", "hi"),
+            r"receive_id: a message's id .* what answers a message is reply\(\)",
+        ),
         (
             lambda api: api.send(7, "hi"),
             r"receive_id: a value of type int \(not shown\) is not allowed; it must be the id of a chat",

@@ -155,3 +155,7 @@ def test_errors_can_be_made_by_hand() -> None:
     assert RateLimited("x").retry_after is None
     assert PermissionMissing("x", scopes=("a",), link="b", msg="c").msg == "c"
     assert PermissionMissing("x").scopes == ()
+
+
+def test_of_an_id_that_is_no_messages_it_says_where_one_is() -> None:
+    assert "a chat message's id is event.about" in str(refused({"code": 99992354, "msg": "no valid id"}))

@@ -11,6 +11,7 @@ from ..config.rules import kind_only, number, shown
 from ..errors import ApiError
 
 __all__ = [
+    "A_MESSAGE",
     "as_json",
     "check_id",
     "check_mapping",
@@ -19,8 +20,15 @@ __all__ = [
     "check_timeout",
     "given",
     "in_path",
+    "message_in_path",
     "refused",
 ]
+
+A_MESSAGE: Final = (
+    "a message's id, such as event.about (om_…), or the message_id of what event.reply() has returned"
+)
+# What ids of other things begin with: chats, users, apps, threads, pictures and files.
+_NO_MESSAGES: Final = ("oc_", "ou_", "on_", "cli_", "omt_", "img_", "file_")
 
 _SECONDS: Final = number(float, 0, unit="seconds")
 _BYTES: Final = number(int, 1, unit="bytes")
@@ -46,6 +54,14 @@ def in_path(name: str, value: str, allowed: str) -> str:
         return quote(value, safe="")
     except UnicodeEncodeError as error:
         raise refused(name, value, f"{allowed}, without half surrogate pairs") from error
+
+
+def message_in_path(value: str) -> str:
+    """A chat message's id as it stands in a path; an id of something else is refused."""
+    part = in_path("message_id", value, A_MESSAGE)
+    if (other := next(filter(value.startswith, _NO_MESSAGES), None)) is not None:
+        raise ApiError(f"message_id: an id that begins with {other} is not allowed; it must be {A_MESSAGE}")
+    return part
 
 
 def check_mapping(name: str, value: object, allowed: str) -> None:

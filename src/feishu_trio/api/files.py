@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, overload
 import trio
 
 from ..errors import ApiError
-from .arguments import check_id, check_size, given, in_path, refused
+from .arguments import check_id, check_size, given, in_path, message_in_path, refused
 from .client import Call, Client, Form, text_in
 from .disk import read_file, save_parts
 from .download import Download
@@ -172,7 +172,7 @@ class Files(Client):
 
         The arguments are those of `download`, and what is said of iterating is said at `stream`.
         """
-        message = in_path("message_id", message_id, "a message's id, such as event.data.message.message_id")
+        message = message_in_path(message_id)
         resource = in_path("key", key, "an image_key or a file_key of the message")
         if kind == "sticker":
             raise ApiError(f"key: {key} is a sticker's, which Feishu lets nobody download")

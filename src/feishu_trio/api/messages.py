@@ -15,7 +15,7 @@ import trio
 from ..errors import ApiError
 from ..events.content import Markdown
 from ..events.port import Sendable
-from .arguments import check_id, given, in_path, refused
+from .arguments import A_MESSAGE, check_id, given, in_path, message_in_path, refused
 from .client import Client, text_in
 from .content import as_message, part_uuids
 
@@ -24,7 +24,6 @@ __all__ = ["AboutMessage", "Messages"]
 _log = logging.getLogger("feishu_trio.api")
 
 _PATH: Final = "/open-apis/im/v1/messages"
-_A_MESSAGE: Final = "a message's id, such as event.data.message.message_id"
 
 # A receive_id tells its kind by its beginning.
 _ID_TYPES: Final = {"oc_": "chat_id", "ou_": "open_id", "on_": "union_id"}
@@ -138,7 +137,7 @@ class Messages(Client):
             MessageGone: The message was recalled or deleted.
             ApiError: As with `request`; or the content is none that a message can be changed to.
         """
-        path = f"{_PATH}/{in_path('message_id', message_id, _A_MESSAGE)}"
+        path = f"{_PATH}/{message_in_path(message_id)}"
         messages = as_message(content, msg_type)
         (kind, text) = messages[0]
         if len(messages) > 1:
@@ -160,7 +159,7 @@ class Messages(Client):
             MessageGone: It was recalled or deleted before.
             ApiError: As with `request`.
         """
-        await self.request("DELETE", f"{_PATH}/{in_path('message_id', message_id, _A_MESSAGE)}")
+        await self.request("DELETE", f"{_PATH}/{message_in_path(message_id)}")
 
     async def fetch(self, message_id: str) -> dict[str, Any]:
         """A message as Feishu has it: `msg_type`, `body` with its `content`, `sender`, `chat_id` and more.
@@ -169,7 +168,7 @@ class Messages(Client):
             MessageGone: It is not there any more.
             ApiError: As with `request`.
         """
-        path = f"{_PATH}/{in_path('message_id', message_id, _A_MESSAGE)}"
+        path = f"{_PATH}/{message_in_path(message_id)}"
         items = _data(await self.request("GET", path)).get("items")
         message = items[0] if isinstance(items, list) and items else None
         if not isinstance(message, dict):
@@ -183,7 +182,7 @@ class Messages(Client):
             MessageGone: The message was recalled or deleted.
             ApiError: As with `request`.
         """
-        path = f"{_PATH}/{in_path('message_id', message_id, _A_MESSAGE)}/reactions"
+        path = f"{_PATH}/{message_in_path(message_id)}/reactions"
         check_id("emoji_type", emoji_type, 'one of Feishu\'s emoji types, such as "THUMBSUP"')
         body = await self.request("POST", path, json={"reaction_type": {"emoji_type": emoji_type}})
         return text_in(body, f"POST {path}", "reaction_id")
@@ -194,7 +193,7 @@ class Messages(Client):
         Raises:
             ApiError: As with `request`.
         """
-        message = in_path("message_id", message_id, _A_MESSAGE)
+        message = message_in_path(message_id)
         reaction = in_path("reaction_id", reaction_id, "what react() has returned")
         await self.request("DELETE", f"{_PATH}/{message}/reactions/{reaction}")
 
@@ -212,7 +211,7 @@ class Messages(Client):
         """
         message_id = about if isinstance(about, str) else getattr(about, "about", None)
         if not isinstance(message_id, str) or about == "":
-            raise refused("about", about, f"{_A_MESSAGE}, or an event")
+            raise refused("about", about, f"{A_MESSAGE}, or an event")
         return self._typing(message_id)
 
     @asynccontextmanager
@@ -257,7 +256,7 @@ class Messages(Client):
         in_thread: bool,
         chat: str | None,
     ) -> list[dict[str, Any]]:
-        path = f"{_PATH}/{in_path('message_id', message_id, _A_MESSAGE)}/reply"
+        path = f"{_PATH}/{message_in_path(message_id)}/reply"
         common = {"reply_in_thread": True} if in_thread else {}
         return await self._say(path, None, common, messages, uuid, chat)
 
@@ -269,6 +268,11 @@ class Messages(Client):
         uuid: str | None,
     ) -> list[dict[str, Any]]:
         check_id("receive_id", receive_id, "the id of a chat or a user, or an email address")
+        if receive_id.startswith("om_"):
+            raise ApiError(
+                "receive_id: a message's id (om_…) is not allowed; it must be the id of a chat or a user, or an email "
+                "address; what answers a message is reply()"
+            )
         params = {"receive_id_type": receive_id_type or _id_type(receive_id)}
         return await self._say(_PATH, params, {"receive_id": receive_id}, messages, uuid)
 

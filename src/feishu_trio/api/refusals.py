@@ -23,6 +23,7 @@ _TOKEN_CODES: Final = frozenset({99991661, 99991663, 99991664, 99991665, 9999166
 _RATE_CODES: Final = frozenset({99991400, 230020, 11232})
 _QUOTA_CODES: Final = frozenset({99991403})
 _GONE_CODES: Final = frozenset({230011, 231003})
+_NO_ID_CODES: Final = frozenset({99992354})
 _PERMISSION_CODES: Final = frozenset({99991672})
 
 _RESET: Final = "x-ogw-ratelimit-reset"
@@ -91,6 +92,8 @@ class Refusals:
             return MessageGone(f"{text}; the message was recalled or deleted", **facts)
         if code in _PERMISSION_CODES:
             return self._permission(text, body or {}, msg, facts)
+        if code in _NO_ID_CODES:
+            text = f"{text}; a chat message's id is event.about (event.id is the event's, event.message_id the frame's)"
         return ApiError(text, **facts)
 
     def _permission(
