@@ -110,6 +110,13 @@ async def test_a_pattern_is_for_its_calls_alone() -> None:
         assert await call.code("DELETE", f"/open-apis/im/v1/messages/{message_id}") == 0
 
 
+@pytest.mark.parametrize("pattern", ["reply", "POST reply", "im/v1/*", ""])
+async def test_a_pattern_that_fits_no_path_is_an_error(pattern: str) -> None:
+    async with open_gateway() as gateway:
+        with pytest.raises(ValueError, match="begins with a slash, or a pattern such as"):
+            gateway.refuse_calls(pattern)
+
+
 async def test_permissions_that_are_missing() -> None:
     async with open_caller() as call:
         call.gateway.refuse_calls("*", 99991672, scopes=["im:message", "im:message:send"])

@@ -68,6 +68,12 @@ async def test_mentions() -> None:
         assert tom.sees() == ""
 
 
+async def test_only_members_and_all_can_be_mentioned() -> None:
+    async with open_gateway() as gateway:
+        with pytest.raises(LookupError, match=r"'Bot' cannot be mentioned; allowed are gateway\.bot"):
+            await gateway.user("Tom").says("hello", mentions="Bot", chat="Team")  # type: ignore[arg-type]
+
+
 async def test_replies_and_threads() -> None:
     async with open_gateway() as gateway:
         tom, ann = gateway.user("Tom"), gateway.user("Ann")

@@ -233,7 +233,7 @@ def _controls_in(node: Any, form: Card | None) -> Iterator[Control]:
         case {"tag": "overflow" | "select_static" | "multi_select_static" as tag, "options": list(options)}:
             for option in options:
                 if isinstance(option, dict):
-                    action = _given(tag=tag, value=node.get("value"), name=node.get("name"))
+                    action = _given(tag=tag, value=_value_of(node), name=node.get("name"))
                     problem = "it is part of a form, which is submitted by a button" if form else None
                     yield Control(
                         _text(option.get("text")), {**action, "option": option.get("value")}, None, problem
@@ -248,9 +248,7 @@ def _controls_in(node: Any, form: Card | None) -> Iterator[Control]:
 
 
 def _button(button: Card, form: Card | None) -> Control:
-    behaviors = [each for each in button.get("behaviors") or () if isinstance(each, dict)]
-    callbacks = [each for each in behaviors if each.get("type") == "callback"]
-    value = callbacks[0].get("value", button.get("value")) if callbacks else button.get("value")
+    value = _value_of(button)
     kind = str(button.get("form_action_type") or button.get("action_type") or "").removeprefix("form_")
     submits = form is not None and kind == "submit"
     problem = None
@@ -260,10 +258,20 @@ def _button(button: Card, form: Card | None) -> Control:
         problem = "it resets its form"
     elif value is None and submits:
         problem = "a button that submits a form needs a value: without one Feishu shows the error 200340"
-    elif value is None and (behaviors or button.get("url") or button.get("multi_url")):
+    elif value is None and (_behaviors(button) or button.get("url") or button.get("multi_url")):
         problem = "it only opens a link"
     action = _given(tag="button", value={} if value is None else value, name=button.get("name"))
     return Control(_text(button.get("text")), action, form if submits else None, problem)
+
+
+def _behaviors(element: Card) -> list[Card]:
+    return [each for each in element.get("behaviors") or () if isinstance(each, dict)]
+
+
+def _value_of(element: Card) -> Any:
+    """What the callback of an element says: in schema 2.0 its behavior has it."""
+    callbacks = [each for each in _behaviors(element) if each.get("type") == "callback"]
+    return callbacks[0].get("value", element.get("value")) if callbacks else element.get("value")
 
 
 def fields_of(form: Card) -> dict[str, Card]:

@@ -60,7 +60,12 @@ class PreparedResponses:
     _queue: list[Prepared] = attrs.field(factory=list)
 
     def add(self, prepared: Prepared) -> None:
-        """Add one, behind those that are there. ValueError for fewer than one request."""
+        """Add one, behind those that are there. ValueError for a pattern that fits no path, or fewer than one request."""
+        if not prepared.pattern.rpartition(" ")[2].startswith(("/", "*")):
+            raise ValueError(
+                f"path is {prepared.pattern!r}, which fits no request: it is a whole one that begins with a slash, or a "
+                "pattern such as '*/reply' or 'POST */messages'"
+            )
         if prepared.left is not None and prepared.left < 1:
             raise ValueError(f"times is {prepared.left}; allowed is 1 or more, or None for always")
         self._queue.append(prepared)

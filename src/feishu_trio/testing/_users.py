@@ -84,7 +84,7 @@ class User(Member):
 
         `mentions` are members (`gateway.bot`, other users) or "all": where `@Name` stands in the text, else before it.
         `reply_to` is a message to reply to, `thread` one whose thread to write in, which is begun if there is none;
-        both are in a chat already. LookupError if there is no such message.
+        both are in a chat already. LookupError if there is no such message, or member.
         """
         text, named = self._with_mentions(text, mentions)
         return await self._send("text", {"text": text}, named, chat, reply_to, thread)
@@ -256,8 +256,12 @@ class User(Member):
         for number, each in enumerate(given, 1):
             if isinstance(each, Member):
                 mention = Mention(f"@_user_{number}", each.name, each)
-            else:
+            elif each == "all":
                 mention = Mention("@_all", "all", None)
+            else:
+                raise LookupError(
+                    f"{each!r} cannot be mentioned; allowed are gateway.bot, gateway.user({each!r}) and 'all'"
+                )
             name = f"@{mention.name}"
             text = text.replace(name, mention.key) if name in text else f"{mention.key} {text}"
             found.append(mention)
