@@ -185,3 +185,14 @@ async def test_a_session_ends_though_the_bot_cannot_be_known(
         await trio.sleep(1)
         began = trio.current_time()
     assert trio.current_time() - began < 2
+
+
+async def test_the_maker_of_filters_is_no_filter(
+    autojump_clock: object, gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    router = Router()
+    router.on(MessageReceived, where=to_me)(lambda event: None)  # type: ignore[arg-type]
+    async with open_session(gateway, router=router):
+        said = await gateway.user("Tom").says("hello")
+        assert (await said.push.answer()).code == 500
+    assert "write where=to_me()" in caplog.text

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from feishu_trio import Ack, Choice, ConfigError, Event, MemoryInbox, Router, SQLiteInbox
+from feishu_trio import Ack, Card, Choice, ConfigError, Event, MemoryInbox, Router, SQLiteInbox
 from feishu_trio.events.im import MessageReceived
 from feishu_trio.testing import Gateway
 from session.rig import come_true, open_session
@@ -89,8 +89,10 @@ async def test_choices_with_names(autojump_clock: object, gateway: Gateway) -> N
     assert "Rather not" in tom.sees()
 
 
-@pytest.mark.parametrize("card", [MODERN, OLD], ids=["2.0", "1.0"])
-async def test_a_card_of_ones_own(autojump_clock: object, gateway: Gateway, card: dict[str, Any]) -> None:
+@pytest.mark.parametrize("card", [MODERN, OLD, Card.raw(MODERN)], ids=["2.0", "1.0", "a Card"])
+async def test_a_card_of_ones_own(
+    autojump_clock: object, gateway: Gateway, card: Card | dict[str, Any]
+) -> None:
     asker, tom = Asker(card), gateway.user("Tom")
     async with open_session(gateway, router=asker.router):
         await tom.says("deploy")
@@ -102,6 +104,71 @@ async def test_a_card_of_ones_own(autojump_clock: object, gateway: Gateway, card
     assert "[Go]" not in tom.sees()
     assert "Deploy?" in tom.sees()
     assert "Go" in tom.sees()
+
+
+FORM = {
+    "schema": "2.0",
+    "body": {
+        "elements": [
+            {
+                "tag": "form",
+                "name": "leave",
+                "elements": [
+                    {"tag": "input", "name": "reason"},
+                    {
+                        "tag": "button",
+                        "name": "ok",
+                        "text": {"tag": "plain_text", "content": "Submit"},
+                        "form_action_type": "submit",
+                        "behaviors": [{"type": "callback", "value": {"do": "submit"}}],
+                    },
+                ],
+            }
+        ]
+    },
+}
+MENU = {
+    "schema": "2.0",
+    "body": {
+        "elements": [
+            {
+                "tag": "select_static",
+                "options": [
+                    {"text": {"tag": "plain_text", "content": text}, "value": value}
+                    for text, value in (("Sick", "s"), ("Holiday", "h"))
+                ],
+            }
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "clicked", "chosen", "fill"),
+    [
+        (("Deploy?", {"go": "Go on", "stop": "Rather not"}), "Rather not", "stop", None),
+        ((FORM,), "Submit", '{"do":"submit"}', {"reason": "flu"}),
+        ((MENU,), "Holiday", "h", None),
+        ((OLD,), "Go", '{"go":1}', None),
+    ],
+    ids=["choices", "form", "menu", "1.0"],
+)
+async def test_the_card_says_what_was_chosen_in_its_own_words(
+    autojump_clock: object,
+    gateway: Gateway,
+    arguments: tuple[Any, ...],
+    clicked: str,
+    chosen: str,
+    fill: dict[str, object] | None,
+) -> None:
+    asker, tom = Asker(*arguments), gateway.user("Tom")
+    async with open_session(gateway, router=asker.router):
+        await tom.says("leave")
+        await tom.waits_for("[")
+        await tom.clicks(clicked, fill=fill)
+        await asker.ended()
+    assert asker.choices == [chosen]
+    assert f"**{clicked}** <at id={tom.open_id}>" in tom.sees()
 
 
 async def test_others_and_late_clicks_are_told_so(autojump_clock: object, gateway: Gateway) -> None:
@@ -212,11 +279,17 @@ async def test_a_click_needs_no_worker(autojump_clock: object, gateway: Gateway)
         (("Deploy?",), {}),
         (("Deploy?", []), {}),
         (("Deploy?", "Yes"), {}),
+        (("Deploy?", [("yes", "Yes")]), {}),
+        (("Deploy?", {"yes": 1}), {}),
+        (("Deploy?", ["Yes", "Yes"]), {}),
         (("Deploy?", ["Yes"]), {"allowed": []}),
+        (("Deploy?", ["Yes"]), {"timeout": "60"}),
+        (("Deploy?", ["Yes"]), {"timeout": -1}),
+        ((Card.template("AAq1"),), {}),
+        ((MODERN, ["Yes"]), {}),
         (({"schema": "2.0", "body": {"elements": []}},), {}),
         ((3,), {}),
         (("Deploy?", {"go": None}), {}),
-        (("Deploy?", ["Yes"]), {"timeout": -1}),
         (("Deploy?", ["Yes"]), {"timeout": "a while"}),
         (
             (

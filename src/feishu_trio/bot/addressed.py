@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any, Literal, TypeAlias
 
 from ..config import wrong
-from ..errors import Retry
+from ..errors import ConfigError, Retry
 from ..events import Event
 from ..routes import Where, plain_function
 
@@ -85,6 +85,8 @@ def to_me(
     Raises:
         ConfigError: An argument is something else.
     """
+    if isinstance(groups, Event):
+        raise ConfigError("to_me is given as a filter itself; it makes one: write where=to_me()")
     if groups not in _GROUPS if isinstance(groups, str) else not _are_ids(groups):
         raise wrong("groups", groups, "one of 'mentioned', 'all', 'none', or a collection of chats' ids")
     if allow is not None and not _are_ids(allow):

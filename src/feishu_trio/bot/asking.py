@@ -13,7 +13,6 @@ import trio
 
 from ..api import Api
 from ..config import wrong
-from ..config.rules import kind_only, number
 from ..errors import ApiError, ConfigError, EventDecodeError
 from ..events import Card, CardAnswer, Event, Toast, encode_result
 from ..events.port import Choice
@@ -32,7 +31,6 @@ ANYONE: Final = "*"
 Choices: TypeAlias = Sequence[str] | Mapping[str, str]
 Settle: TypeAlias = Callable[[bytes | None], None]
 
-_SECONDS: Final = number(float, 0, unit="seconds")
 _CLOSE: Final = 3.0  # seconds for a card to say that its question is closed
 _MARK: Final = "feishu_trio_question"
 # What answers by being clicked, chosen or filled in.
@@ -105,8 +103,7 @@ class Asking:
         quote: bool,
     ) -> Choice:
         """Ask, and wait for the first click of somebody who is allowed to answer."""
-        if timeout is not None and not _SECONDS.test(timeout):
-            raise wrong("timeout", timeout, f"{_SECONDS.allowed}, or None")
+        _check_timeout(timeout)
         waiting = _Question(_allowed(allowed, event))
         marked = _marked(card, saying.uuid)
         noted = saying.noted() or {}
@@ -143,7 +140,7 @@ class Asking:
             if self._open.get(saying.uuid) is waiting:
                 del self._open[saying.uuid]
             if waiting.settle is not None:
-                waiting.settle(_answer(card, choice, is_over=saying.is_last))
+                waiting.settle(_answer(card, waiting.click, choice, is_over=saying.is_last))
             elif message_id is not None and (is_over or saying.is_last):
                 await self._close(message_id, card)
 
@@ -200,21 +197,51 @@ def _ids(person: Person) -> Iterator[str]:
     return filter(None, (person.open_id, person.user_id, person.union_id))
 
 
+def _check_timeout(timeout: float | None) -> None:
+    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is not None and not (is_number and timeout > 0):
+        raise wrong(
+            "timeout", timeout, "a number of seconds, more than 0, or None for as long as the handler may"
+        )
+
+
 # Cards
 
 
-def card_of(question: str | Mapping[str, Any], choices: Choices) -> Mapping[str, Any]:
-    """A card that asks: one's own, or one with a button for each choice."""
-    if isinstance(question, Mapping):
-        return question
-    if not isinstance(question, str):
-        raise wrong(
-            "question", question, "a text in markdown, with choices, or a card as a dict", show=kind_only
+def card_of(question: str | Card | Mapping[str, Any], choices: Choices) -> Mapping[str, Any]:
+    """The card that asks: the one that is given, or a text with a button for each choice."""
+    match question:
+        case str():
+            return _with_buttons(question, choices)
+        case Card("raw", data):
+            card = data
+        case Mapping():
+            card = question
+        case _:
+            raise wrong(
+                "question",
+                question,
+                "a text, or a card as a dict or Card.raw: what is clicked must be known here",
+            )
+    if choices:
+        raise ConfigError(
+            "choices: they are the buttons of a text; a card has its own, so leave choices out, or ask with a text"
         )
-    labels = choices if isinstance(choices, Mapping) else {each: each for each in choices}
-    texts = [*labels, *labels.values()]
-    if isinstance(choices, str) or not labels or not all(isinstance(each, str) and each for each in texts):
-        raise ConfigError(f"choices: {choices!r} is not allowed; it must be one or more texts")
+    return card
+
+
+def _with_buttons(question: str, choices: Choices) -> dict[str, Any]:
+    labels = choices
+    if isinstance(choices, Collection) and not isinstance(choices, str | Mapping):
+        labels = {each: each for each in choices if isinstance(each, str)}
+        if len(labels) < len(choices):  # one is no text, or is there twice
+            labels = {}
+    if not isinstance(labels, Mapping) or not labels or not all(map(_is_text, [*labels, *labels.values()])):
+        raise wrong(
+            "choices",
+            choices,
+            "a list of different texts, such as ['Yes', 'No'], or a dict of them by what is returned",
+        )
     buttons = [
         {
             "tag": "button",
@@ -234,6 +261,10 @@ def card_of(question: str | Mapping[str, Any], choices: Choices) -> Mapping[str,
             ]
         },
     }
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def _marked(card: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -270,8 +301,12 @@ def _share(card: dict[str, Any]) -> None:
 
 
 def _with_mark(value: object, key: str) -> dict[str, Any]:
-    fields = value if isinstance(value, dict) else {} if value is None else {"value": value}
-    return {**fields, _MARK: key}
+    return {**_fields(value), _MARK: key}
+
+
+def _fields(value: object) -> dict[str, Any]:
+    """What an element says when it is clicked, as an object."""
+    return value if isinstance(value, dict) else {} if value is None else {"value": value}
 
 
 def _closed(card: Mapping[str, Any], line: str) -> dict[str, Any]:
@@ -320,28 +355,45 @@ def _elements(node: object) -> Iterator[tuple[dict[str, Any], bool]]:
 # Clicks
 
 
-def _answer(card: Mapping[str, Any], choice: Choice | None, *, is_over: bool) -> bytes | None:
-    """What a click is answered: the card shows what was chosen; None: it could not be kept."""
-    if choice is None and is_over:
-        return encode_result(CardAnswer(toast=_CLOSED, card=Card.raw(_closed(card, _CLOSED_LINE))))
-    if choice is None:
+def _answer(
+    card: Mapping[str, Any], click: Event[Any] | None, choice: Choice | None, *, is_over: bool
+) -> bytes | None:
+    """What a click is answered: the card shows what was chosen, or that it could not be kept."""
+    if click is None or choice is None:
+        if is_over:
+            return encode_result(CardAnswer(toast=_CLOSED, card=Card.raw(_closed(card, _CLOSED_LINE))))
         return encode_result(CardAnswer(toast=_LOST))
-    label = _label(card, choice)
-    line = f"**{label}** <at id={choice.by.open_id}></at>" if choice.by.open_id else f"**{label}**"
-    return encode_result(CardAnswer(card=Card.raw(_closed(card, line))))
+    label = _label(card, click, choice)
+    what = [f"**{label}**"] if label else []
+    by = [f"<at id={choice.by.open_id}></at>"] if choice.by.open_id else []
+    return encode_result(CardAnswer(card=Card.raw(_closed(card, " ".join([*what, *by])))))
 
 
-def _label(card: Mapping[str, Any], choice: Choice) -> str:
-    """What stands on the button, or in the menu, that was chosen; else what is returned."""
+def _label(card: Mapping[str, Any], click: Event[Any], choice: Choice) -> str:
+    """What was clicked, in the card's own words for it; what is returned, if the card has none, or several."""
+    action = click.data.action
+    labels = set()
     for element, _ in _elements(dict(card)):
-        behaviors = element.get("behaviors")
-        values = [element.get("value"), *(each.get("value") for each in behaviors or ())]
-        if choice.value in values or str(choice) in values:
-            text = element.get("text")
-            label = text.get("content") if isinstance(text, dict) else None
-            if isinstance(label, str) and label:
-                return label
-    return choice
+        if action.option:
+            is_it = element.get("value") == action.option  # an option of a menu
+        elif element.get("tag") != "button":
+            continue
+        elif action.name:
+            is_it = element.get("name") == action.name
+        else:
+            is_it = any(_fields(each) == choice.value for each in _values(element))
+        text = element.get("text")
+        if is_it and isinstance(text, dict) and text.get("content"):
+            labels.add(str(text["content"]))
+    return labels.pop() if len(labels) == 1 else str(choice)
+
+
+def _values(button: Mapping[str, Any]) -> list[object]:
+    """What a button says when it is clicked; it may have several values, one for each callback."""
+    behaviors = button.get("behaviors")
+    if isinstance(behaviors, list):
+        return [each.get("value") for each in behaviors if isinstance(each, dict)]
+    return [button.get("value")]
 
 
 def _key_of(click: Event[Any]) -> str | None:

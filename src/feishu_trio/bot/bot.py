@@ -13,7 +13,7 @@ from ..api import Api, BotInfo
 from ..api.arguments import as_json
 from ..delivery.handlers import in_thread_of_handler
 from ..errors import ApiError, RateLimited
-from ..events import Event
+from ..events import Card, Event
 from ..events.port import Choice, Sendable, Sent
 from ..telemetry import Telemetry
 from ..telemetry.limits import LogLimit
@@ -137,7 +137,7 @@ class Bot:
     async def ask(
         self,
         event: Event[Any],
-        question: str | Mapping[str, Any],
+        question: str | Card | Mapping[str, Any],
         choices: Choices,
         *,
         allowed: str | Collection[str] | None,

@@ -11,6 +11,7 @@ import msgspec
 
 from .._quiet import QuietStruct
 from ._json import UNFIT, read_patiently, unfit, write_patiently
+from .answers import Card
 from .catalogue import model_for
 from .content import Content, Resource, parse_content, plain_text, resources_of
 from .port import BotIdentity, Choice, EventApi, EventPort, Notes, Sendable, Sent, Streamed
@@ -326,7 +327,7 @@ class Event(QuietStruct, Generic[T_co], eq=False):
 
     async def ask(
         self,
-        question: str | Mapping[str, Any],
+        question: str | Card | Mapping[str, Any],
         choices: Sequence[str] | Mapping[str, str] = (),
         *,
         allowed: str | Collection[str] | None = None,
@@ -340,17 +341,17 @@ class Event(QuietStruct, Generic[T_co], eq=False):
         closed; with an inbox the handler's next run asks it on, or has its answer at once.
 
         Args:
-            question: Markdown, or a card with buttons (or other elements that can be clicked) of its own.
+            question: Markdown, or a card, as a dict or `Card.raw`, with buttons or other elements to click of its own.
             choices: For markdown: the buttons' texts, or a dict of them by what is returned.
             allowed: Ids of people who may answer; "*" for anyone; None for whoever the event is from.
-            timeout: Seconds to wait; None for as long as the handler may.
+            timeout: Seconds to wait, more than 0; None for as long as the handler may.
             in_thread: As for `reply`.
             quote: As for `reply`.
 
         Raises:
             TimeoutError: Nobody answered in time.
             ApiError: It could not be asked, or this is a worker, to which no clicks come.
-            ConfigError: There is nothing to click, or nobody is allowed to.
+            ConfigError: There is nothing to click, or nobody is allowed to; or an argument is something else.
             InboxError: What is to be noted could not be.
             RuntimeError: No session handles the event.
         """

@@ -328,7 +328,7 @@ class EventPort(Protocol):
     async def ask(
         self,
         event: Any,
-        question: str | Mapping[str, Any],
+        question: str | Card | Mapping[str, Any],
         choices: Sequence[str] | Mapping[str, str],
         *,
         allowed: str | Collection[str] | None,
