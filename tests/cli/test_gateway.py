@@ -12,6 +12,7 @@ import trio
 
 from feishu_trio import CardAnswer, ConfigError, Event, Router, Session, Toast, open_feishu_session
 from feishu_trio.cli._push_requests import PushRequest, read_push_request
+from feishu_trio.events.im import MessageReceived
 
 from .commands import Running, environment, run, running
 
@@ -69,6 +70,24 @@ async def test_lines_are_messages_and_payloads_and_what_comes_of_them_is_shown()
         "card.action.trigger",
     ]
     assert events[1].id == "e1"
+
+
+async def test_a_line_in_brackets_is_a_click() -> None:
+    router = Router()
+
+    @router.on("im.message.receive_v1")
+    async def ask(event: Event[MessageReceived]) -> None:
+        await event.reply(f"chose {await event.ask('Deploy?', {'y': 'Yes', 'n': 'No'})}")
+
+    async with running("gateway", env=environment()) as gateway:
+        await type_line(gateway, "deploy")
+        async with open_bot(gateway, router):
+            await gateway.line_with("no bot is connected yet")
+            await gateway.line_with("Deploy?")
+            await type_line(gateway, "[Maybe]")
+            await gateway.line_with("nothing comes of the click: no card")
+            await type_line(gateway, "[Yes]")
+            await gateway.line_with("chose y")
 
 
 async def test_an_event_is_pushed_again_and_again_each_time_anew(tmp_path: Path) -> None:

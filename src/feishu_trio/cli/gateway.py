@@ -55,7 +55,8 @@ def gateway(
 ) -> None:
     """A local stand-in for Feishu: a bot connects to it, and you are the user who writes to the bot.
 
-    A line on stdin is a message to the bot; one that begins with { is an event's whole payload.
+    A line on stdin is a message to the bot, [Yes] a click on the button Yes of the newest card that has it; a line
+    that begins with { is an event's whole payload.
     """
     log_to_stderr(verbose)
     request = _push_request(event, file)
@@ -109,7 +110,8 @@ class _Console:
             f"  export FEISHU_DOMAIN={gateway.domain}\n"
             f"  export FEISHU_APP_ID={gateway.app_id}\n"
             f"  export FEISHU_APP_SECRET={gateway.app_secret}\n\n"
-            "A line here is a message to the bot; JSON is an event's payload. Ctrl-C ends it.",
+            "A line here is a message to the bot, [Yes] a click on the button Yes; JSON is an event's payload. "
+            "Ctrl-C ends it.",
             wrap=False,
         )
 
@@ -143,13 +145,41 @@ class _Console:
         """Push the lines of stdin; the gateway stays open after the last one."""
         async with aclosing(stdin_lines()) as lines:
             async for line in lines:
-                try:
-                    request = read_push_request(line) if line.startswith("{") else PushRequest.message(line)
-                except ConfigError as error:
-                    self.conversation.line("gateway", f"nothing is pushed: {error}")
-                else:
-                    if line:
-                        await self._push(request)
+                if line.startswith("{"):
+                    await self._push_payload(line)
+                elif line.startswith("[") and line.endswith("]"):
+                    await self._connected()
+                    self.nursery.start_soon(self._click, line[1:-1])  # it waits for the bot's answer
+                elif line:
+                    await self._connected()
+                    self._show((await self._you.says(line)).push)
+
+    @property
+    def _you(self) -> testing.User:
+        return self.gateway.user(YOU.name)
+
+    async def _push_payload(self, line: str) -> None:
+        try:
+            request = read_push_request(line)
+        except ConfigError as error:
+            self.conversation.line("gateway", f"nothing is pushed: {error}")
+        else:
+            await self._push(request)
+
+    async def _click(self, button: str) -> None:
+        try:
+            clicked = await self._you.clicks(button)
+        except (LookupError, TimeoutError) as error:
+            self.conversation.line("gateway", f"nothing comes of the click: {error}")
+        else:
+            self._show(clicked.push)
+            if clicked.flaw is not None:
+                self.conversation.line("gateway", f"Feishu would show an error: {clicked.flaw}")
+
+    async def _connected(self) -> None:
+        if not self.gateway.connections:
+            self.conversation.line("gateway", "no bot is connected yet; once one is, it gets this")
+        await self.gateway.wait_connected()
 
     async def push_request(self, request: PushRequest, every: float | None) -> None:
         """Push an event, and every so many seconds a new one like it."""
@@ -160,10 +190,14 @@ class _Console:
             await self._push(request)
 
     async def _push(self, request: PushRequest) -> None:
-        await self.gateway.wait_connected()
+        await self._connected()
         push = await self.gateway.push(
             request.event_type, request.body, schema=request.schema, event_id=request.event_id
         )
+        self._show(push)
+
+    def _show(self, push: Push) -> None:
+        """Show an event, and what comes of it."""
         event = decode_event(push.payload)
         prefix = "" if event.type == "im.message.receive_v1" else f"{event.type} "
         self.conversation.line(YOU.name, prefix + shortened(summary(event), _MAX_LENGTH))
