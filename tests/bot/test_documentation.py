@@ -33,16 +33,16 @@ def router_of(block: int) -> Router:
     ("block", "wanted"),
     [
         (0, ["A text", "A card"]),
-        (1, ["You asked: hello"]),
-        (2, ["hello / world"]),
-        (3, ["Let me see …"]),
-        (5, ["Stopped."]),
+        (2, ["You asked: hello"]),
+        (3, ["hello / world"]),
+        (4, ["Let me see …"]),
+        (7, ["Stopped."]),
     ],
 )
 async def test_it_answers(autojump_clock: object, gateway: Gateway, block: int, wanted: list[str]) -> None:
     tom = gateway.user("Tom")
     async with open_session(gateway, router=router_of(block)):
-        await tom.says("/stop" if block == 5 else "hello")
+        await tom.says("/stop" if block == 7 else "hello")
         await tom.says("world")
         for text in wanted:
             await tom.waits_for(text)
@@ -50,13 +50,32 @@ async def test_it_answers(autojump_clock: object, gateway: Gateway, block: int, 
 
 async def test_it_asks(autojump_clock: object, gateway: Gateway) -> None:
     tom = gateway.user("Tom")
-    async with open_session(gateway, router=router_of(4)):
+    async with open_session(gateway, router=router_of(5)):
         await tom.says("deploy")
         await tom.waits_for("[Yes]")
         await tom.clicks("Yes")
         await tom.waits_for("Deploying")
 
 
+async def test_it_gives_back_pictures_and_files(autojump_clock: object, gateway: Gateway) -> None:
+    tom = gateway.user("Tom")
+    async with open_session(gateway, router=router_of(1)):
+        await tom.sends_image()
+        await tom.waits_for("Bot: [image]")
+        await tom.sends_file(b"abc", "a.txt")
+        await tom.waits_for("Bot: [file: a.txt]")
+
+
+async def test_it_asks_with_a_form(autojump_clock: object, gateway: Gateway) -> None:
+    tom = gateway.user("Tom")
+    async with open_session(gateway, router=router_of(6)):
+        await tom.says("leave")
+        await tom.waits_for("[Send]")
+        await tom.clicks("Send", fill={"reason": "flu"})
+        await tom.waits_for("Noted: flu")
+        assert "**Send**" in tom.sees()
+
+
 async def test_no_block_is_left_out() -> None:
     await trio.lowlevel.checkpoint()
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 8
