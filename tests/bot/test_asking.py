@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 import trio
 
-from feishu_trio import Ack, Card, Choice, ConfigError, Event, MemoryInbox, Router, SQLiteInbox
+from feishu_trio import (
+    Ack,
+    Card,
+    Choice,
+    ConfigError,
+    Event,
+    InboxError,
+    MemoryInbox,
+    Router,
+    SQLiteInbox,
+)
 from feishu_trio.events.im import MessageReceived
 from feishu_trio.testing import Gateway
 from session.rig import come_true, open_session
@@ -106,7 +116,7 @@ async def test_a_card_of_ones_own(
     assert "Go" in tom.sees()
 
 
-FORM = {
+LEAVE_FORM = {
     "schema": "2.0",
     "body": {
         "elements": [
@@ -127,7 +137,7 @@ FORM = {
         ]
     },
 }
-MENU = {
+LEAVE_MENU = {
     "schema": "2.0",
     "body": {
         "elements": [
@@ -147,8 +157,8 @@ MENU = {
     ("arguments", "clicked", "chosen", "fill"),
     [
         (("Deploy?", {"go": "Go on", "stop": "Rather not"}), "Rather not", "stop", None),
-        ((FORM,), "Submit", '{"do":"submit"}', {"reason": "flu"}),
-        ((MENU,), "Holiday", "h", None),
+        ((LEAVE_FORM,), "Submit", '{"do":"submit"}', {"reason": "flu"}),
+        ((LEAVE_MENU,), "Holiday", "h", None),
         ((OLD,), "Go", '{"go":1}', None),
     ],
     ids=["choices", "form", "menu", "1.0"],
@@ -398,6 +408,114 @@ async def test_a_form_is_answered_by_its_button(autojump_clock: object, gateway:
         await asker.ended()
     assert (asker.choices, asker.choices[0].form) == (["send"], {"reason": "because"})
     assert card.count("feishu_trio_question") == 1
+
+
+MENU = {
+    "tag": "select_static",
+    "options": [{"text": {"tag": "plain_text", "content": "Red one"}, "value": "red"}],
+}
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        {
+            "schema": "2.0",
+            "body": {"elements": [{"tag": "column_set", "columns": [{"tag": "column", "elements": [MENU]}]}]},
+        },
+        {"elements": [{"tag": "action", "actions": [MENU]}]},
+    ],
+    ids=["2.0", "1.0"],
+)
+async def test_a_menu(autojump_clock: object, gateway: Gateway, card: dict[str, Any]) -> None:
+    asker, tom = Asker(card), gateway.user("Tom")
+    async with open_session(gateway, router=asker.router):
+        await tom.says("deploy")
+        await tom.waits_for("[Red one]")
+        await tom.clicks("Red one")
+        await asker.ended()
+    assert asker.choices == ["red"]
+    assert "Red one" in tom.sees()
+    assert "[Red one]" not in tom.sees()
+
+
+async def test_what_was_filled_in_is_the_answer(autojump_clock: object, gateway: Gateway) -> None:
+    card = {"schema": "2.0", "body": {"elements": [{"tag": "input", "name": "reason"}]}}
+    asker, tom = Asker(card), gateway.user("Tom")
+    async with open_session(gateway, router=asker.router):
+        await tom.says("deploy")
+        with trio.fail_after(5):
+            await come_true(lambda: gateway.messages)
+        sent = json.loads(json.dumps(gateway.messages[0].content))
+        (behavior,) = sent["body"]["elements"][0]["behaviors"]
+        body = {
+            "operator": {"open_id": tom.open_id},
+            "token": "c-1",
+            "action": {"tag": "input", "value": behavior["value"], "input_value": "because"},
+            "context": {"open_message_id": gateway.messages[0].message_id},
+        }
+        await gateway.push("card.action.trigger", body)
+        await asker.ended()
+    assert asker.choices == ["because"]
+
+
+@pytest.mark.parametrize("behaviors", [3, "x", [3], {"type": "callback"}])
+async def test_a_card_of_the_wrong_shape(autojump_clock: object, gateway: Gateway, behaviors: Any) -> None:
+    asker = Asker({"schema": "2.0", "body": {"elements": [{"tag": "button", "behaviors": behaviors}]}})
+    async with open_session(gateway, router=asker.router):
+        await gateway.user("Tom").says("deploy")
+        await asker.ended()
+    assert [type(error) for error in asker.errors] == [ConfigError]
+
+
+async def test_without_an_inbox_it_is_asked_anew(autojump_clock: object, gateway: Gateway) -> None:
+    """For the card of the run before says that it is closed, and Feishu would send none that has its uuid."""
+    router, tom, chosen = Router(), gateway.user("Tom"), list[Choice]()
+
+    @router.on(MessageReceived)
+    async def answer(event: Event[MessageReceived]) -> None:
+        chosen.append(await event.ask("Deploy?", ["Yes"], timeout=10))
+
+    async with open_session(gateway, router=router):
+        await tom.says("deploy")
+        await tom.waits_for("closed", timeout=60)
+        await tom.waits_for("[Yes]", timeout=600)
+        await tom.clicks("Yes")
+        with trio.fail_after(5):
+            await come_true(lambda: chosen)
+    assert tom.sees().count("closed") == 1
+
+
+async def test_an_answer_that_cannot_be_kept(autojump_clock: object, gateway: Gateway) -> None:
+    router, tom, chosen, runs = Router(), gateway.user("Tom"), list[Choice](), list[int]()
+
+    @router.on(MessageReceived)
+    async def answer(event: Event[MessageReceived]) -> None:
+        notes = event.notes
+        assert notes is not None
+        real = type(notes).note
+        runs.append(1)
+
+        async def note(self: Any, handler: str, key: str, value: bytes) -> None:
+            if b"choice" in value and len(runs) == 1:
+                raise InboxError("the disk is full")
+            await real(self, handler, key, value)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(notes), "note", note)
+            chosen.append(await event.ask("Deploy?", ["Yes"]))
+
+    async with open_session(gateway, router=router, inbox=MemoryInbox()):
+        await tom.says("deploy")
+        await tom.waits_for("[Yes]")
+        clicked = await tom.clicks("Yes")
+        await trio.sleep(60)
+        await tom.clicks("Yes")
+        with trio.fail_after(5):
+            await come_true(lambda: chosen)
+    assert clicked.toast is not None
+    assert "could not be kept" in clicked.toast
+    assert len(gateway.messages) == 1
 
 
 async def test_an_old_card_may_be_changed_later(autojump_clock: object, gateway: Gateway) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from secrets import token_hex
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -50,6 +51,7 @@ _INTERACTIVE: Final = frozenset(
         "select_static",
     }
 )
+_CONTAINER: Final = "interactive_container"  # clicked as a whole, whatever is in it
 _OTHERS = Toast(
     "This question is not for you.",
     "warning",
@@ -105,13 +107,15 @@ class Asking:
         """Ask, and wait for the first click of somebody who is allowed to answer."""
         _check_timeout(timeout)
         waiting = _Question(_allowed(allowed, event))
-        marked = _marked(card, saying.uuid)
+        # Without notes a later run does not know its message, which is closed; by the same key it would not be sent again.
+        key = saying.uuid if saying.notes else token_hex(16)
+        marked = _marked(card, key)
         noted = saying.noted() or {}
         if "choice" in noted:
             return _choice_of(noted["choice"])
         if noted.get("is_over"):
             raise TimeoutError("nobody answered in time when this was asked before")
-        self._open[saying.uuid] = waiting
+        self._open[key] = waiting
         message_id: str | None = noted.get("message")
         choice: Choice | None = None
         is_over = False
@@ -121,7 +125,7 @@ class Asking:
                     waiting.sending
                 ):  # a click says that it was sent, and by which id, before Feishu's answer may
                     message_id = await say(
-                        self._api, event, marked, "interactive", saying.uuid, in_thread=in_thread, quote=quote
+                        self._api, event, marked, "interactive", key, in_thread=in_thread, quote=quote
                     )
                 if message_id is None and waiting.click is not None:
                     message_id = waiting.click.about
@@ -137,8 +141,8 @@ class Asking:
             choice = chosen  # from here on it cannot be lost
             return choice
         finally:
-            if self._open.get(saying.uuid) is waiting:
-                del self._open[saying.uuid]
+            if self._open.get(key) is waiting:
+                del self._open[key]
             if waiting.settle is not None:
                 waiting.settle(_answer(card, waiting.click, choice, is_over=saying.is_last))
             elif message_id is not None and (is_over or saying.is_last):
@@ -277,10 +281,10 @@ def _marked(card: Mapping[str, Any], key: str) -> dict[str, Any]:
     for element, is_in_form in _elements(marked):
         tag = element.get("tag")
         # What is filled in within a form comes with the click on its button.
-        if tag not in _INTERACTIVE or (is_in_form and tag != "button"):
+        if tag not in (*_INTERACTIVE, _CONTAINER) or (is_in_form and not _submits(element)):
             continue
         if is_new:
-            for behavior in element.setdefault("behaviors", [{"type": "callback"}]):
+            for behavior in _objects(element.setdefault("behaviors", [{"type": "callback"}])):
                 if behavior.get("type") == "callback":
                     behavior["value"] = _with_mark(behavior.get("value"), key)
                     count += 1
@@ -328,6 +332,8 @@ def _inert(element: Any) -> Any:
         return element
     if element.get("tag") in _INTERACTIVE:
         return None
+    if element.get("tag") == _CONTAINER:
+        element["disabled"] = True
     for name in ("elements", "columns", "actions"):
         inner = element.get(name)
         if isinstance(inner, list):
@@ -350,6 +356,15 @@ def _elements(node: object) -> Iterator[tuple[dict[str, Any], bool]]:
                 nodes.extend((each, is_in_form) for each in element.values())
             case list() as several, is_in_form:
                 nodes.extend((each, is_in_form) for each in several)
+
+
+def _submits(element: Mapping[str, Any]) -> bool:
+    kind = element.get("form_action_type") or element.get("action_type") or ""
+    return element.get("tag") == "button" and str(kind).removeprefix("form_") != "reset"
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 # Clicks
