@@ -2,7 +2,7 @@
 
 A link is two of coredis' connections without its pool, which would lose a slot with each call that is cancelled
 (coredis 6.9): one for scripts, one to wait with. When anything goes wrong with it, the link ends as a whole, and another
-is opened.
+is opened. They are dialled here: coredis would leave its own streams open if that failed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from ..errors import InboxError
 from .redis_scripts import Script
 
 try:
-    from coredis.connection import TCPConnection, TCPLocation
+    import anyio
+    from anyio.abc import ByteStream
+    from coredis.connection import BaseConnection, TCPLocation
     from coredis.exceptions import (
         AuthenticationError,
         AuthorizationError,
@@ -114,10 +116,25 @@ def server_url() -> Rule:
 # --- the link -----------------------------------------------------------------------------------------------
 
 
+class Connection(BaseConnection):
+    """One of coredis' connections, over a stream that is open."""
+
+    def __init__(self, stream: ByteStream, host: str, port: int, **arguments: Any) -> None:
+        super().__init__(TCPLocation(host, port), **arguments)
+        self._stream = stream
+
+    async def _connect(self) -> ByteStream:
+        return self._stream
+
+    def describe(self) -> str:
+        """Where it leads to."""
+        return f"Connection<{self.location}>"
+
+
 class Link:
     """Two open connections to a server. It ends when one of them does, or does not answer in time."""
 
-    def __init__(self, commands: TCPConnection, waiting: TCPConnection, key: bytes) -> None:
+    def __init__(self, commands: Connection, waiting: Connection, key: bytes) -> None:
         self._commands = commands
         self._waiting = waiting
         self._key = key
@@ -169,6 +186,17 @@ class Link:
         raise LinkError(f"the server has not answered for {seconds + PATIENCE:g} s")
 
 
+async def _hear(stream: ByteStream) -> None:
+    """Wait until a server says anything at all: coredis logs a traceback of each that takes a connection and is silent."""
+    try:
+        await stream.send(b"PING\r\n")
+        while not (await stream.receive()).endswith(b"\n"):
+            pass
+    except BaseException:
+        await anyio.aclose_forcefully(stream)
+        raise
+
+
 # After these another server is to be asked, or the same one as a new client.
 _OF_THE_LINK: Final = (
     AuthenticationError,
@@ -191,12 +219,12 @@ def _refusal(error: ResponseError) -> Refusal:
     return Refusal(f"the server refuses it: {error}")
 
 
-def _link_error(error: Exception) -> LinkError:
+def _link_error(error: Exception, what: str = "") -> LinkError:
     if isinstance(error, ReadOnlyError):
         return LinkError("the server has become a replica, which cannot be written to")
-    # coredis says what it did, and the cause why that failed.
+    # Some say what could not be done, and only their cause why.
     causes = [str(each) for each in (error, error.__cause__) if each is not None and str(each)]
-    return LinkError(f"{type(error).__name__}: {': '.join(causes)}" if causes else type(error).__name__)
+    return LinkError(": ".join([what or type(error).__name__, *causes]))
 
 
 # --- the server ---------------------------------------------------------------------------------------------
@@ -264,24 +292,34 @@ class Server:
 
     async def _connect(
         self, nursery: trio.Nursery, host: str, port: int, *, is_sentinel: bool = False
-    ) -> TCPConnection:
-        connection = TCPConnection(
-            TCPLocation(host, port),
+    ) -> Connection:
+        try:
+            stream: ByteStream = await (
+                anyio.connect_tcp(host, port)
+                if self._ssl is None
+                else anyio.connect_tcp(host, port, ssl_context=self._ssl, tls_standard_compatible=False)
+            )
+            await _hear(stream)
+        except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
+            raise _link_error(error, f"{host}:{port} cannot be reached") from error
+        connection = Connection(
+            stream,
+            host,
+            port,
             username=None if is_sentinel else self._username,
             password=None if is_sentinel else self._password,
             db=0 if is_sentinel else self._database,
             client_name="feishu_trio",
-            ssl_context=self._ssl,
         )
         try:
             await nursery.start(connection.run)
         except (AuthenticationError, AuthorizationError) as error:
             raise Unsuitable(f"the server at {host}:{port} refuses the user or password: {error}") from error
-        except (RedisError, OSError) as error:
+        except RedisError as error:
             raise _link_error(error) from error
         return connection
 
-    async def _check(self, connection: TCPConnection, address: str) -> None:
+    async def _check(self, connection: Connection, address: str) -> None:
         """Raise if the server at this address is not ready, or shall not keep an inbox."""
         try:
             text = await connection.create_request(b"INFO", decode=True)
@@ -320,7 +358,7 @@ class Server:
         return flaws
 
     @staticmethod
-    async def _flaws_of_disk(connection: TCPConnection, facts: dict[str, str]) -> list[str]:
+    async def _flaws_of_disk(connection: Connection, facts: dict[str, str]) -> list[str]:
         if facts.get("aof_enabled") != "1":
             return [
                 'keeps no log on its disk, for durability="disk": write `appendonly yes` and `appendfsync always`'

@@ -1,0 +1,241 @@
+"""Which servers an inbox takes, what is said of those it does not take, and how it finds them."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+import trustme
+
+from feishu_trio.errors import InboxError
+from feishu_trio.inbox.redis import RedisInbox
+from feishu_trio.inbox.redis_server import Server as RedisServer
+from session.rig import come_true
+
+from .proxy import open_proxy
+from .servers import Server, free_port, running
+from .test_contract import claim, entry, serving
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(server: Server) -> Iterator[None]:
+    before = {
+        name: server.client.config_get(name)[name]
+        for name in ("maxmemory", "maxmemory-policy", "appendonly", "appendfsync", "requirepass")
+    }
+    yield
+    for name, value in before.items():
+        server.set(name, value)
+    server.client.flushall()
+
+
+async def works(inbox: RedisInbox) -> None:
+    async with serving(inbox):
+        await inbox.store([entry("a")])
+        assert (await claim(inbox))["a"].attempt == 1
+
+
+async def refused(inbox: RedisInbox, match: str) -> None:
+    with (
+        trio.fail_after(10),
+        pytest.RaisesGroup(pytest.RaisesExc(InboxError, match=match), flatten_subgroups=True),
+    ):
+        async with serving(inbox):
+            pass
+
+
+# --- which ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_server_that_may_evict_is_refused(server: Server) -> None:
+    server.set("maxmemory-policy", "allkeys-lru")
+    await works(RedisInbox(server.url))  # it never does, without a bound
+    server.set("maxmemory", "100mb")
+    await refused(
+        RedisInbox(server.url),
+        "forgets events when its memory is full: write `maxmemory-policy noeviction` in place of allkeys-lru",
+    )
+    server.set("maxmemory-policy", "noeviction")
+    await works(RedisInbox(server.url))
+
+
+async def test_a_server_that_answers_before_it_writes_is_refused_for_disk(server: Server) -> None:
+    inbox = RedisInbox(server.url, durability="disk")
+    await refused(inbox, "keeps no log on its disk.*write `appendonly yes` and `appendfsync always`")
+    server.set("appendonly", "yes")
+    await refused(inbox, "later than it answers.*write `appendfsync always` in place of everysec")
+    server.set("appendfsync", "always")
+    await works(inbox)
+
+
+async def test_whose_configuration_cannot_be_seen_is_refused_for_disk_alone(server: Server) -> None:
+    server.set("appendonly", "yes")
+    server.set("appendfsync", "always")
+    server.client.execute_command("ACL", "SETUSER", "bot", "on", ">pass", "~{feishu}*", "+@all", "-config")
+    try:
+        url = f"redis://bot:pass@{server.address}"
+        await works(RedisInbox(url))
+        await refused(RedisInbox(url, durability="disk"), "allow its user `CONFIG GET`")
+    finally:
+        server.client.execute_command("ACL", "DELUSER", "bot")
+
+
+async def test_a_replica_is_refused(server: Server, tmp_path: Path) -> None:
+    with running(tmp_path / "replica", replicaof=f"127.0.0.1 {server.port}") as replica:
+        await refused(
+            RedisInbox(replica.url),
+            f"is a replica of 127.0.0.1:{server.port}: give the address of that one, or remove the line `replicaof`",
+        )
+
+
+async def test_all_that_is_wrong_is_said_at_once(server: Server) -> None:
+    server.set("maxmemory", "100mb")
+    server.set("maxmemory-policy", "volatile-ttl")
+    await refused(RedisInbox(server.url, durability="disk"), "noeviction.*, and it .*appendonly yes")
+
+
+@pytest.mark.parametrize(
+    ("version", "is_refused"), [("6.2.14", True), ("7.0.0", False), ("7.2.4", False), ("10.1", False)]
+)
+def test_a_server_older_than_seven_is_refused(version: str, is_refused: bool) -> None:
+    flaws = RedisServer._flaws({"redis_version": version, "role": "master"})
+    assert flaws == ([f"is Redis {version}, and must be 7.0 or newer, or Valkey"] if is_refused else [])
+
+
+# --- where ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_password_is_given_and_never_said(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    server.set("requirepass", "se@cret")
+    server.client.auth("se@cret")
+    await works(RedisInbox(f"redis://:se%40cret@{server.address}/1"))
+    server.client.select(1)
+    assert server.client.dbsize() > 3
+    server.client.select(0)
+    assert server.client.dbsize() == 0
+    await refused(RedisInbox(server.url), "refuses the user or password")
+    with pytest.raises(ExceptionGroup) as raised:
+        async with serving(RedisInbox(f"redis://u:topsecret@{server.address}")):
+            pass
+    shown = repr(raised.value.exceptions) + caplog.text
+    assert "refuses the user or password" in shown
+    assert "secret" not in shown
+
+
+async def test_over_tls_the_certificate_is_checked(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    async with open_proxy(server.port, context) as proxy:
+        url = f"rediss://localhost:{proxy.port}"
+        await refused_once(RedisInbox(url), "certificate verify failed")
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        await works(RedisInbox(url))
+        await refused_once(RedisInbox(f"rediss://127.0.0.1:{proxy.port}"), "certificate verify failed")
+
+
+async def refused_once(inbox: RedisInbox, match: str) -> None:
+    with (
+        trio.fail_after(10),
+        pytest.RaisesGroup(pytest.RaisesExc(InboxError, match=match), flatten_subgroups=True),
+    ):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(
+                lambda *, task_status: inbox.serve("cli_a", 60, tries=0, task_status=task_status)
+            )
+
+
+async def test_a_server_that_is_away_is_waited_for_or_given_up_after_so_many_tries(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        server.kill()
+        await refused_once(RedisInbox(server.url), f"cannot be opened: .*127.0.0.1:{server.port}")
+        opened = trio.Event()
+
+        async def open_it() -> None:
+            async with serving(RedisInbox(server.url)) as inbox:
+                opened.set()
+                await inbox.store([entry("a")])
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(open_it)
+            await trio.sleep(0.5)
+            assert not opened.is_set()
+            await trio.to_thread.run_sync(server.start)
+            with trio.fail_after(5):
+                await opened.wait()
+
+
+async def test_waiting_for_a_server_can_be_cancelled() -> None:
+    with trio.move_on_after(0.3) as scope:
+        async with serving(RedisInbox(f"redis://127.0.0.1:{free_port()}")):
+            pass
+    assert scope.cancelled_caught
+
+
+async def test_a_server_that_never_speaks_is_given_up() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        started = trio.current_time()
+        url = f"redis://127.0.0.1:{listener.getsockname()[1]}"
+        await refused_once(RedisInbox(url), "has not answered within 4 s")
+        assert trio.current_time() - started < 5
+
+
+# --- Sentinel ---------------------------------------------------------------------------------------------------
+
+
+async def test_sentinels_say_where_the_server_is_also_after_a_failover(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "feishu_trio")
+    with (
+        running(tmp_path / "one") as one,
+        running(tmp_path / "two", replicaof=f"127.0.0.1 {one.port}") as two,
+    ):
+        sentinel_lines = {
+            "sentinel monitor main": f"127.0.0.1 {one.port} 1",
+            "sentinel down-after-milliseconds main": "300",
+            "sentinel failover-timeout main": "2000",
+        }
+        with running(tmp_path / "sentinel", "--sentinel", **sentinel_lines) as sentinel:
+            url = f"redis+sentinel://127.0.0.1:{free_port()},{sentinel.address}/main"
+            await refused_once(RedisInbox(url.replace("main", "none")), "knows no 'none'")
+            with trio.fail_after(10):  # the Sentinel learns of the replica from its primary
+                await come_true(lambda: sentinel.client.execute_command("SENTINEL", "REPLICAS", "main"))
+            inbox = RedisInbox(url)
+            async with serving(inbox):
+                await inbox.store([entry("a"), entry("b")])
+                claims = await claim(inbox)
+                inbox.done(claims["a"])
+                await inbox.flush()
+                one.client.wait(1, 5000)  # for the replica
+                one.kill()
+                inbox.done(claims["b"])
+                with trio.fail_after(20):
+                    while True:
+                        try:
+                            (stored,) = await inbox.store([entry("c")])
+                            break
+                        except InboxError:
+                            await trio.sleep(0.1)
+                assert stored.is_new
+                await inbox.flush()
+                counts = await inbox.counts()
+                assert (counts.done, counts.ready) == (2, 1)
+                assert inbox.fault is None
+                assert two.client.info("replication")["role"] == "master"
