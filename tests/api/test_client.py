@@ -625,6 +625,12 @@ async def test_a_form_has_texts_bytes_and_files(tmp_path: Path) -> None:
         ({"files": {"a": 1}}, "POST /a: files: a: a value of type int .* must be a text, bytes"),
         ({"files": {"a": Path("/not/there")}}, "POST /a: files: a: /not/there cannot be read: No such file"),
         ({"files": {"a": Path("/")}}, "POST /a: files: a: / cannot be read"),
+        ({"files": {"a": "\ud800"}}, "POST /a: files: a: .* without half surrogate pairs"),
+        ({"files": {"a": ("\ud800", b"x")}}, "files: a: the file's name: .* without half surrogate pairs"),
+        ({"files": {"\ud800": "a"}}, "POST /a: files: a field's name: .* without half surrogate pairs"),
+        ({"files": {1: "a"}}, "POST /a: files: a field's name: a value of type int"),
+        ({"params": {"a": "\ud800"}}, "params: .* without half surrogate pairs"),
+        ({"params": {"a": ["b", "\ud800"]}}, "params: .* without half surrogate pairs"),
         ({"params": [("a", 1)]}, "params: a value of type list .* must be a mapping"),
         ({"timeout": 0}, "timeout: 0 is not allowed; it must be a number of seconds, more than 0"),
         ({"timeout": -1}, "timeout: -1 is not allowed"),
@@ -639,6 +645,12 @@ async def test_what_cannot_be_sent_is_an_api_error(arguments: dict[str, Any], wo
             await scene.api.request("POST", "/a", **arguments)
         assert (caught.value.code, caught.value.status) == (None, None)
         assert not scene.server.requests
+
+
+async def test_a_path_is_utf8() -> None:
+    async with open_api() as scene:
+        with pytest.raises(ApiError, match=r"path: .* without half surrogate pairs"):
+            await scene.api.request("GET", "/\ud800")
 
 
 @pytest.mark.parametrize("method", [None, "", 5])

@@ -110,6 +110,7 @@ def test_markdown_is_told_by_its_class_or_its_msg_type() -> None:
         ({"text": float("nan")}, None, "content: it cannot be written as JSON"),
         ("half \ud800", None, "content: it cannot be written as JSON: .*surrogates"),
         (Markdown("half \ud800"), None, "text: it cannot be written as JSON: .*surrogates"),
+        (contents.Post("a", ((3,),)), None, "content: a value of type int .* PostElement"),  # type: ignore[arg-type]
         (Markdown("\n \n"), None, "text: a blank text is not allowed"),
         (Markdown(None), None, "text: None is not allowed"),  # type: ignore[arg-type]
         (

@@ -101,6 +101,7 @@ async def test_a_file_has_the_name_type_and_duration_that_are_given() -> None:
         (lambda api: api.upload_image(""), "image: an empty string is not allowed"),
         (lambda api: api.upload_file(7), "file: a value of type int"),
         (lambda api: api.upload_file(b"x", name=""), "name: an empty string is not allowed"),
+        (lambda api: api.upload_file(b"x", name="\udcff.pdf"), "name: .* without half surrogate pairs"),
     ],
 )
 async def test_what_cannot_be_uploaded_is_an_api_error(upload: Callable[[Any], Any], words: str) -> None:

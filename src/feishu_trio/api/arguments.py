@@ -18,6 +18,7 @@ __all__ = [
     "check_sequence",
     "check_size",
     "check_timeout",
+    "check_utf8",
     "given",
     "in_path",
     "message_in_path",
@@ -50,8 +51,15 @@ def check_id(name: str, value: object, allowed: str) -> None:
 def in_path(name: str, value: str, allowed: str) -> str:
     """An id as it stands in a path, which it cannot leave."""
     check_id(name, value, allowed)
+    check_utf8(name, value, allowed)
+    return quote(value, safe="")
+
+
+def check_utf8(name: str, value: object, allowed: str) -> None:
+    """Refuse a text that UTF-8 has not."""
     try:
-        return quote(value, safe="")
+        if isinstance(value, str):
+            value.encode()
     except UnicodeEncodeError as error:
         raise refused(name, value, f"{allowed}, without half surrogate pairs") from error
 

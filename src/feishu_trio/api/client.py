@@ -14,7 +14,7 @@ import trio
 
 from ..errors import ApiError, RateLimited
 from ..telemetry.limits import LogLimit
-from .arguments import as_json, check_id, check_mapping, check_timeout, given, refused
+from .arguments import as_json, check_id, check_mapping, check_timeout, check_utf8, given, refused
 from .disk import read_file
 from .exchange import TooLarge, read_whole
 from .limits import Key, Limiter, keys_of
@@ -194,12 +194,16 @@ class Client:
     ) -> Call:
         """A call, checked; `chat` is the one that a message replied to is in, as far as that is known."""
         check_id("method", method, 'an HTTP method, such as "GET"')
+        check_utf8("path", path, "what follows the domain")
         name = f"{method} {path}"
         if not isinstance(path, str) or not path.startswith("/"):
             # It would run on in the host name, and carry the token to wherever that leads.
             raise ApiError(f"{name}: the path must be a string that begins with a slash")
         if params is not None:
             check_mapping("params", params, "a mapping of names to values")
+            for value in params.values():
+                for each in value if isinstance(value, list | tuple) else (value,):
+                    check_utf8("params", each, "a mapping of names to values")
         if sum(each is not None for each in (json, content, files)) > 1:
             raise ApiError(f"{name}: give one of json, content and files, as a call has one body")
         options: dict[str, Any] = {"headers": {}, "params": given(params) if params else None}
@@ -333,8 +337,11 @@ async def _form(name: str, files: Form) -> list[tuple[str, tuple[str | None, byt
     check_mapping(name, files, "a mapping of names to texts, bytes, names with bytes, or paths")
     form: list[tuple[str, tuple[str | None, bytes, str | None]]] = []
     for field, value in files.items():
+        check_id(f"{name}: a field's name", field, "a text")
+        check_utf8(f"{name}: a field's name", field, "a text")
         match value:
             case str():
+                check_utf8(f"{name}: {field}", value, "a text")
                 form.append((field, (None, value.encode(), None)))
                 continue
             case bytes():
@@ -345,5 +352,6 @@ async def _form(name: str, files: Form) -> list[tuple[str, tuple[str | None, byt
                 file, data = os.path.basename(value), await read_file(f"{name}: {field}", value)
             case _:
                 raise refused(f"{name}: {field}", value, "a text, bytes, a name with bytes, or a path")
+        check_utf8(f"{name}: {field}: the file's name", file, "a text")
         form.append((field, (file, data, "application/octet-stream")))
     return form

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from hashlib import sha256
+from itertools import chain
 from typing import Any, Final
 
 import attrs
@@ -24,6 +25,7 @@ from ..events.content import (
     Markdown,
     Media,
     Post,
+    PostElement,
     ShareChat,
     ShareUser,
     Sticker,
@@ -172,6 +174,9 @@ def _ready(content: str, msg_type: str) -> tuple[str, str]:
 
 
 def _post(post: Post) -> dict[str, Any]:
+    for element in chain.from_iterable(post.content):
+        if not isinstance(element, PostElement):
+            raise refused("content", element, "a Post whose lines are of PostElement")
     lines = [
         [
             given({**attrs.asdict(element), "style": list(element.style) if element.style else None})

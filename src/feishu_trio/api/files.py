@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, overload
 import trio
 
 from ..errors import ApiError
-from .arguments import check_id, check_size, given, in_path, message_in_path, refused
+from .arguments import check_id, check_size, check_utf8, given, in_path, message_in_path, refused
 from .client import Call, Client, Form, text_in
 from .disk import read_file, save_parts
 from .download import Download
@@ -92,6 +92,7 @@ class Files(Client):
         of_path, data = await _content("file", file, _FILE_SIZE)
         name = of_path if name is None else name
         check_id("name", name, 'the name of a file, such as "report.pdf"')
+        check_utf8("name", name, 'the name of a file, such as "report.pdf"')
         if file_type is None:
             file_type = _FILE_TYPES.get(os.path.splitext(name)[1].lower(), _ANY_TYPE)
         about = {
