@@ -250,6 +250,52 @@ async def test_it_ends_with_its_handler(autojump_clock: object, gateway: Gateway
         await tom.waits_for("closed", timeout=60)
 
 
+@pytest.mark.parametrize("steps", range(0, 90, 3))
+async def test_cancelled_wherever_it_stands_no_question_is_left_open(
+    autojump_clock: object, gateway: Gateway, steps: int
+) -> None:
+    router, tom, was_cancelled = Router(), gateway.user("Tom"), list[bool]()
+
+    @router.on(MessageReceived, ack=Ack.ON_RECEIPT)
+    async def answer(event: Event[MessageReceived]) -> None:
+        with trio.CancelScope() as scope:
+
+            async def cancel() -> None:
+                for _ in range(steps):
+                    await trio.lowlevel.checkpoint()
+                scope.cancel()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cancel)
+                await event.ask("Deploy?", ["Yes"])
+        was_cancelled.append(scope.cancelled_caught)
+
+    async with open_session(gateway, router=router):
+        await tom.says("deploy")
+        with trio.fail_after(10):
+            await come_true(lambda: was_cancelled)
+    assert was_cancelled == [True]
+    assert "[Yes]" not in tom.sees()
+    assert [message.kind for message in gateway.messages].count("reply") <= 1
+
+
+async def test_cancelled_as_it_is_sent_it_is_closed(autojump_clock: object, gateway: Gateway) -> None:
+    """Feishu's answer, which has the message's id, is still to come."""
+    router, tom = Router(), gateway.user("Tom")
+
+    @router.on(MessageReceived, ack=Ack.ON_RECEIPT, timeout=2)
+    async def answer(event: Event[MessageReceived]) -> None:
+        await event.ask("Deploy?", ["Yes"])
+
+    gateway.hang_calls("*/reply", times=1, handled=True)
+    async with open_session(gateway, router=router):
+        await tom.says("deploy")
+        await tom.waits_for("[Yes]")
+        seen = await tom.waits_for("closed", timeout=10)
+    assert "[Yes]" not in seen
+    assert [message.kind for message in gateway.messages].count("reply") == 1
+
+
 async def test_several_at_a_time(autojump_clock: object, gateway: Gateway) -> None:
     tom, router, chosen = gateway.user("Tom"), Router(), list[str]()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from secrets import token_hex
 from typing import Any, Final, TypeAlias
 
@@ -116,17 +116,24 @@ class Asking:
         if noted.get("is_over"):
             raise TimeoutError("nobody answered in time when this was asked before")
         self._open[key] = waiting
+
+        async def send() -> str:
+            return await say(self._api, event, marked, "interactive", key, in_thread=in_thread, quote=quote)
+
         message_id: str | None = noted.get("message")
         choice: Choice | None = None
-        is_over = False
+        is_over = may_be_sent = False
         try:
             if message_id is None:
                 with (
                     waiting.sending
-                ):  # a click says that it was sent, and by which id, before Feishu's answer may
-                    message_id = await say(
-                        self._api, event, marked, "interactive", key, in_thread=in_thread, quote=quote
-                    )
+                ):  # a click tells the message's id, too, and perhaps before Feishu's answer
+                    may_be_sent = True
+                    try:
+                        message_id = await send()
+                    except ApiError:
+                        may_be_sent = False
+                        raise
                 if message_id is None and waiting.click is not None:
                     message_id = waiting.click.about
                 await saying.note({"message": message_id})
@@ -144,9 +151,9 @@ class Asking:
             if self._open.get(key) is waiting:
                 del self._open[key]
             if waiting.settle is not None:
-                waiting.settle(_answer(card, waiting.click, choice, is_over=saying.is_last))
-            elif message_id is not None and (is_over or saying.is_last):
-                await self._close(message_id, card)
+                waiting.settle(_answer(card, waiting.click, choice, is_over=is_over or saying.is_last))
+            elif (message_id or may_be_sent) and (is_over or saying.is_last):
+                await self._close(message_id, send, card)
 
     def answer(self, click: Event[Any], settle: Settle) -> bool:
         """Whether a click is one for a question; then `settle` is called with the JSON of its answer, now or soon."""
@@ -164,10 +171,13 @@ class Asking:
             question.answered.set()
         return True
 
-    async def _close(self, message_id: str, card: Mapping[str, Any]) -> None:
-        """Nobody can answer any more: have the card say so."""
+    async def _close(
+        self, message_id: str | None, send: Callable[[], Awaitable[str]], card: Mapping[str, Any]
+    ) -> None:
+        """Nobody can answer any more: have the card say so. Sending it again tells its id, where that is not known."""
         with trio.move_on_after(_CLOSE, shield=True):
             try:
+                message_id = message_id or await send()
                 await self._api.edit(message_id, _closed(card, _CLOSED_LINE), "interactive")
             except ApiError as error:
                 self._limit.log(
