@@ -222,9 +222,9 @@ def _refusal(error: ResponseError) -> Refusal:
 def _link_error(error: Exception, what: str = "") -> LinkError:
     if isinstance(error, ReadOnlyError):
         return LinkError("the server has become a replica, which cannot be written to")
-    # Some say what could not be done, and only their cause why.
-    causes = [str(each) for each in (error, error.__cause__) if each is not None and str(each)]
-    return LinkError(": ".join([what or type(error).__name__, *causes]))
+    # Some say only what could not be done, and their cause why.
+    why = str(error.__cause__ or error)
+    return LinkError(": ".join(filter(None, (what or type(error).__name__, why))))
 
 
 # --- the server ---------------------------------------------------------------------------------------------
