@@ -380,3 +380,40 @@ async def test_the_file_shrinks_once_most_of_it_is_free(path: Path, monkeypatch:
         await inbox.flush()
         with trio.fail_after(20):
             await come_true(lambda: path.stat().st_size < 2_000_000)
+
+
+async def test_a_process_may_go_to_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    async with serving(SQLiteInbox("bot.db")) as inbox:
+        monkeypatch.chdir(tmp_path / "other")
+        await inbox.store([entry("a")])
+        assert inbox.fault is None
+    assert [each.name for each in (tmp_path / "other").iterdir()] == []
+
+
+async def test_a_file_that_does_not_say_whose_it_is_is_named(path: Path) -> None:
+    async with serving(SQLiteInbox(path)):
+        pass
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM meta")
+    with pytest.raises(InboxError, match="its table meta is empty"):
+        await SQLiteInbox(path).serve("cli_a", 60)
+
+
+async def test_a_retry_of_a_time_years_ahead_is_due_all_the_same(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = time.time() + 40 * 365 * 86_400
+    async with serving(SQLiteInbox(path)) as inbox:
+        await inbox.store([entry("a")])
+        with monkeypatch.context() as clock:
+            clock.setattr(inbox, "_time", lambda: ahead)
+            (found,) = await inbox.claim(1)
+            inbox.failed(found, "h", "no")
+            inbox.retry(found, 5.0, "no", counts=True)
+            await inbox.flush()
+    async with serving(SQLiteInbox(path)) as inbox:
+        (waiting,) = await inbox.list("waiting")
+        assert waiting.due is not None
+        assert waiting.due - inbox._now() < 6

@@ -288,3 +288,13 @@ def test_an_answer_that_nobody_comes_for_is_removed(path: Path, monkeypatch: pyt
     monkeypatch.setattr("feishu_trio.inbox.requests._KEPT", -1.0)
     assert requests.pending() == []
     assert list(requests.folder.iterdir()) == []
+
+
+async def test_a_request_that_nests_without_end_is_refused(path: Path) -> None:
+    async with serving(SQLiteInbox(path)) as inbox:
+        folder = Requests(path).folder
+        folder.mkdir()
+        (folder / "1.request").write_bytes(b'{"a":' + b"[" * 200_000)
+        with trio.fail_after(10):
+            await come_true((folder / "1.answer").exists)
+        await inbox.store([entry("a")])

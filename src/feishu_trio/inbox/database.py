@@ -167,8 +167,10 @@ class Database:
     @property
     def app_id(self) -> str:
         """The app whose events these are."""
-        (app_id,) = self._execute("SELECT app_id FROM meta").fetchone()
-        return str(app_id)
+        row = self._execute("SELECT app_id FROM meta").fetchone()
+        if row is None:
+            raise sqlite3.DatabaseError("it does not say whose events it has: its table meta is empty")
+        return str(row[0])
 
     def keep_order(self) -> None:
         """Let order be as strict as it was for the last owner."""
@@ -205,7 +207,10 @@ class Database:
             ).fetchone()[0]
             for state in (_DONE, _DEAD)
         ]
-        return max(float(stored), *(float(each or 0.0) for each in settled))
+        (ended,) = self._execute(
+            "SELECT max(at) FROM handler"
+        ).fetchone()  # of those that are to be tried again
+        return max(float(stored), *(float(each or 0.0) for each in (*settled, ended)))
 
     def recover(self, now: float) -> int:
         """Take the file over at an opening: what ran when its last owner died is ready again; how many ran.

@@ -45,7 +45,7 @@ class DatabaseFile:
             raise ConfigError(
                 "path: ':memory:' is not allowed; it must be the path of a file. MemoryInbox() has none"
             )
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # the process may go to another folder
         self.connection: sqlite3.Connection | None = None
         """The owner's, while it is open."""
         self._name = name

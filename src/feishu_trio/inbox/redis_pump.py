@@ -268,7 +268,9 @@ class Pump:
                 link = await self._server.open(nursery)
                 await self._write_owed(link)
                 await self._enter(link)
-                await self._write_group(link, asked=False)  # whether it can be written to, if there was a fault
+                await self._write_group(
+                    link, asked=False
+                )  # whether it can be written to, if there was a fault
                 opened()
                 self._down_since = None
                 nursery.start_soon(take_tickets, link)

@@ -121,7 +121,7 @@ class Requests:
             raise ValueError(f"more than {_LARGEST} bytes")
         try:
             request: Request = _decode(content)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise ValueError(str(error)) from error
         return request
 
