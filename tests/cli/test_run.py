@@ -130,7 +130,7 @@ async def test_a_worker_handles_what_a_receiver_stored(feishu_gateway: Gateway, 
         (["run", "other:router"], "there is no module other"),
         (["run", "bot:other"], "bot has no other"),
         (["run", "bot:nothing"], "it is a int, and must be a Router"),
-        (["run", "bot:router", "--inbox", "bot.db"], "it must be sqlite:PATH"),
+        (["run", "bot:router", "--inbox", "bot.db"], "or redis://HOST"),
         (["worker", "bot:router", "--inbox", "sqlite:"], "it must be sqlite:PATH"),
     ],
 )

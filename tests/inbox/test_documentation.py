@@ -45,7 +45,7 @@ async def test_dead_letters_are_told_looked_at_and_requeued(
     autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     router: Router = run(1)["router"]
-    look = run(3)["look"]
+    look = run(4)["look"]
 
     @router.on("x.y", name="bad")
     async def bad(event: Event[Any]) -> None:
@@ -66,7 +66,7 @@ async def test_dead_letters_are_told_looked_at_and_requeued(
 async def test_a_bot_that_is_told_to_end_has_not_crashed(feishu_gateway: Gateway, tmp_path: Path) -> None:
     program = f"""
 import trio
-{BLOCKS[2]}
+{BLOCKS[3]}
 
 @router.on("x.y")
 async def think(event):
@@ -102,5 +102,9 @@ main()
     assert (event.attempts, event.crashes) == (0, 0)
 
 
+def test_the_block_about_workers() -> None:
+    assert callable(run(2)["work"])
+
+
 def test_all_blocks_are_run() -> None:
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from feishu_trio import ConfigError, Inbox, Router, SQLiteInbox
+from feishu_trio import ConfigError, Inbox, RedisInbox, Router, SQLiteInbox
 
 __all__ = ["InboxUrl", "RouterName", "inbox_of", "router_of"]
 
@@ -22,7 +22,9 @@ RouterName = Annotated[
 InboxUrl = Annotated[
     str | None,
     typer.Option(
-        "--inbox", metavar="URL", help="`sqlite:PATH`: where events are stored before they are answered."
+        "--inbox",
+        metavar="URL",
+        help="`sqlite:PATH` or `redis://HOST`: where events are stored before they are answered.",
     ),
 ]
 
@@ -69,4 +71,8 @@ def inbox_of(url: str) -> Inbox:
     kind, colon, path = url.partition(":")
     if kind == "sqlite" and colon and path.removeprefix("//"):
         return SQLiteInbox(path.removeprefix("//"))
-    raise ConfigError(f"--inbox: {url!r} is not allowed; it must be sqlite:PATH, such as sqlite:bot.db")
+    if kind in ("redis", "rediss", "redis+sentinel"):
+        return RedisInbox(url)
+    raise ConfigError(
+        f"--inbox: {url!r} is not allowed; it must be sqlite:PATH, such as sqlite:bot.db, or redis://HOST"
+    )

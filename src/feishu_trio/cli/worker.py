@@ -18,7 +18,8 @@ __all__ = ["worker"]
 def worker(
     router: RouterName,
     inbox: Annotated[
-        str, typer.Option("--inbox", metavar="URL", help="`sqlite:PATH`: where the events are.")
+        str,
+        typer.Option("--inbox", metavar="URL", help="`sqlite:PATH` or `redis://HOST`: where the events are."),
     ],
     app_id: AppId = None,
     app_secret: AppSecret = None,
