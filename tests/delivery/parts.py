@@ -26,6 +26,7 @@ class NotedDelivery:
     deadline: float = 2.5
     attempt: int = 1
     notes: None = None
+    is_owned: bool = True
     succeeded: Mapping[str, bytes | None] = attrs.field(factory=dict)
     settled: list[tuple[Outcome, float]] = attrs.field(factory=list)
     """Each outcome, and the seconds it took."""

@@ -36,6 +36,7 @@ class Stored:
     trace_id: str = ""
     attempt: int = 1
     notes: None = None
+    is_owned: bool = True
     successes: list[tuple[str, bytes | None]] = attrs.field(factory=list)
     outcome: Outcome | None = None
     settled: trio.Event = attrs.field(factory=trio.Event)
@@ -295,6 +296,25 @@ async def test_a_run_that_is_withdrawn_while_it_waits_never_starts(autojump_cloc
         await engine.drain()
     assert started == ["0", "1"]
     assert deliveries[2].outcome is None
+
+
+async def test_what_its_source_has_lost_when_its_turn_comes_never_starts(autojump_clock: MockClock) -> None:
+    router, started = Router(), []
+
+    @router.on(USER)
+    async def handle(event: Event[Any]) -> None:
+        started.append(event.id)
+        await trio.sleep(1)
+
+    async with open_engine(router) as engine:
+        deliveries = [stored(str(number)) for number in range(4)]
+        for each in deliveries:
+            engine.accept_nowait(each)
+        deliveries[1].is_owned = deliveries[3].is_owned = False
+        await engine.drain()
+        assert engine.in_flight == 0
+    assert started == ["0", "2"]
+    assert [each.outcome is None for each in deliveries] == [False, True, False, True]
 
 
 async def test_a_full_pool_would_block_and_nothing_has_been_done(autojump_clock: MockClock) -> None:

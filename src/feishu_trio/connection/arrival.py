@@ -43,6 +43,7 @@ class Arrival(QuietStruct, eq=False):
     succeeded: ClassVar[Mapping[str, bytes | None]] = _NONE
     attempt: ClassVar[int] = 1
     notes: ClassVar[None] = None
+    is_owned: ClassVar[bool] = True
 
     def settle(self, outcome: Outcome, took: float, written: Callable[[], None] | None = None) -> None:
         """Answer: 200 with the result, if there is one, or 500, so that an event comes again."""
@@ -77,6 +78,7 @@ class TextArrival(QuietStruct, eq=False):
     succeeded: ClassVar[Mapping[str, bytes | None]] = _NONE
     attempt: ClassVar[int] = 1
     notes: ClassVar[None] = None
+    is_owned: ClassVar[bool] = True
 
     def settle(self, outcome: Outcome, took: float, written: Callable[[], None] | None = None) -> None:
         """Nothing is sent, for this form has no answers."""

@@ -627,6 +627,14 @@ class Engine:
             if job.is_over or not job.drop_withdrawn():
                 return
             run = job.run
+        if (
+            run is not None
+            and run.origin is CLAIMED
+            and route.batch is None
+            and not run.deliveries[0].is_owned
+        ):
+            self.withdraw(run.deliveries[0])
+            return
         result = failure = None
         started = self._now()
         try:

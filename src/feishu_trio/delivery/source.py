@@ -99,6 +99,12 @@ class Delivery(Protocol):
     def notes(self) -> Notes | None:
         """Where its handlers keep what they have said; None for an arrived one."""
 
+    @property
+    def is_owned(self) -> bool:
+        """Whether it is the source's still: what was claimed may be lost before the source has said so. Asked of claimed
+        ones alone, as a handler begins that takes one event.
+        """
+
     async def begin(self, batch: Sequence[Delivery]) -> None:
         """A handler is about to be called with all these, of one source, this one first. Called for claimed ones alone.
 

@@ -195,6 +195,10 @@ class Inbox(ABC):
             InboxError: Nothing was claimed.
         """
 
+    def owns(self, claim: Claim) -> bool:
+        """Whether no other process may have claimed it by now: asked as a handler begins."""
+        return True
+
     @abstractmethod
     async def begin(self, claims: Collection[Claim]) -> None:
         """A batch is about to be handled: from here on it counts as a crash of these events if the process dies.

@@ -455,9 +455,15 @@ class RedisInbox(Inbox):
 
     def _read_claimed(self, raw: msgspec.Raw) -> Claimed | None:
         claimed = read_claimed(raw)
-        if claimed is not None:
-            self._lease.held.update((claim.number, claim) for claim in claimed.claims)
-            self._look_at(claimed.status)
+        if claimed is None:
+            return None
+        self._lease.check()
+        if self._lease.is_over:  # it came to a process that was paused
+            for claim in claimed.claims:
+                self._pump.note(SETTLE, ("release", claim.number, claim.token), bool_of)
+            return None
+        self._lease.held.update((claim.number, claim) for claim in claimed.claims)
+        self._look_at(claimed.status)
         return claimed
 
     def _give_back(self, claimed: Claimed | None) -> None:
@@ -488,6 +494,10 @@ class RedisInbox(Inbox):
             self.release(claim)
             raise
         return [claim] if self._lease.owns(claim) else []
+
+    def owns(self, claim: Claim) -> bool:
+        """See `Inbox`."""
+        return self._lease.owns(claim)
 
     async def begin(self, claims: Collection[Claim]) -> None:
         """See `Inbox`."""

@@ -64,7 +64,13 @@ class Lease:
 
     def owns(self, claim: Claim) -> bool:
         """Whether this claim is the process's still, as far as is known."""
+        self.check()
         return self.held.get(claim.number) is claim
+
+    def check(self) -> None:
+        """End it if its time has come: after a pause others may come to run before `watch` does."""
+        if trio.current_time() >= self._until:
+            self.end()
 
     def lose(self, numbers: Iterable[int]) -> None:
         """These events are not claimed any more: whoever handles them is to end."""
@@ -85,10 +91,9 @@ class Lease:
     async def watch(self) -> None:
         """End it when its time has come."""
         while True:
-            if trio.current_time() >= self._until:
-                self.end()
             with trio.move_on_at(self._until):
                 await self._changed.park()
+            self.check()
 
     async def wait_lost(self) -> Collection[int]:
         """Wait until claims are lost, and return the numbers of their events."""

@@ -93,6 +93,11 @@ class ClaimedDelivery(QuietStruct, eq=False):
             raise InboxError(f"event {self.claim.id} is not this handler's any more")
         self.claim.notes = {**self.claim.notes, (handler, key): value}
 
+    @property
+    def is_owned(self) -> bool:
+        """Whether no other process may have it."""
+        return self.source.inbox.owns(self.claim)
+
     async def begin(self, batch: Sequence[Delivery]) -> None:
         """Write down that a batch begins; if that cannot be, it does not, and comes again."""
         try:

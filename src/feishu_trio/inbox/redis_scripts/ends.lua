@@ -1,11 +1,13 @@
 -- How events end: done, dead, forgotten.
 
--- Only what it is known by is kept of it.
-local function finish(number, extra)
+-- Only what it is known by is kept of it, and what it was. `has_parts` if its handlers may have left something.
+local function finish(number, has_parts)
   call('HSET', key_of(number), 'state', 'done', 'settled', now)
-  call('DEL', P .. 'b:' .. number, P .. 'h:' .. number, P .. 'n:' .. number)
-  if extra then
-    call('HDEL', key_of(number), 'error', 'due', 'crashes', 'parts')
+  call('HDEL', key_of(number), 'token', 'owner', 'message', 'trace', 'error', 'due', 'parts')
+  if has_parts then
+    call('DEL', P .. 'b:' .. number, P .. 'h:' .. number, P .. 'n:' .. number)
+  else
+    call('DEL', P .. 'b:' .. number)
   end
   call('ZREM', P .. 'live', number)
   call('ZADD', P .. 'done', now, number)

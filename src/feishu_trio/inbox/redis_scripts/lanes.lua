@@ -3,16 +3,22 @@
 
 local SUSPECT = 2 -- crashes from which on an event runs with no other beside it
 
--- It can be claimed from here on.
+-- Its state is that it is ready: it can be claimed from here on.
+local function offer(number, kind)
+  call('ZADD', P .. 'r:' .. kind, number, number)
+  tickets[kind] = (tickets[kind] or 0) + 1
+  readied = readied + 1
+end
+
+-- It is ready.
 local function ready(number, kind, crashes)
   call('HSET', key_of(number), 'state', 'ready')
-  if crashes >= SUSPECT then
-    call('ZADD', P .. 'suspects', number, number)
+  if crashes < SUSPECT then
+    offer(number, kind)
   else
-    call('ZADD', P .. 'r:' .. kind, number, number)
-    tickets[kind] = (tickets[kind] or 0) + 1
+    call('ZADD', P .. 'suspects', number, number)
+    readied = readied + 1
   end
-  readied = readied + 1
 end
 
 -- It cannot be claimed any more.

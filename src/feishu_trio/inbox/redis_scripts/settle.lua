@@ -28,7 +28,7 @@ steps.done = function(number, token)
     return false
   end
   leave(number, event)
-  finish(number, event.has_more)
+  finish(number, event.has_parts)
   free(event.lane)
   return true
 end

@@ -7,7 +7,11 @@ local function store(window, keys, id, kind, lane, payload, message, trace, rece
     return {tonumber(number), false}
   end
   number = call('HINCRBY', KEYS[1], 'number', 1)
-  local fields = {'type', kind, 'id', id, 'keys', keys, 'received', received, 'stored', now}
+  local is_blocked = lane and call('HSETNX', P .. 'lanes', short(lane), number) == 0
+  local fields = {
+    'state', is_blocked and 'blocked' or 'ready', 'type', kind, 'id', id, 'keys', keys, 'received', received,
+    'stored', now,
+  }
   local function add(field, value)
     fields[#fields + 1] = field
     fields[#fields + 1] = value
@@ -25,18 +29,18 @@ local function store(window, keys, id, kind, lane, payload, message, trace, rece
     add('odd', 1)
     call('ZADD', P .. 'i:' .. short(id), number, number)
   end
+  call('HSET', key_of(number), unpack(fields))
+  local values = {P .. 'b:' .. number, payload}
   for _, name in ipairs(names) do
-    call('SET', name, number)
+    values[#values + 1] = name
+    values[#values + 1] = number
   end
-  call('SET', P .. 'b:' .. number, payload)
+  call('MSET', unpack(values))
   call('ZADD', P .. 'live', number, number)
-  if lane and call('HSETNX', P .. 'lanes', short(lane), number) == 0 then
-    add('state', 'blocked')
+  if is_blocked then
     call('ZADD', P .. 'l:' .. short(lane), number, number)
-    call('HSET', key_of(number), unpack(fields))
   else
-    call('HSET', key_of(number), unpack(fields))
-    ready(number, kind, 0)
+    offer(number, kind)
   end
   return {number, true}
 end
