@@ -862,6 +862,63 @@ async def test_a_batch_takes_many_events_of_one_chat(autojump_clock: MockClock) 
     assert sorted(chain.from_iterable(batches)) == sorted(f"om_{number}" for number in range(25))
 
 
+@pytest.mark.parametrize("bound", [{"queue_capacity": 10}, {"queue_bytes": 20_000}])
+async def test_a_batch_takes_no_more_than_may_wait(autojump_clock: MockClock, bound: dict[str, int]) -> None:
+    router, sizes, waiting = Router(), [], []
+
+    @router.on_batch(MESSAGE, max_size=100, max_wait=60)
+    async def together(events: Sequence[Event[Any]]) -> None:
+        sizes.append(len(events))
+        await trio.sleep(2)
+        waiting.append((session.stats().queue_depth, (await inbox.counts()).running))
+
+    inbox = MemoryInbox(order_by=None)
+    async with (
+        open_gateway(seed=1) as gateway,
+        open_session(gateway, router=router, inbox=inbox, concurrency=2, **bound) as session,
+    ):
+        text = {"message": {"chat_id": "oc_1", "content": "x" * 2000}}
+        pushes = [await gateway.push(MESSAGE, text) for _ in range(200)]
+        for push in pushes:
+            await push.settled()
+        await settled(inbox, done=200)
+        assert session.stats().refused == 0
+    assert max(sizes) <= 70
+    assert all(depth <= 70 for depth, _ in waiting)
+    assert max(running for _, running in waiting) < 200
+
+
+async def test_a_session_with_many_events_in_batches_can_be_left_at_once(tmp_path: Path) -> None:
+    router = Router()
+
+    @router.on_batch("x.y", max_size=1000, max_wait=60)
+    async def together(events: Sequence[Event[Any]]) -> None:
+        await trio.sleep_forever()
+
+    path = tmp_path / "bot.db"
+    async with open_gateway(seed=1) as gateway:
+        async with serving(SQLiteInbox(path), gateway.app_id) as inbox:
+            await inbox.store(
+                [
+                    Entry(
+                        keys=(f"event:{n}",),
+                        id=str(n),
+                        type="x.y",
+                        lane=None,
+                        payload=b'{"schema":"2.0","header":{"event_id":"%d","event_type":"x.y"}}' % n,
+                    )
+                    for n in range(12_000)
+                ]
+            )
+        with trio.CancelScope() as scope:
+            async with open_real_session(gateway, router=router, inbox=SQLiteInbox(path)) as session:
+                with trio.fail_after(60):
+                    await come_true(lambda: session.stats().in_flight == 12_000)
+                left = trio.current_time()
+                scope.cancel()
+        assert trio.current_time() - left < 1.5
+
+
 async def test_what_was_gathered_for_a_batch_as_the_process_died_has_not_crashed(tmp_path: Path) -> None:
     router, runs, image = Router(), list[str](), tmp_path / "image.db"
 

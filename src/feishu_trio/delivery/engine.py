@@ -259,9 +259,9 @@ class Engine:
             if all(each.state is WITHDRAWN for each in job.runs):
                 job.pool.cancel(job)
 
-    def goes_on(self, delivery: Delivery) -> bool:
-        """Whether a handler of a claimed delivery is at work in a thread, which nothing can stop."""
-        return any(self._goes_on(run) for run in self._claimed if delivery in run.deliveries)
+    def going_on(self) -> list[Delivery]:
+        """The claimed deliveries of which a handler is at work in a thread, which nothing can stop."""
+        return [each for run in self._claimed if self._goes_on(run) for each in run.deliveries]
 
     def _goes_on(self, run: Run) -> bool:
         return any(job.in_thread for job in self._claimed.get(run, ()))
@@ -541,7 +541,8 @@ class Engine:
         return [] if run.chat is None else [other for other in self._held if other.chat == run.chat]
 
     def _refuse(self, run: Run, pool: str) -> None:
-        self._telemetry.event_refused(run.event, pool)
+        if run.origin is ARRIVED:  # what comes from an inbox is given back to it
+            self._telemetry.event_refused(run.event, pool)
         now = self._now()
         outcome = run.refuse()
         self._settlement.forget(run, now)
@@ -585,6 +586,8 @@ class Engine:
         self._batches.add(job)
         if self._is_draining:
             self._batches.flush()
+        elif not job.pool.has_room:
+            self._batches.flush(job.pool)  # nothing can be added to them
 
     def _start_next(self, run: Run) -> None:
         """A handler of a run has ended: the one after it may begin."""

@@ -282,8 +282,10 @@ class Pool(Generic[J]):
         return True
 
     def idle_workers(self, batch: int = 1) -> int:
-        """How many events more would begin at once, each worker taking a batch of them."""
-        return max(0, (self.concurrency - self.running) * batch - self.waiting)
+        """How many events more would begin at once, each worker taking a batch of them, as far as there is room."""
+        if not self.has_room:
+            return 0
+        return max(0, min((self.concurrency - self.running) * batch, self.capacity) - self.waiting)
 
     async def wait_idle(self) -> None:
         """Wait until nothing runs and nothing waits."""

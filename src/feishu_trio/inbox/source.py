@@ -26,6 +26,8 @@ _AGAIN: Final = 1.0  # seconds after which an inbox that could not be read is as
 # Seconds after which is looked again whether there is a handler, or an idle worker, for stored events.
 _LOOK: Final = 0.05
 _ERROR_CHARACTERS: Final = 2000
+# Events that are claimed at a time: a batch may want many more, and they may be large.
+_CLAIMED: Final = 64
 _TOLD: Final = 16  # dead letters that are told of at a time
 _TELLING: Final = 60.0  # seconds for a handler of dead letters
 _CLOSE: Final = 5.0  # seconds for what is left to be written and told
@@ -165,8 +167,8 @@ class InboxSource:
                 await trio.sleep_forever()
         finally:
             # After an orderly end there is nothing left; cut off, there may be.
-            for delivery in self._running.values():
-                if self._engine.goes_on(delivery):
+            for delivery in self._engine.going_on():
+                if isinstance(delivery, ClaimedDelivery):
                     self.inbox.keep(delivery.claim)
 
     async def _keep_on(self, step: Callable[[], Awaitable[None]]) -> None:
@@ -207,7 +209,10 @@ class InboxSource:
             if each.events:
                 found = (
                     await self._claim(
-                        each.events, each.types, in_order=each.in_order, to_park=each.are_unrouted
+                        min(each.events, _CLAIMED),
+                        each.types,
+                        in_order=each.in_order,
+                        to_park=each.are_unrouted,
                     )
                     or found
                 )
