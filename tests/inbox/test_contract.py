@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import sqlite3
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -562,3 +562,46 @@ async def test_memory_is_bounded_and_what_fits_goes_on() -> None:
         assert (await inbox.counts()).done == stored
         assert not inbox.owes
         assert (await inbox.store([entry("new", payload=b"x" * 100_000)]))[0].is_new
+
+
+async def test_of_many_some_are_requeued_at_a_time(make_local: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps, transactions = [], 0
+    requeue, transaction = Database.requeue, Database.transaction
+
+    def counted(database: Database) -> AbstractContextManager[None]:
+        nonlocal transactions
+        transactions += 1
+        return transaction(database)
+
+    def noted(database: Database, numbers: Iterable[int], now: float) -> list[int]:
+        steps.append((transactions, len(found := requeue(database, numbers, now))))
+        return found
+
+    async with serving(make_local()) as inbox:
+        names = [str(number) for number in range(1200)]
+        await inbox.store([entry(name) for name in names])
+        for each in (await claim(inbox, 1200)).values():
+            inbox.die(each, "no")
+        await inbox.flush()
+        monkeypatch.setattr(Database, "transaction", counted)
+        monkeypatch.setattr(Database, "requeue", noted)
+        assert await inbox.requeue(names) == 1200
+        assert [count for _, count in steps] == [500, 500, 200]
+        assert len({of for of, _ in steps}) == 3, "each in a transaction of its own"
+        assert list(await claim(inbox, 1200)) == names
+        assert await inbox.requeue([]) == 0
+
+
+async def test_long_ids_and_keys_are_not_kept_of_what_is_done(make_local: Make) -> None:
+    name = "x" * 1_000_000
+    async with serving(make_local()) as inbox:
+        await inbox.store([entry(name, lane=name), entry("next", lane=name)])
+        inbox.done((await claim(inbox))[name])
+        await inbox.flush()
+        (done,) = await inbox.list("done")
+        assert len(done.id) + len(done.lane or "") < 1000
+        assert not (await inbox.store([entry(name)]))[0].is_new
+        shown = await inbox.show(name)
+        assert shown is not None
+        assert shown.number == done.number
+        assert list(await claim(inbox)) == ["next"]

@@ -599,3 +599,14 @@ class Inbox(RuleBasedStateMachine):
 
 TestInbox = Inbox.TestCase
 TestInbox.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+
+
+def test_many_ids_that_are_not_there_are_looked_for_at_once() -> None:
+    with closing(connect()) as connection:
+        database = Database(connection)
+        database.create("cli_a")
+        store(database, entry("a"))
+        statements: list[str] = []
+        connection.set_trace_callback(statements.append)
+        assert database.numbers(["x?", *map(str, range(300)), "a", 1, 7]) == [1, 1]
+        assert sum("FROM event WHERE id" in each for each in statements) == 1

@@ -105,6 +105,40 @@ async def test_a_file_of_the_first_version_is_brought_up_to_date(path: Path) -> 
     assert schema == fresh
 
 
+# What files of a version were made like before the first release.
+OLD_LANE = "DROP INDEX head; DROP INDEX blocked; DROP INDEX aside; DROP INDEX parked; "
+NO_HASH = (
+    OLD_LANE + "ALTER TABLE event DROP COLUMN gathered; ALTER TABLE event DROP COLUMN lane_hash; "
+    "CREATE INDEX lane ON event (lane, number) WHERE lane IS NOT NULL AND state < 4; "
+    "ALTER TABLE meta DROP COLUMN strict; "
+)
+EARLY = {
+    1: NO_HASH + "DROP TABLE note; DROP INDEX untold; ALTER TABLE event DROP COLUMN untold; "
+    "ALTER TABLE handler DROP COLUMN error; ",
+    2: NO_HASH,
+    3: OLD_LANE
+    + "CREATE INDEX lane ON event (lane_hash, number) WHERE lane_hash IS NOT NULL AND state < 4; ",
+}
+
+
+@pytest.mark.parametrize("version", EARLY)
+async def test_a_file_of_before_the_first_release_is_brought_up_to_date(path: Path, version: int) -> None:
+    async with serving(SQLiteInbox(path)) as inbox:
+        await inbox.store([entry("a", "x"), entry("b", "x"), entry("c", "y")])
+        assert list(await claim(inbox)) == ["a", "c"]
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(f"{EARLY[version]} PRAGMA user_version = {version}")
+    async with serving(SQLiteInbox(path)) as inbox:
+        found = await claim(inbox)
+        assert list(found) == ["a", "c"]
+        await inbox.store([entry("d", "y")])
+        assert not await claim(inbox), "each chat has one that runs"
+        inbox.done(found["a"])
+        inbox.done(found["c"])
+        await inbox.flush()
+        assert list(await claim(inbox)) == ["b", "d"]
+
+
 async def test_a_migration_that_is_cut_off_has_changed_nothing(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

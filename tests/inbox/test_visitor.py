@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -298,3 +299,33 @@ async def test_a_request_that_nests_without_end_is_refused(path: Path) -> None:
         with trio.fail_after(10):
             await come_true((folder / "1.answer").exists)
         await inbox.store([entry("a")])
+
+
+def test_an_answer_that_goes_away_meanwhile_keeps_no_request_from_being_seen(path: Path) -> None:
+    requests = Requests(path)
+    file = requests.put(Purge("dead", 0.0))
+    (requests.folder / "0.answer").symlink_to("nowhere")  # listed, and not there when it is looked at
+    assert requests.pending() == [file]
+
+
+def test_a_backup_that_cannot_be_written_is_told_from_a_file_that_cannot_be_read(
+    path: Path, tmp_path: Path
+) -> None:
+    trio.run(fill, path)
+    with pytest.raises(InboxError, match=r"bot\.db' cannot be copied to '.*n': unable to open"):
+        InboxFile(path).backup(tmp_path / ("n" * 250))
+
+
+async def test_what_is_requeued_without_an_owner_is_not_old_where_the_clock_was_ahead(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = time.time() + 3600
+    async with serving(inbox := SQLiteInbox(path)):
+        monkeypatch.setattr(inbox, "_time", lambda: ahead)
+        await inbox.store([entry("a"), entry("b")])
+        claims = await claim(inbox)
+        inbox.die(claims["a"], "no")
+        inbox.done(claims["b"])
+    assert InboxFile(path).requeue(["a"]) == 1
+    async with serving(SQLiteInbox(path, max_age=600)) as inbox:
+        assert list(await claim(inbox)) == ["a"]

@@ -89,6 +89,14 @@ _MIGRATIONS: Final = (
     CREATE INDEX aside ON event (lane_hash) WHERE lane_hash IS NOT NULL AND state = 3;
     CREATE INDEX parked ON event (lane_hash) WHERE lane_hash IS NOT NULL AND state = 6;
     """,
+    # Files of version 3 that were made before the first release may have an older index in the place of these.
+    """
+    DROP INDEX IF EXISTS lane;
+    CREATE INDEX IF NOT EXISTS head ON event (lane_hash) WHERE lane_hash IS NOT NULL AND state IN (0, 2);
+    CREATE INDEX IF NOT EXISTS blocked ON event (lane_hash) WHERE lane_hash IS NOT NULL AND state = 1;
+    CREATE INDEX IF NOT EXISTS aside ON event (lane_hash) WHERE lane_hash IS NOT NULL AND state = 3;
+    CREATE INDEX IF NOT EXISTS parked ON event (lane_hash) WHERE lane_hash IS NOT NULL AND state = 6;
+    """,
 )
 
 VERSION: Final = len(_MIGRATIONS)
@@ -111,6 +119,7 @@ _SUMMARY: Final = "number, id, type, state, lane, attempts, crashes, received, s
 
 _KEY_BYTES: Final = 16
 _SPARE_PAGES: Final = 64
+_IDS: Final = 500  # that are looked for at a time
 _LARGEST_NUMBER: Final = (1 << 63) - 1  # that SQLite has
 _LONG: Final = 256  # characters from which on a lane is no chat's id, and takes memory
 
@@ -159,10 +168,28 @@ class Database:
                 self._migrate(version)
 
     def _migrate(self, version: int) -> None:
+        if version:
+            self._complete(version)
         for migration in _MIGRATIONS[version:]:
             for statement in migration.split(";"):
                 self._execute(statement)
         self._execute(f"PRAGMA user_version = {VERSION}")
+
+    def _complete(self, version: int) -> None:
+        """Add columns that files of an older version may lack if they were made before the first release."""
+        if not self._has_column("event", "lane_hash"):
+            self._execute("ALTER TABLE event ADD COLUMN lane_hash INTEGER")
+            lanes = self._execute("SELECT number, lane FROM event WHERE lane IS NOT NULL").fetchall()
+            self._connection.executemany(
+                "UPDATE event SET lane_hash = ? WHERE number = ?",
+                [(_hash(lane), number) for number, lane in lanes],
+            )
+        if version > 1 and not self._has_column("meta", "strict"):
+            self._execute("ALTER TABLE meta ADD COLUMN strict INTEGER NOT NULL DEFAULT 0")
+
+    def _has_column(self, table: str, name: str) -> bool:
+        query = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?"
+        return self._execute(query, (table, name)).fetchone() is not None
 
     @property
     def app_id(self) -> str:
@@ -393,6 +420,14 @@ class Database:
             kind for (kind,) in self._execute("SELECT DISTINCT type FROM event WHERE state NOT IN (4, 5)")
         }
 
+    def types_of(self, numbers: Collection[int]) -> set[str]:
+        """The types of these events."""
+        rows = self._execute(
+            "SELECT DISTINCT type FROM event WHERE number IN (SELECT value FROM json_each(?))",
+            (_list(numbers),),
+        )
+        return {kind for (kind,) in rows}
+
     def claim_alone(self, now: float) -> list[Claim]:
         """Claim the oldest event that must run with no other beside it, if there is one."""
         self._wake(now, 1)
@@ -490,6 +525,13 @@ class Database:
             return False
         for table in _PARTS if claim.has_parts else ("body",):
             self._execute(f"DELETE FROM {table} WHERE number = ?", (claim.number,))
+        texts = claim.id, claim.message_id, claim.trace_id, claim.lane or ""
+        if max(map(len, texts)) > _LONG:  # its keys are what it is known by
+            self._execute(
+                "UPDATE event SET id = ?, message_id = ?, trace_id = ?, lane = NULL, lane_hash = NULL "
+                "WHERE number = ?",
+                (*(text[:_LONG] for text in texts[:3]), claim.number),
+            )
         return True
 
     def retry(self, claim: Claim, due: float, error: str, *, counts: bool = True) -> bool:
@@ -634,22 +676,35 @@ class Database:
 
         Of several that have one id, as it is missing or could not be read, the dead letters come first.
         """
-        found: list[int] = []
+        found: list[list[int] | str] = []
         for each in ids:
             if isinstance(each, int):
-                if 0 < each <= _LARGEST_NUMBER:
-                    found += self._numbers("SELECT number FROM event WHERE number = ?", each)
-                continue
-            found += self._numbers(
-                "SELECT number FROM key WHERE key = ?", _digest(EVENT_KEY + each)
-            ) or self._numbers(
-                "SELECT number FROM event WHERE id = ? ORDER BY state <> 5, number",
-                each.encode("utf-8", "replace").decode(),  # what has no form in UTF-8 was read so
-            )
-        return found
+                found.append(self._existing(each) if 0 < each <= _LARGEST_NUMBER else [])
+            else:
+                number = self._number_of(_digest(EVENT_KEY + each))
+                # What has no form in UTF-8 was read so.
+                found.append(each.encode("utf-8", "replace").decode() if number is None else [number])
+        by_id = self._numbers_by_id({each for each in found if isinstance(each, str)})
+        return [number for each in found for number in (by_id[each] if isinstance(each, str) else each)]
 
-    def _numbers(self, query: str, argument: str | int | bytes) -> list[int]:
-        return [number for (number,) in self._execute(query, (argument,))]
+    def _existing(self, number: int) -> list[int]:
+        rows = self._execute("SELECT number FROM event WHERE number = ?", (number,))
+        return [number for (number,) in rows]
+
+    def _numbers_by_id(self, ids: Collection[str]) -> dict[str, list[int]]:
+        """The numbers of events of these ids: as there is no index for it, of many in one look through all events."""
+        found: dict[str, list[int]] = {each: [] for each in ids}
+        wanted = list(ids)
+        for at in range(0, len(wanted), _IDS):
+            some = wanted[at : at + _IDS]
+            rows = self._execute(
+                f"SELECT id, number FROM event WHERE id IN ({', '.join('?' * len(some))}) "
+                "ORDER BY state <> 5, number",
+                some,
+            )
+            for event_id, number in rows.fetchall():
+                found[event_id].append(number)
+        return found
 
     def requeue(self, numbers: Iterable[int], now: float) -> list[int]:
         """Dead letters are to run again, as if they had just been stored; their new numbers.

@@ -150,7 +150,10 @@ class DatabaseFile:
         copy = to.with_name(f"{to.name}.{secrets.token_hex(4)}.tmp")
         try:
             with self.reading() as database:
-                database.copy(str(copy))
+                try:
+                    database.copy(str(copy))
+                except sqlite3.Error as error:
+                    raise InboxError(f"{self._name} cannot be copied to {str(to)!r}: {error}") from error
             with copy.open("rb+") as file:
                 os.fsync(file.fileno())
             copy.replace(to)

@@ -8,6 +8,7 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from itertools import groupby, islice
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -50,6 +51,7 @@ _AGAIN: Final = 1.0  # seconds after which what could not be written is tried ag
 _CLOSE: Final = 5.0  # seconds for what is left to be written at the end
 _PURGE_EVERY: Final = 30.0
 _PURGE_STEP: Final = 500
+_REQUEUE_STEP: Final = 500
 _LOOKED_AT: Final = 500  # events that one claim looks at, most of which may be too old
 
 
@@ -570,12 +572,14 @@ class LocalInbox(Inbox):
         """See `Inbox`."""
         wanted = [ids] if isinstance(ids, str) else list(ids)
 
-        def requeue(database: Database) -> int:
-            requeued = database.requeue(database.numbers(wanted), self._now())
-            self.types = database.types()
+        def requeue(database: Database, some: Sequence[str | int]) -> int:
+            requeued = database.requeue(database.numbers(some), self._now())
+            self.types = database.types_of(requeued).union(self.types)
             return len(requeued)
 
-        return await self._ask(requeue)
+        # Some at a time: what is to be stored and answered meanwhile comes between.
+        steps = range(0, max(1, len(wanted)), _REQUEUE_STEP)
+        return sum([await self._ask(partial(requeue, some=wanted[at : at + _REQUEUE_STEP])) for at in steps])
 
     async def purge(self, state: State | str, older_than: float) -> int:
         """See `Inbox`."""

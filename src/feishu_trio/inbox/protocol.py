@@ -301,7 +301,8 @@ class Inbox(ABC):
     async def requeue(self, ids: Iterable[str | int]) -> int:
         """Have dead letters run again, by their events' ids or by their numbers; how many there were.
 
-        They go behind all others, and get new numbers; their attempts and their age are counted anew.
+        They go behind all others, and get new numbers; their attempts and their age are counted anew. Of many some are
+        requeued at a time, so that, cancelled or failed, it may have requeued some.
         """
 
     @abstractmethod

@@ -104,8 +104,9 @@ class Requests:
             return []
         files = sorted(self.folder.iterdir())
         for file in files:
-            if file.suffix != ".request" and time.time() - file.stat().st_mtime > _KEPT:
-                file.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # whoever asked has come for it meanwhile
+                if file.suffix != ".request" and time.time() - file.stat().st_mtime > _KEPT:
+                    file.unlink()
         return [file for file in files if file.suffix == ".request"][:_MOST]
 
     def read(self, file: Path) -> Request:

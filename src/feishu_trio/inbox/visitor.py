@@ -141,7 +141,8 @@ class InboxFile:
         match request:
             case Requeue(ids):
                 with database.transaction():
-                    return len(database.requeue(database.numbers(ids), time.time()))
+                    now = max(time.time(), database.latest())  # as its owner sees time
+                    return len(database.requeue(database.numbers(ids), now))
             case Purge(state, before):
                 return _purge(database, State(state), before)
 
