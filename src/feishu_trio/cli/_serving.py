@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from feishu_trio import ConfigError, Inbox, RedisInbox, Router, SQLiteInbox
+from feishu_trio import ConfigError, Inbox, Router, SQLiteInbox
 
 __all__ = ["InboxUrl", "RouterName", "inbox_of", "router_of"]
 
@@ -72,6 +72,8 @@ def inbox_of(url: str) -> Inbox:
     if kind == "sqlite" and colon and path.removeprefix("//"):
         return SQLiteInbox(path.removeprefix("//"))
     if kind in ("redis", "rediss", "redis+sentinel"):
+        from feishu_trio import RedisInbox  # here, as it needs an extra of its own
+
         return RedisInbox(url)
     raise ConfigError(
         f"--inbox: {url!r} is not allowed; it must be sqlite:PATH, such as sqlite:bot.db, or redis://HOST"
