@@ -22,7 +22,7 @@ test: $(VENV)/.dev
 	@$(BIN)/python -m pytest $(ARGS)
 
 soak: $(VENV)/.dev
-	@$(BIN)/python -m pytest --soak tests/liveness/test_soak.py tests/inbox/test_kill.py tests/inbox/test_power.py tests/inbox/test_redis_storm.py $(ARGS)
+	@$(BIN)/python -m pytest --soak tests/liveness/test_soak.py tests/inbox/test_kill.py tests/inbox/test_power.py tests/inbox/test_redis_storm.py tests/inbox/test_redis_model.py $(ARGS)
 
 lint: types layers fresh
 	@$(BIN)/ruff check .

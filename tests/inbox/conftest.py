@@ -28,7 +28,7 @@ def prefix(redis_url: str) -> Iterator[str]:
     client = client_of(redis_url)
     cursor = -1
     while cursor:
-        cursor, keys = client.scan(max(cursor, 0), f"{{{name}}}*", count=10_000)
+        cursor, keys = client.scan(max(cursor, 0), f"{{{name}*", count=10_000)
         if keys:
             client.unlink(*keys)
     client.close()

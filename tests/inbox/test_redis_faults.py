@@ -370,12 +370,14 @@ async def test_ten_thousand_cancellations_leave_all_as_it_was(server: Server) ->
                         await inbox_of.store([entry(f"e{number}", f"lane {number % 50}")])
                         stored += 1
                     case 2:
-                        for each in await inbox_of.claim(3, inbox_of.types, in_order=random.random() < 0.8):
-                            try:
-                                await inbox_of.begin([each])
-                            except BaseException:
+                        claims = await inbox_of.claim(3, inbox_of.types, in_order=random.random() < 0.8)
+                        try:
+                            await inbox_of.begin(claims)
+                        except BaseException:
+                            for each in claims:
                                 inbox_of.release(each)
-                                raise
+                            raise
+                        for each in claims:
                             inbox_of.done(each)
                     case 3:
                         with trio.move_on_after(0.02):

@@ -82,7 +82,9 @@ async def test_a_server_that_answers_before_it_writes_is_refused_for_disk(server
 async def test_whose_configuration_cannot_be_seen_is_refused_for_disk_alone(server: Server) -> None:
     server.set("appendonly", "yes")
     server.set("appendfsync", "always")
-    server.client.execute_command("ACL", "SETUSER", "bot", "on", ">pass", "~{feishu}*", "+@all", "-config")
+    server.client.execute_command(
+        "ACL", "SETUSER", "bot", "on", ">pass", "~{feishu}*", "+@all", "-config", "-script"
+    )
     try:
         url = f"redis://bot:pass@{server.address}"
         await works(RedisInbox(url))
@@ -194,6 +196,38 @@ async def test_a_server_that_never_speaks_is_given_up() -> None:
         url = f"redis://127.0.0.1:{listener.getsockname()[1]}"
         await refused_once(RedisInbox(url), "has not answered within 4 s")
         assert trio.current_time() - started < 5
+
+
+# --- a cluster --------------------------------------------------------------------------------------------------
+
+
+async def test_of_a_cluster_the_node_is_found_that_has_the_inbox(tmp_path: Path) -> None:
+    bus = [str(free_port()), str(free_port())]
+    options = {"cluster_enabled": "yes", "cluster_node_timeout": "1000"}
+    with (
+        running(tmp_path / "one", **options, cluster_port=bus[0]) as one,
+        running(tmp_path / "two", **options, cluster_port=bus[1]) as two,
+    ):
+        one.client.execute_command("CLUSTER", "MEET", "127.0.0.1", two.port, bus[1])
+        one.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
+        two.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16_383)
+        slot = one.client.execute_command("CLUSTER", "KEYSLOT", "{feishu}")
+        has, other = (one, two) if slot < 8192 else (two, one)
+
+        def is_up() -> bool:
+            return all(
+                b"cluster_state:ok" in each.client.execute_command("CLUSTER", "INFO") for each in (one, two)
+            )
+
+        with trio.fail_after(20):
+            await come_true(is_up)
+        inbox = RedisInbox(other.url)
+        async with serving(inbox):
+            await inbox.store([entry("a", "x"), entry("b", "x")])
+            inbox.done((await claim(inbox))["a"])
+            assert list(await claim(inbox)) == ["b"]
+            assert inbox.fault is None
+        assert has.client.hget("{feishu}", "app") == b"cli_a"
 
 
 # --- Sentinel ---------------------------------------------------------------------------------------------------

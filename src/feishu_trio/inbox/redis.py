@@ -108,7 +108,7 @@ class RedisInbox(Inbox):
     server had claimed is cancelled there by then.
 
     Args:
-        url: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, `rediss://` for TLS, or
+        url: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]` (of a cluster, any node), `rediss://` for TLS, or
             `redis+sentinel://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT]/SERVICE[/DATABASE]`: the server that Sentinels know
             by this name.
         prefix: What all keys of this inbox begin with, in braces: an inbox of another app has another prefix.

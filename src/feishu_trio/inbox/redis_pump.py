@@ -238,6 +238,7 @@ class Pump:
         while True:
             is_open = False
             error = await self._hold(opened)
+            self._server.look_elsewhere(error)
             if not was_open:
                 if not isinstance(error, LinkError):
                     raise error

@@ -16,7 +16,7 @@ import trio
 
 from ..config.rules import Form, Rule, masked_url
 from ..errors import InboxError
-from .redis_scripts import Script
+from .redis_scripts import SCRIPTS, Script
 
 try:
     import anyio
@@ -53,6 +53,9 @@ _OLDEST: Final = (7, 0)
 
 class LinkError(InboxError):
     """The server does not answer, or not as the one that was asked for: worth another try."""
+
+    moved_to: tuple[str, int] | None = None
+    """The host and port of the node of a cluster that has the inbox."""
 
 
 class Unsuitable(InboxError):
@@ -161,6 +164,20 @@ class Link:
                 raise _link_error(error) from error
         raise LinkError(f"the server has not answered within {PATIENCE:g} s")
 
+    async def load(self) -> None:
+        """Have the server know the scripts, so that none is sent again after others that came later.
+
+        Raises:
+            LinkError: The server does not answer, or not as it should.
+        """
+        try:
+            for request in [self._commands.create_request(b"SCRIPT LOAD", each.text) for each in SCRIPTS]:
+                await request
+        except AuthorizationError:
+            pass  # whoever may not load them may run them: each is sent when it is missed
+        except (RedisError, OSError) as error:
+            raise _link_error(error) from error
+
     async def _with_text(self, script: Script, body: bytes) -> bytes | Refusal:
         try:
             reply: bytes = await self._request(b"EVAL", script.text, body)
@@ -222,6 +239,10 @@ def _refusal(error: ResponseError) -> Refusal:
 def _link_error(error: Exception, what: str = "") -> LinkError:
     if isinstance(error, ReadOnlyError):
         return LinkError("the server has become a replica, which cannot be written to")
+    if isinstance(error, MovedError):
+        moved = LinkError("another node of the cluster has the inbox: {}:{}".format(*error.node_addr))
+        moved.moved_to = error.node_addr
+        return moved
     # Some say only what could not be done, and their cause why.
     why = str(error.__cause__ or error)
     return LinkError(": ".join(filter(None, (what or type(error).__name__, why))))
@@ -253,6 +274,11 @@ class Server:
         self._ssl = ssl.create_default_context() if scheme == "rediss" else None
         self._key = key
         self._is_on_disk = is_on_disk
+        self._node: tuple[str, int] | None = None
+
+    def look_elsewhere(self, error: Exception) -> None:
+        """A link failed: the next one leads where a cluster says that the inbox is, or to where the URL says."""
+        self._node = error.moved_to if isinstance(error, LinkError) else None
 
     async def open(self, nursery: trio.Nursery) -> Link:
         """Open a link, whose connections live in a nursery, after a look at whether the server can keep an inbox.
@@ -265,11 +291,15 @@ class Server:
             host, port = await self._locate(nursery)
             commands = await self._connect(nursery, host, port)
             await self._check(commands, f"{host}:{port}")
-            return Link(commands, await self._connect(nursery, host, port), self._key)
+            link = Link(commands, await self._connect(nursery, host, port), self._key)
+            await link.load()
+            return link
         raise LinkError(f"the server has not answered within {2 * PATIENCE:g} s")
 
     async def _locate(self, nursery: trio.Nursery) -> tuple[str, int]:
         """The address of the server; Sentinels are asked for it, one after the other."""
+        if self._node is not None:
+            return self._node
         if not self._service:
             return self._hosts[0]
         errors = []

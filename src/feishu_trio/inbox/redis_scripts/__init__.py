@@ -17,6 +17,7 @@ __all__ = [
     "CLAIM",
     "LOOK",
     "MEND",
+    "SCRIPTS",
     "SETTLE",
     "STORE",
     "TEND",
@@ -59,6 +60,7 @@ CLAIM: Final = Script("lanes", "ends", "status", "claim", flags="allow-oom")
 TEND: Final = Script("lanes", "ends", "status", "tend", flags="allow-oom")
 MEND: Final = Script("lanes", "ends", "status", "details", "mend", flags="allow-oom")
 LOOK: Final = Script("details", "look", flags="no-writes")
+SCRIPTS: Final = (STORE, SETTLE, CLAIM, TEND, MEND, LOOK)
 
 
 class Reply(msgspec.Struct, array_like=True):

@@ -59,11 +59,22 @@ local function take(number, kind, ask, token)
     free(lane)
     lane = false
   end
-  local payload = call('GET', P .. 'b:' .. number)
+  local payload = call('GET', P .. 'b:' .. number) or ''
   return {
     number, token, id, kind, lane, payload, message or '', trace or '', count(received), count(stored), attempt,
     count(crashes), ask.gathers, parts and parts_of(number),
   }, #payload
+end
+
+-- All types of which an event may be ready, also since this call began.
+local function every_kind()
+  local kinds = call('SMEMBERS', P .. 'types')
+  for kind in pairs(tickets) do
+    if call('SISMEMBER', P .. 'types', kind) == 0 then
+      kinds[#kinds + 1] = kind
+    end
+  end
+  return kinds
 end
 
 -- Claim events for an owner: false if it is none; what was claimed, whether all there is was, and the status.
@@ -72,7 +83,7 @@ steps.claim = function(ask)
     return false
   end
   wake(math.max(ask.limit, 100))
-  local kinds = ask.kinds or call('SMEMBERS', P .. 'types')
+  local kinds
   local token = call('HINCRBY', KEYS[1], 'token', 1)
   local claims, numbers, bytes, looked_at = {}, {}, 0, 0
   local is_all = false
@@ -92,6 +103,7 @@ steps.claim = function(ask)
     end
   else
     repeat
+      kinds = ask.kinds or every_kind()
       local found = oldest(kinds, ask.limit - #claims)
       is_all = #found < ask.limit - #claims
       for _, each in ipairs(found) do
