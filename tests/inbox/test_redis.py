@@ -272,6 +272,22 @@ async def test_a_result_of_a_claim_that_was_taken_over_is_refused_and_counted(
         assert other.late == 0
 
 
+async def test_a_result_is_late_also_if_nobody_has_claimed_the_event_since(
+    make: Make, client: Any, prefix: str
+) -> None:
+    async with serving(make()) as slow, serving(make()) as other:
+        await slow.store([entry("a")])
+        first = (await claim(slow))["a"]
+        with trio.fail_after(10):
+            while not (await other.counts()).ready:
+                client.zadd(f"{{{prefix}}}:owners", {slow._lease.owner: 0}, xx=True)
+                await trio.sleep(0.01)
+        slow.done(first)
+        await slow.flush()
+        assert slow.late == 1
+        assert (await claim(other))["a"].crashes == 1
+
+
 async def test_tokens_rise_with_each_claim_whatever_became_of_the_last(make: Make) -> None:
     async with serving(make()) as inbox, serving(make()) as other:
         await inbox.store([entry("a")])

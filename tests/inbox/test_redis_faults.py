@@ -104,7 +104,7 @@ async def test_a_server_that_is_stopped_is_given_up_in_time_and_goes_on_where_it
         await inbox.flush()
         assert (await inbox.counts()).done == 1
         assert list(await claim(inbox)) == ["b"]
-        assert inbox.late == 0
+        assert inbox.late == 0, "it was done when it woke, over the old link, and that was no other's doing"
 
 
 async def test_a_full_memory_refuses_events_and_is_emptied(
@@ -243,6 +243,24 @@ async def test_what_was_claimed_in_a_reply_that_never_came_is_free_again_and_has
         await inbox.flush()
         assert list(await claim(inbox)) == ["b"]
         assert inbox.late == 0, "what it held it still does, under another name"
+
+
+async def test_a_result_that_is_sent_twice_as_its_reply_was_lost_is_not_late(server: Server) -> None:
+    async with open_proxy(server.port) as proxy, serving(RedisInbox(proxy.url)) as inbox:
+        await inbox.store([entry(name) for name in "abcd"])
+        claims = await claim(inbox)
+        proxy.stall(after=0)
+        inbox.done(claims["a"])
+        inbox.retry(claims["b"], 60, "no", counts=True)
+        inbox.die(claims["c"], "no")
+        inbox.park(claims["d"])
+        await soon(lambda: inbox.fault is not None)
+        proxy.cut()
+        await soon(lambda: inbox.fault is None)
+        await inbox.flush()
+        counts = await inbox.counts()
+        assert (counts.done, counts.waiting, counts.dead, counts.parked) == (1, 1, 1, 1)
+        assert inbox.late == 0
 
 
 async def test_who_is_cut_off_loses_its_claims_when_its_lease_ends_and_others_take_over(

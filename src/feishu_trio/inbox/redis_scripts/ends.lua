@@ -3,7 +3,7 @@
 -- Only what it is known by is kept of it, and what it was. `has_parts` if its handlers may have left something.
 local function finish(number, has_parts)
   call('HSET', key_of(number), 'state', 'done', 'settled', now)
-  call('HDEL', key_of(number), 'token', 'owner', 'message', 'trace', 'error', 'due', 'parts')
+  call('HDEL', key_of(number), 'owner', 'message', 'trace', 'error', 'due', 'parts')
   if has_parts then
     call('DEL', P .. 'b:' .. number, P .. 'h:' .. number, P .. 'n:' .. number)
   else

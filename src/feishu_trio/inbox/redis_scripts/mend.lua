@@ -100,6 +100,7 @@ steps.cancel = function(ask)
       unpark(number, kind, lane)
     end
     finish(number, true)
+    call('HDEL', key_of(number), 'token')
     many = many + 1
     known = known + (is_known[number] and 1 or 0)
   end

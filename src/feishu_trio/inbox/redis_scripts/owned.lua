@@ -1,9 +1,11 @@
--- What is needed of an event to settle it, if this claim of it is the current one; nothing if it is outdated.
+-- What is needed of an event to settle it, if this claim of it is the current one. If not, nothing, and whether it was
+-- settled by this very claim: a step may come twice, as its first reply was lost. Whoever takes an event from its owner
+-- forgets the token.
 local function owned(number, token)
   local state, current, owner, lane, attempts, crashes, parts =
     unpack(call('HMGET', key_of(number), 'state', 'token', 'owner', 'lane', 'attempts', 'crashes', 'parts'))
   if state ~= 'running' or tonumber(current) ~= token then
-    return
+    return nil, tonumber(current) == token
   end
   return {owner = owner, lane = lane, attempts = count(attempts), crashes = count(crashes), has_parts = parts}
 end

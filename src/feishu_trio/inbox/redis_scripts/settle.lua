@@ -1,4 +1,5 @@
--- What becomes of a claimed event, and other small notes. The steps of a claim return whether the claim was the current one, or else change nothing.
+-- What becomes of a claimed event, and other small notes. The steps of a claim return whether it is the current one, or was
+-- when they came first; else they change nothing.
 
 -- It is not claimed any more.
 local function leave(number, event)
@@ -6,8 +7,9 @@ local function leave(number, event)
 end
 
 local function ended(number, token, handler, ok, text)
-  if not owned(number, token) then
-    return false
+  local event, was_ours = owned(number, token)
+  if not event then
+    return was_ours
   end
   call('HSET', key_of(number), 'parts', 1)
   call('HSET', P .. 'h:' .. number, handler, cmsgpack.pack({now, ok, text}))
@@ -23,9 +25,9 @@ steps.failed = function(number, token, handler, error)
 end
 
 steps.done = function(number, token)
-  local event = owned(number, token)
+  local event, was_ours = owned(number, token)
   if not event then
-    return false
+    return was_ours
   end
   leave(number, event)
   finish(number, event.has_parts)
@@ -34,9 +36,9 @@ steps.done = function(number, token)
 end
 
 steps.retry = function(number, token, delay, error, counts, is_strict)
-  local event = owned(number, token)
+  local event, was_ours = owned(number, token)
   if not event then
-    return false
+    return was_ours
   end
   leave(number, event)
   call('HSET', key_of(number), 'state', 'waiting', 'due', now + delay, 'error', error,
@@ -50,9 +52,9 @@ steps.retry = function(number, token, delay, error, counts, is_strict)
 end
 
 steps.die = function(number, token, error)
-  local event = owned(number, token)
+  local event, was_ours = owned(number, token)
   if not event then
-    return false
+    return was_ours
   end
   leave(number, event)
   bury(number, error)
@@ -69,9 +71,9 @@ local function release(number, event)
 end
 
 steps.release = function(number, token)
-  local event = owned(number, token)
+  local event, was_ours = owned(number, token)
   if not event then
-    return false
+    return was_ours
   end
   leave(number, event)
   release(number, event)
@@ -80,9 +82,9 @@ end
 
 -- No route takes it: it waits beside its lane for a process that has one.
 steps.park = function(number, token)
-  local event = owned(number, token)
+  local event, was_ours = owned(number, token)
   if not event then
-    return false
+    return was_ours
   end
   leave(number, event)
   local kind = call('HGET', key_of(number), 'type')

@@ -10,7 +10,7 @@ local function give_back(number, owner, is_crash)
     unpack(call('HMGET', key_of(number), 'type', 'lane', 'attempts', 'crashes', 'gathered'))
   local total = count(crashes) + ((is_crash and not gathered) and 1 or 0)
   call('HSET', key_of(number), 'attempts', count(attempts) - 1, 'crashes', total)
-  call('HDEL', key_of(number), 'gathered')
+  call('HDEL', key_of(number), 'gathered', 'token')
   if total >= MOST_CRASHES then
     bury(number, 'its process died, or lost its lease, ' .. total .. ' times while it ran')
     free(lane)
