@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Literal, TypeVar, Unpack
 
@@ -219,7 +220,8 @@ class RedisInbox(Inbox):
                     try:
                         async with trio.open_nursery() as tending:
                             tending.start_soon(self._lease.watch)
-                            tending.start_soon(self._tend)
+                            tending.start_soon(self._every, min(_TEND, self._seconds / 3), self._renew)
+                            tending.start_soon(self._every, _SWEEP, self._sweep)
                             task_status.started()
                     finally:
                         with trio.move_on_after(_CLOSE, shield=True):
@@ -297,20 +299,14 @@ class RedisInbox(Inbox):
             self._look_at(status)
         self._tickets.changed()
 
-    async def _tend(self) -> None:
-        """Renew the lease, and do what else is to be done now and then."""
-        swept_at = trio.current_time()
+    async def _every(self, seconds: float, do: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await trio.sleep(min(_TEND, self._lease.seconds / 3))
-            try:
-                await self._renew()
-                if trio.current_time() - swept_at >= _SWEEP:
-                    await self._sweep()
-                    swept_at = trio.current_time()
-            except InboxError:
-                pass  # there is no link, as `fault` says; its next one renews the lease
+            await trio.sleep(seconds)
+            with suppress(InboxError):  # there is no link, as `fault` says
+                await do()
 
     async def _renew(self) -> None:
+        """Renew the lease, and find out what there is to do."""
         asked_at = trio.current_time()
         lease = self._lease
         if lease.is_over:
