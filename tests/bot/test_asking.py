@@ -339,6 +339,7 @@ async def test_a_click_needs_no_worker(autojump_clock: object, gateway: Gateway)
         (("Deploy?", {"yes": 1}), {}),
         (("Deploy?", ["Yes", "Yes"]), {}),
         (("Deploy?", ["Yes"]), {"allowed": []}),
+        (("Deploy?", ["Yes"]), {"allowed": 5}),
         (("Deploy?", ["Yes"]), {"timeout": "60"}),
         (("Deploy?", ["Yes"]), {"timeout": -1}),
         ((Card.template("AAq1"),), {}),

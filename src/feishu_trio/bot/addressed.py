@@ -10,7 +10,7 @@ from ..errors import ConfigError, Retry
 from ..events import Event
 from ..routes import Where, plain_function
 
-__all__ = ["ToMe", "to_me"]
+__all__ = ["ToMe", "are_ids", "to_me"]
 
 Groups: TypeAlias = Literal["mentioned", "all", "none"] | Collection[str]
 
@@ -87,9 +87,9 @@ def to_me(
     """
     if isinstance(groups, Event):
         raise ConfigError("to_me is given as a filter itself; it makes one: write where=to_me()")
-    if groups not in _GROUPS if isinstance(groups, str) else not _are_ids(groups):
+    if groups not in _GROUPS if isinstance(groups, str) else not are_ids(groups):
         raise wrong("groups", groups, "one of 'mentioned', 'all', 'none', or a collection of chats' ids")
-    if allow is not None and not _are_ids(allow):
+    if allow is not None and not are_ids(allow):
         raise wrong("allow", allow, "a collection of ids of people (ou_…) and chats (oc_…), or None")
     chosen: Groups = groups if isinstance(groups, str) else frozenset(groups)
     if where is not None:
@@ -97,7 +97,8 @@ def to_me(
     return ToMe(chosen, None if allow is None else frozenset(allow), at_all=at_all, where=where)
 
 
-def _are_ids(value: object) -> bool:
+def are_ids(value: object) -> bool:
+    """Whether this is a collection of ids, and not an id itself."""
     return (
         isinstance(value, Collection)
         and not isinstance(value, str | bytes)

@@ -17,7 +17,8 @@ from ..events import Card, Event
 from ..events.port import Choice, Sendable, Sent
 from ..telemetry import Telemetry
 from ..telemetry.limits import LogLimit
-from .asking import Asking, Choices, card_of
+from .asking import Asking
+from .question_cards import Choices, card_of
 from .replying import reply
 from .speech import Saying, saying
 from .streaming import StreamedAnswer, open_stream
