@@ -511,6 +511,12 @@ async def test_an_event_is_known_until_the_window_after_it_was_settled_is_over(m
 async def test_nothing_is_left_of_what_is_forgotten(make: Make, client: Any, prefix: str) -> None:
     async with serving(make(window=0.1)) as inbox:
         await inbox.store([entry(name, "x") for name in "abcd"] + [entry("odd?"), entry("e")])
+        # Of these the ids do not say by which keys they are known.
+        long = "é" * 300
+        for name, lane in (("odd", None), (long, long), (f"{long}2", long)):
+            await inbox.store([Entry(keys=(f"of {name}",), id=name, type="x.y", lane=lane, payload=b"")])
+        assert (await inbox.cancel(long)).count == 2
+        assert [each.lane for each in await inbox.list(State.DONE)] == [None, None]
         claims = await claim(inbox)
         inbox.succeeded(claims["a"], "one", b"1")
         inbox.retry(claims["a"], 0.0, "no", counts=True)
@@ -518,10 +524,11 @@ async def test_nothing_is_left_of_what_is_forgotten(make: Make, client: Any, pre
             for each in (await claim(inbox)).values():
                 inbox.succeeded(each, "two", None)
                 inbox.done(each)
+        inbox.done(claims["odd"])
         inbox.die(claims["odd?"], "no")
         inbox.park(claims["e"])
         await inbox.flush()
-        assert (await inbox.counts()).done == 4
+        assert (await inbox.counts()).done == 7
         await trio.sleep(0.2)
         await inbox._sweep()
         for state in (State.DEAD, State.PARKED):

@@ -1,13 +1,24 @@
 -- How events end: done, dead, forgotten.
 
+local LONG = 256 -- bytes of an id or a lane beyond which they take memory: Feishu's have less than 100
+
 -- Only what it is known by is kept of it, and what it was. `has_parts` if its handlers may have left something.
-local function finish(number, has_parts)
+local function finish(number, has_parts, id, lane)
   call('HSET', key_of(number), 'state', 'done', 'settled', now)
   call('HDEL', key_of(number), 'owner', 'message', 'trace', 'error', 'due', 'parts')
   if has_parts then
     call('DEL', P .. 'b:' .. number, P .. 'h:' .. number, P .. 'n:' .. number)
   else
     call('DEL', P .. 'b:' .. number)
+  end
+  if #id > LONG then -- its keys are what it is known by
+    local beginning = id:sub(1, LONG):gsub('[\192-\255][\128-\191]*$', '') -- in whole characters
+    call('HSET', key_of(number), 'id', beginning)
+    call('HDEL', key_of(number), 'odd')
+    call('ZREM', P .. 'i:' .. short(id), number)
+  end
+  if lane and #lane > LONG then
+    call('HDEL', key_of(number), 'lane')
   end
   call('ZREM', P .. 'live', number)
   call('ZADD', P .. 'done', now, number)

@@ -80,7 +80,8 @@ steps.cancel = function(ask)
   end
   local many, known, running = 0, 0, {}
   local function over(number)
-    local state, kind, owner, lane = unpack(call('HMGET', key_of(number), 'state', 'type', 'owner', 'lane'))
+    local state, kind, owner, id, lane =
+      unpack(call('HMGET', key_of(number), 'state', 'type', 'owner', 'id', 'lane'))
     if is_spared[tonumber(number)] then
       return
     end
@@ -99,7 +100,7 @@ steps.cancel = function(ask)
     elseif state == 'parked' then
       unpark(number, kind, lane)
     end
-    finish(number, true)
+    finish(number, true, id, lane)
     call('HDEL', key_of(number), 'token')
     many = many + 1
     known = known + (is_known[number] and 1 or 0)

@@ -1,11 +1,6 @@
 -- What becomes of a claimed event, and other small notes. The steps of a claim return whether it is the current one, or was
 -- when they came first; else they change nothing.
 
--- It is not claimed any more.
-local function leave(number, event)
-  call('SREM', P .. 'o:' .. event.owner, number)
-end
-
 local function ended(number, token, handler, ok, text)
   local event, was_ours = owned(number, token)
   if not event then
@@ -24,23 +19,25 @@ steps.failed = function(number, token, handler, error)
   return ended(number, token, handler, false, error)
 end
 
-steps.done = function(number, token)
-  local event, was_ours = owned(number, token)
-  if not event then
-    return was_ours
+-- A step after which an event is not claimed any more: what else is to be done with it.
+local function settling(settle)
+  return function(number, token, ...)
+    local event, was_ours = owned(number, token)
+    if not event then
+      return was_ours
+    end
+    call('SREM', P .. 'o:' .. event.owner, number)
+    settle(number, event, ...)
+    return true
   end
-  leave(number, event)
-  finish(number, event.has_parts)
-  free(event.lane)
-  return true
 end
 
-steps.retry = function(number, token, delay, error, counts, is_strict)
-  local event, was_ours = owned(number, token)
-  if not event then
-    return was_ours
-  end
-  leave(number, event)
+steps.done = settling(function(number, event)
+  finish(number, event.has_parts, event.id, event.lane)
+  free(event.lane)
+end)
+
+steps.retry = settling(function(number, event, delay, error, counts, is_strict)
   call('HSET', key_of(number), 'state', 'waiting', 'due', now + delay, 'error', error,
     'attempts', counts and event.attempts or event.attempts - 1)
   call('ZADD', P .. 'waiting', now + delay, number)
@@ -48,57 +45,32 @@ steps.retry = function(number, token, delay, error, counts, is_strict)
     call('SADD', P .. 'a:' .. short(event.lane), number)
     free(event.lane)
   end
-  return true
-end
+end)
 
-steps.die = function(number, token, error)
-  local event, was_ours = owned(number, token)
-  if not event then
-    return was_ours
-  end
-  leave(number, event)
+steps.die = settling(function(number, event, error)
   bury(number, error)
   free(event.lane)
-  return true
-end
+end)
 
 -- It was not begun, or was cancelled: it is ready again, and that was no attempt.
-local function release(number, event)
-  local kind = call('HGET', key_of(number), 'type')
+steps.release = settling(function(number, event)
   call('HSET', key_of(number), 'attempts', event.attempts - 1)
   call('HDEL', key_of(number), 'gathered')
-  ready(number, kind, event.crashes)
-end
-
-steps.release = function(number, token)
-  local event, was_ours = owned(number, token)
-  if not event then
-    return was_ours
-  end
-  leave(number, event)
-  release(number, event)
-  return true
-end
+  ready(number, event.kind, event.crashes)
+end)
 
 -- No route takes it: it waits beside its lane for a process that has one.
-steps.park = function(number, token)
-  local event, was_ours = owned(number, token)
-  if not event then
-    return was_ours
-  end
-  leave(number, event)
-  local kind = call('HGET', key_of(number), 'type')
+steps.park = settling(function(number, event)
   call('HSET', key_of(number), 'state', 'parked', 'settled', now, 'attempts', event.attempts - 1)
   call('ZREM', P .. 'live', number)
   call('ZADD', P .. 'parked', now, number)
-  call('SADD', P .. 'p:' .. kind, number)
-  call('SADD', P .. 'unrouted', kind)
+  call('SADD', P .. 'p:' .. event.kind, number)
+  call('SADD', P .. 'unrouted', event.kind)
   if event.lane then
     call('SADD', P .. 'a:' .. short(event.lane), number)
   end
   free(event.lane)
-  return true
-end
+end)
 
 -- What was gathered begins: from here on a crash counts. Whether all of these claims are the current ones.
 steps.begin = function(claims)
