@@ -10,12 +10,13 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from itertools import groupby, islice
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import trio
 
 from ..errors import InboxError
 from .database import Database
+from .pending import Pending
 from .protocol import (
     LARGEST_NOTE,
     LOOK_AGAIN,
@@ -55,20 +56,10 @@ _REQUEUE_STEP: Final = 500
 _LOOKED_AT: Final = 500  # events that one claim looks at, most of which may be too old
 
 
-class _Request(Generic[T]):
+class _Request(Pending[T]):
     """One step of a transaction, and what became of it."""
 
-    __slots__ = (
-        "entries",
-        "error",
-        "is_done",
-        "is_look",
-        "result",
-        "step",
-        "succeeded",
-        "unclaimed",
-        "waiter",
-    )
+    __slots__ = ("entries", "is_look", "step", "succeeded", "unclaimed")
 
     def __init__(
         self,
@@ -77,38 +68,16 @@ class _Request(Generic[T]):
         is_look: bool = False,
         entries: Sequence[Entry] | None = None,
     ) -> None:
+        super().__init__()
         self.step = step
         self.entries = entries
         """What is to be stored, if it is that: all in a row are stored at once, which takes half the time."""
         self.is_look = is_look
         """Whether there is nothing more to claim after it."""
-        self.waiter: trio.lowlevel.Task | None = None
-        """Who waits for it to be done. Its own, and no `trio.Event`: there is one for each event that is stored."""
-        self.result: T | None = None
-        self.error: Exception | None = None
-        self.is_done = False
         self.unclaimed = False
         """Whether nobody waits for the claims that it makes any more."""
-
         self.succeeded: Claim | None = None
         """A claim of which this says that one of its handlers succeeded, and nothing else."""
-
-    async def wait(self) -> None:
-        """Wait until it is done."""
-        self.waiter = trio.lowlevel.current_task()
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self.waiter = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
-
-    def finish(self) -> None:
-        """It is done, or cannot be."""
-        self.is_done = True
-        waiter, self.waiter = self.waiter, None
-        if waiter is not None:
-            trio.lowlevel.reschedule(waiter)
 
 
 class LocalInbox(Inbox):

@@ -10,12 +10,13 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import groupby
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 import trio
 
 from ..errors import FeishuError, InboxError
+from .pending import Pending
 from .redis_scripts import STORE, Script, encode, group, reading
 from .redis_server import PATIENCE, Link, LinkError, Refusal, Server
 
@@ -33,21 +34,10 @@ _LONGEST_RECONNECT: Final = 1.0
 _POP: Final = 1.0  # seconds for which the server is asked for a ticket at a time
 
 
-class Request(Generic[T]):
-    """One step, and what became of it."""
+class Request(Pending[T]):
+    """One step of a script, and what became of it."""
 
-    __slots__ = (
-        "body",
-        "error",
-        "is_done",
-        "is_left",
-        "is_note",
-        "on_left",
-        "read",
-        "result",
-        "script",
-        "waiter",
-    )
+    __slots__ = ("body", "is_left", "is_note", "on_left", "read", "script")
 
     def __init__(
         self,
@@ -58,13 +48,10 @@ class Request(Generic[T]):
         *,
         is_note: bool = False,
     ) -> None:
+        super().__init__()
         self.script = script
         self.body = encode(step)
         self.read = read
-        self.waiter: trio.lowlevel.Task | None = None
-        self.result: T | None = None
-        self.error: InboxError | None = None
-        self.is_done = False
         self.is_note = is_note
         """Whether nobody ever waits for it, and it is kept until it is done."""
         self.is_left = is_note
@@ -72,23 +59,10 @@ class Request(Generic[T]):
         self.on_left = on_left
         """Who gets the result then."""
 
-    async def wait(self) -> None:
-        """Wait until it is done."""
-        self.waiter = trio.lowlevel.current_task()
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self.waiter = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
-
     def finish(self) -> None:
         """It is done, or cannot be."""
-        self.is_done = True
-        waiter, self.waiter = self.waiter, None
-        if waiter is not None:
-            trio.lowlevel.reschedule(waiter)
-        elif self.is_left:
+        super().finish()
+        if self.is_left:
             self.leave()
 
     def leave(self) -> None:
