@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import trio
 
-from feishu_trio.errors import InboxError
+from feishu_trio.errors import ConfigError, InboxError
 from feishu_trio.inbox.records import State, Stored
 from feishu_trio.inbox.redis import RedisInbox
+from feishu_trio.inbox.redis_scripts import VERSION
 from session.rig import come_true
 
 from .proxy import open_proxy
@@ -195,6 +196,26 @@ async def test_a_server_that_was_emptied_is_begun_anew(
             async with serving(RedisInbox(server.url), "cli_b"):
                 pass
     assert "all that RedisInbox" in caplog.text
+
+
+@pytest.mark.parametrize("is_cut_off", [False, True], ids=["by its next renewal", "over its next link"])
+async def test_a_server_that_was_emptied_and_is_another_apps_now_ends_the_inbox(
+    server: Server, is_cut_off: bool
+) -> None:
+    async def hand_over() -> None:
+        await soon(lambda: server.client.hexists("{feishu}", "app"))
+        pipeline = server.client.pipeline()
+        pipeline.flushall()
+        pipeline.hset("{feishu}", mapping={"app": "cli_b", "version": VERSION, "token": 1})
+        if is_cut_off:
+            pipeline.client_kill_filter(_type="normal", skipme=True)
+        pipeline.execute()
+
+    with trio.fail_after(15):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hand_over)
+            with pytest.raises(ConfigError, match="the events of the app cli_b, and this is cli_a"):
+                await RedisInbox(server.url).serve("cli_a", 3600)
 
 
 async def test_scripts_that_the_server_has_forgotten_are_sent_again(server: Server) -> None:

@@ -157,7 +157,7 @@ class Inbox(ABC):
 
         Raises:
             InboxError: It cannot be opened, or is another's.
-            ConfigError: It is another app's.
+            ConfigError: It is another app's, or has become so.
         """
 
     @abstractmethod

@@ -14,7 +14,7 @@ import trio
 
 from ..config.rules import Rule, choice, is_text, masked_url, number
 from ..delivery import EVENT_KEY
-from ..errors import ConfigError, FeishuError, InboxError
+from ..errors import ConfigError, InboxError, first_error
 from .protocol import (
     LARGEST_NOTE,
     NO_ROUTE,
@@ -201,7 +201,7 @@ class RedisInbox(Inbox):
             )
         self._is_served = True
         self._app_id, self._window = app_id, self.rules.window or window
-        failure: FeishuError | None = None
+        failure: BaseException | None = None
         pumping = trio.CancelScope()
 
         async def pump(*, task_status: trio.TaskStatus[None]) -> None:
@@ -210,24 +210,24 @@ class RedisInbox(Inbox):
 
         try:
             async with trio.open_nursery() as nursery:
+                await nursery.start(pump)
+                pumping.shield = True  # it ends after all that is to be written
+                self._is_open = True
                 try:
-                    await nursery.start(pump)
-                except FeishuError as error:
-                    failure = error  # raised below, as itself
-                else:
-                    pumping.shield = True  # it ends after all that is to be written
-                    self._is_open = True
-                    try:
-                        async with trio.open_nursery() as tending:
-                            tending.start_soon(self._lease.watch)
-                            tending.start_soon(self._every, min(_TEND, self._seconds / 3), self._renew)
-                            tending.start_soon(self._every, _SWEEP, self._sweep)
-                            task_status.started()
-                    finally:
-                        with trio.move_on_after(_CLOSE, shield=True):
-                            await self._close()
-                        self._is_open = False
-                        pumping.cancel()
+                    async with trio.open_nursery() as tending:
+                        tending.start_soon(self._lease.watch)
+                        tending.start_soon(self._every, min(_TEND, self._seconds / 3), self._renew)
+                        tending.start_soon(self._every, _SWEEP, self._sweep)
+                        task_status.started()
+                finally:
+                    with trio.move_on_after(_CLOSE, shield=True):
+                        await self._close()
+                    self._is_open = False
+                    pumping.cancel()
+        except BaseExceptionGroup as group:
+            failure = first_error(group)  # raised below, as itself
+            if failure is None:
+                raise
         finally:
             self._is_served = False
             self._reset()

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 import trio
 
-from ..errors import FeishuError, InboxError
+from ..errors import ConfigError, FeishuError, InboxError
 from .pending import Pending
 from .redis_scripts import STORE, Script, encode, group, reading
 from .redis_server import PATIENCE, Link, LinkError, Refusal, Server
@@ -197,7 +197,8 @@ class Pump:
             tries: How often it is tried again to open the first link; None: until it is open.
 
         Raises:
-            InboxError, ConfigError: The first link could not be opened.
+            InboxError: The first link could not be opened.
+            ConfigError: What the server has is not this inbox.
         """
         was_open = is_open = False
 
@@ -213,6 +214,8 @@ class Pump:
             is_open = False
             error = await self._hold(opened)
             self._server.look_elsewhere(error)
+            if isinstance(error, ConfigError):
+                raise error  # what no other try mends
             if not was_open:
                 if not isinstance(error, LinkError):
                     raise error
