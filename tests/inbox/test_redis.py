@@ -457,6 +457,24 @@ async def test_what_a_process_without_a_route_parks_one_that_has_it_finds(make: 
         assert (counts.parked, counts.blocked, counts.running) == (0, 1, 1), "it is the next of its key"
 
 
+async def test_thousands_that_are_parked_are_to_run_in_their_order(make: Make) -> None:
+    async with serving(make()) as inbox:
+        for number in range(1200):
+            await inbox.store(
+                [Entry(keys=(), id=str(number), type=f"x.{number % 2}", lane="x", payload=b"")]
+            )
+        parked = 0
+        while parked < 1200:
+            for each in await inbox.claim(1):
+                inbox.park(each)
+                parked += 1
+            await inbox.flush()
+        assert await inbox.unpark(["x.0", "x.1", "other"]) == 1200
+        assert list(await claim(inbox)) == ["0"]
+        assert (await inbox.counts()).blocked == 1199
+        assert (await inbox.cancel("x")).count == 1200
+
+
 async def test_what_is_to_be_parked_is_left_to_others_for_a_moment(make: Make) -> None:
     async with serving(make()) as without, serving(make()) as having:
         await having.store([entry("a")])
@@ -553,8 +571,22 @@ async def test_one_reply_has_some_megabytes_of_payloads_at_the_most(make: Make) 
     async with serving(make()) as inbox:
         for number in range(5):
             await inbox.store([entry(f"e{number}", payload=bytes(3_000_000))])
-        assert len(await inbox.claim(10, inbox.types)) == 3
-        assert len(await inbox.claim(10, inbox.types)) == 2
+        claims = await inbox.claim(10, inbox.types)
+        assert len(claims) == 3
+        claims += await inbox.claim(10, inbox.types)
+        assert len(claims) == 5
+        for each in claims:
+            inbox.die(each, "no")
+        await inbox.flush()
+        told = []
+        for wanted in (3, 2):
+            dead = await inbox.untold(10)
+            assert len(dead) == wanted
+            told += [each.id for each in dead]
+            for each in dead:
+                inbox.told(each.number)
+            await inbox.flush()
+        assert sorted(told) == [f"e{number}" for number in range(5)]
 
 
 async def test_payloads_and_notes_may_be_any_bytes_and_texts_any_text(make: Make) -> None:

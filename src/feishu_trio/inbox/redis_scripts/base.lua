@@ -19,7 +19,7 @@
 -- :o:OWNER     set     the numbers of what they have claimed
 -- :w:OWNER     list    what ends their waiting for tickets
 -- :done, :dead, :parked    zset    numbers, by when they became so
--- :p:TYPE      set     the numbers of those that are parked
+-- :p:TYPE      zset    the numbers of those that are parked
 -- :types       set     the types that may be ready
 -- :unrouted    set     the types that are parked
 -- :untold      zset    the numbers of dead letters that nobody has been told of
@@ -31,6 +31,7 @@ local call = redis.call
 local clock = call('TIME')
 local now = clock[1] + clock[2] / 1000000
 local steps = {}
+local MOST_BYTES = 8388608 -- of payloads in one reply, unless one has more
 local tickets, readied = {}, 0 -- how many became ready in this call, by type and together
 
 local function key_of(number)
@@ -40,6 +41,20 @@ end
 -- A lane or id as a part of keys: whatever its length.
 local function short(text)
   return #text > 200 and redis.sha1hex(text) or text
+end
+
+-- Up to `limit` of those that stand in `place`, 'r:' or 'p:', by type, the oldest first: number, type of each.
+local function oldest(place, kinds, limit)
+  local found = {}
+  for _, kind in ipairs(kinds) do
+    for _, number in ipairs(call('ZRANGE', P .. place .. kind, 0, limit - 1)) do
+      found[#found + 1] = {tonumber(number), kind}
+    end
+  end
+  if #kinds > 1 then
+    table.sort(found, function(a, b) return a[1] < b[1] end)
+  end
+  return found
 end
 
 -- A field that is not there, or does not count, is 0.

@@ -1,20 +1,5 @@
-local MOST_BYTES = 8388608 -- of payloads in one reply, unless one has more
 local LOOKED_AT = 500 -- events that one claim looks at, most of which may be too old
 local PATIENCE = 2 -- seconds for which what is only to be parked is left to others
-
--- Up to `limit` of those that are ready, the oldest first: number, type, number, type ...
-local function oldest(kinds, limit)
-  local found = {}
-  for _, kind in ipairs(kinds) do
-    for _, number in ipairs(call('ZRANGE', P .. 'r:' .. kind, 0, limit - 1)) do
-      found[#found + 1] = {tonumber(number), kind}
-    end
-  end
-  if #kinds > 1 then
-    table.sort(found, function(a, b) return a[1] < b[1] end)
-  end
-  return found
-end
 
 local function parts_of(number)
   local handlers, notes = {}, {}
@@ -104,7 +89,7 @@ steps.claim = function(ask)
   else
     repeat
       kinds = ask.kinds or every_kind()
-      local found = oldest(kinds, ask.limit - #claims)
+      local found = oldest('r:', kinds, ask.limit - #claims)
       is_all = #found < ask.limit - #claims
       for _, each in ipairs(found) do
         if #claims == ask.limit or bytes >= MOST_BYTES then

@@ -35,7 +35,7 @@ end
 -- What is parked is so no more.
 local function unpark(number, kind, lane)
   call('ZREM', P .. 'parked', number)
-  if call('SREM', P .. 'p:' .. kind, number) == 1 and call('EXISTS', P .. 'p:' .. kind) == 0 then
+  if call('ZREM', P .. 'p:' .. kind, number) == 1 and call('EXISTS', P .. 'p:' .. kind) == 0 then
     call('SREM', P .. 'unrouted', kind)
   end
   if lane then

@@ -2,23 +2,11 @@
 
 -- Up to so many of those that are parked of some types are to run, as there is a route: how many.
 steps.unpark = function(kinds, limit)
-  local is_routed = {}
-  for _, kind in ipairs(kinds) do
-    is_routed[kind] = true
-  end
-  local numbers = {}
-  for _, kind in ipairs(call('SMEMBERS', P .. 'unrouted')) do
-    if is_routed[kind] then
-      for _, number in ipairs(call('SMEMBERS', P .. 'p:' .. kind)) do
-        numbers[#numbers + 1] = tonumber(number)
-      end
-    end
-  end
-  table.sort(numbers)
-  local many = math.min(#numbers, limit)
+  local found = oldest('p:', kinds, limit)
+  local many = math.min(#found, limit)
   for at = 1, many do
-    local number = numbers[at]
-    local kind, lane, crashes = unpack(call('HMGET', key_of(number), 'type', 'lane', 'crashes'))
+    local number, kind = unpack(found[at])
+    local lane, crashes = unpack(call('HMGET', key_of(number), 'lane', 'crashes'))
     unpark(number, kind, lane)
     call('HDEL', key_of(number), 'settled')
     call('HSET', key_of(number), 'again', now)
@@ -106,7 +94,7 @@ steps.cancel = function(ask)
     known = known + (is_known[number] and 1 or 0)
   end
   -- The holder comes last: nothing is to become ready meanwhile.
-  local aside = call('SMEMBERS', P .. 'a:' .. name)
+  local aside = call('SRANDMEMBER', P .. 'a:' .. name, ask.limit + 1)
   for at = 1, math.min(#aside, ask.limit) do
     over(aside[at])
   end
@@ -128,15 +116,16 @@ end
 
 -- Up to so many dead letters that nobody has been told of, the oldest first: this owner tells of them.
 steps.untold = function(owner, limit)
-  local numbers = {}
+  local found, bytes = {}, 0
   for _, number in ipairs(call('ZRANGE', P .. 'untold', 0, 999)) do
-    if #numbers == limit then
+    if #found == limit or bytes >= MOST_BYTES then
       break
     end
     if is_free_to_tell(number, owner) then
       call('HSET', key_of(number), 'teller', owner)
-      numbers[#numbers + 1] = details(number)
+      found[#found + 1] = details(number)
+      bytes = bytes + call('STRLEN', P .. 'b:' .. number)
     end
   end
-  return numbers
+  return found
 end

@@ -64,7 +64,7 @@ steps.park = settling(function(number, event)
   call('HSET', key_of(number), 'state', 'parked', 'settled', now, 'attempts', event.attempts - 1)
   call('ZREM', P .. 'live', number)
   call('ZADD', P .. 'parked', now, number)
-  call('SADD', P .. 'p:' .. event.kind, number)
+  call('ZADD', P .. 'p:' .. event.kind, number, number)
   call('SADD', P .. 'unrouted', event.kind)
   if event.lane then
     call('SADD', P .. 'a:' .. short(event.lane), number)
