@@ -108,7 +108,6 @@ class LocalInbox(Inbox):
         self._last = 0.0
         self._ahead = 0.0  # what the clock was set back by, in seconds
         self._doubt_until = 0.0  # on trio's clock: a fault is not asked after before that
-        self._is_served = False
 
     @abstractmethod
     async def _open(self, app_id: str) -> Database: ...
@@ -148,12 +147,7 @@ class LocalInbox(Inbox):
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """See `Inbox`. A file can be had at once, or not at all."""
-        if self._is_served:
-            raise InboxError(
-                f"{self!r} serves another session already: each needs an inbox object of its own"
-            )
-        self._is_served = True
-        try:
+        with self._serving():
             self._window = self.rules.window or window
             self.fault, self.owes = None, False
             self._database = await self._open(app_id)
@@ -180,8 +174,6 @@ class LocalInbox(Inbox):
                 self._owed.clear()
                 with trio.move_on_after(_CLOSE, shield=True):
                     await self._close()
-        finally:
-            self._is_served = False
 
     def _recover(self) -> None:
         database = self._database

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, TypedDict
 
 import attrs
@@ -13,6 +14,7 @@ import trio
 from ..config import wrong
 from ..config.fields import about, settings
 from ..config.rules import Form, Rule, flag, number
+from ..errors import InboxError
 from ..events import Event
 from ..events.order import by_chat
 from ..routes import is_async_function
@@ -137,6 +139,20 @@ class Inbox(ABC):
     """Whether there are dead letters that nobody has been told of."""
     parked_types: Collection[str] = frozenset()
     """The types of events that other processes may have parked."""
+    _is_served: bool = False
+
+    @contextmanager
+    def _serving(self) -> Iterator[None]:
+        """Within it is served: it cannot be twice at a time."""
+        if self._is_served:
+            raise InboxError(
+                f"{self!r} serves another session already: each needs an inbox object of its own"
+            )
+        self._is_served = True
+        try:
+            yield
+        finally:
+            self._is_served = False
 
     @abstractmethod
     async def serve(

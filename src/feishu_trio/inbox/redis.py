@@ -139,7 +139,6 @@ class RedisInbox(Inbox):
         self._name = f"RedisInbox({masked_url(url)}, prefix={prefix!r})"
         self._key = f"{{{prefix}}}"
         self._server = Server(url, self._key.encode(), is_on_disk=durability == "disk")
-        self._is_served = False
         self._seconds = lease
         self.late = 0
         """How many results have come too late, and were refused."""
@@ -195,12 +194,6 @@ class RedisInbox(Inbox):
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """See `Inbox`. A server that is away is waited for; one that cannot keep an inbox raises."""
-        if self._is_served:
-            raise InboxError(
-                f"{self!r} serves another session already: each needs an inbox object of its own"
-            )
-        self._is_served = True
-        self._app_id, self._window = app_id, self.rules.window or window
         failure: BaseException | None = None
         pumping = trio.CancelScope()
 
@@ -208,29 +201,30 @@ class RedisInbox(Inbox):
             with pumping:
                 await self._pump.run(tries, task_status=task_status)
 
-        try:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(pump)
-                pumping.shield = True  # it ends after all that is to be written
-                self._is_open = True
-                try:
-                    async with trio.open_nursery() as tending:
-                        tending.start_soon(self._lease.watch)
-                        tending.start_soon(self._every, min(_TEND, self._seconds / 3), self._renew)
-                        tending.start_soon(self._every, _SWEEP, self._sweep)
-                        task_status.started()
-                finally:
-                    with trio.move_on_after(_CLOSE, shield=True):
-                        await self._close()
-                    self._is_open = False
-                    pumping.cancel()
-        except BaseExceptionGroup as group:
-            failure = first_error(group)  # raised below, as itself
-            if failure is None:
-                raise
-        finally:
-            self._is_served = False
-            self._reset()
+        with self._serving():
+            self._app_id, self._window = app_id, self.rules.window or window
+            try:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(pump)
+                    pumping.shield = True  # it ends after all that is to be written
+                    self._is_open = True
+                    try:
+                        async with trio.open_nursery() as tending:
+                            tending.start_soon(self._lease.watch)
+                            tending.start_soon(self._every, min(_TEND, self._seconds / 3), self._renew)
+                            tending.start_soon(self._every, _SWEEP, self._sweep)
+                            task_status.started()
+                    finally:
+                        with trio.move_on_after(_CLOSE, shield=True):
+                            await self._close()
+                        self._is_open = False
+                        pumping.cancel()
+            except BaseExceptionGroup as group:
+                failure = first_error(group)  # raised below, as itself
+                if failure is None:
+                    raise
+            finally:
+                self._reset()
         if failure is not None:
             raise failure
 
