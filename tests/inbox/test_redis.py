@@ -460,9 +460,7 @@ async def test_what_a_process_without_a_route_parks_one_that_has_it_finds(make: 
 async def test_thousands_that_are_parked_are_to_run_in_their_order(make: Make) -> None:
     async with serving(make()) as inbox:
         for number in range(1200):
-            await inbox.store(
-                [Entry(keys=(), id=str(number), type=f"x.{number % 2}", lane="x", payload=b"")]
-            )
+            await inbox.store([Entry(keys=(), id=str(number), type=f"x.{number % 2}", lane="x", payload=b"")])
         parked = 0
         while parked < 1200:
             for each in await inbox.claim(1):
@@ -583,8 +581,8 @@ async def test_one_reply_has_some_megabytes_of_payloads_at_the_most(make: Make) 
             dead = await inbox.untold(10)
             assert len(dead) == wanted
             told += [each.id for each in dead]
-            for each in dead:
-                inbox.told(each.number)
+            for letter in dead:
+                inbox.told(letter.number)
             await inbox.flush()
         assert sorted(told) == [f"e{number}" for number in range(5)]
 

@@ -71,10 +71,10 @@ def list_(
         return
     console = Console(highlight=False)
     for event in events:
-        time = _local(event.due or event.settled or event.stored)
+        when = _local(event.due or event.settled or event.stored)
         attempts = f"attempts: {event.attempts}"
         console.print(
-            Text.assemble((f"{event.number:>6}  ", "dim"), _cell(event.id), f"  {attempts}  {time}")
+            Text.assemble((f"{event.number:>6}  ", "dim"), _cell(event.id), f"  {attempts}  {when}")
         )
         kind = printable(event.type) + (f", crashes: {event.crashes}" if event.crashes else "")
         if event.error and _has_failed(event):

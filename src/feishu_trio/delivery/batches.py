@@ -16,8 +16,10 @@ __all__ = ["Batches"]
 
 
 class Batches:
-    """The batches that are being gathered: one for a route, a key of it and a pool, for whether outcomes wait for it,
-    and for those that arrived and those that were claimed, as only the latter's source is asked before they begin.
+    """The batches that are being gathered.
+
+    The events of one have the same route, pool and key (`by` of the route). Their outcomes all wait for it, or none does.
+    All arrived, or all were claimed: only the source of claimed ones is asked before they begin.
 
     `on_submit` is called with the job that a batch has become.
     """

@@ -135,12 +135,10 @@ class Pump:
         self._filled.unpark_all()
         return request
 
-    def take_back(self, request: Request[Any]) -> bool:
-        """Do not write a note, if it is the last one that is still to be written; whether it was."""
-        if not self._owed or self._owed[-1] is not request:
-            return False
-        self._owed.pop()
-        return True
+    def take_back(self, request: Request[Any]) -> None:
+        """Do not write a note, if it is the last one that is still to be written."""
+        if self._owed and self._owed[-1] is request:
+            self._owed.pop()
 
     async def ask(
         self,

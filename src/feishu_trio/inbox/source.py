@@ -206,16 +206,11 @@ class InboxSource:
             return
         found = False
         for each in idle:  # they may share workers: what one has claimed is nothing for the next
-            if each.events:
-                found = (
-                    await self._claim(
-                        min(each.events, _CLAIMED),
-                        each.types,
-                        in_order=each.in_order,
-                        to_park=each.are_unrouted,
-                    )
-                    or found
-                )
+            limit = min(each.events, _CLAIMED)
+            if limit and await self._claim(
+                limit, each.types, in_order=each.in_order, to_park=each.are_unrouted
+            ):
+                found = True
         if not found:
             await inbox.wait_changed()
 
