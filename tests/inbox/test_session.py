@@ -523,21 +523,27 @@ async def test_what_cannot_be_stored_is_refused_so_that_feishu_keeps_it(tmp_path
         handled.append(event.id)
 
     inbox = SQLiteInbox(tmp_path / "bot.db")
+
+    async def pragma(what: str) -> int:
+        """Between two transactions of the inbox."""
+        connection = inbox._file.connection
+        assert connection is not None
+        row = await inbox._call(lambda: connection.execute(f"PRAGMA {what}").fetchone())
+        return int(row[0])
+
     with trio.fail_after(30):
         async with (
             open_gateway(seed=1, ladder=[0.2] * 100) as gateway,
             open_real_session(gateway, router=router, inbox=inbox) as session,
         ):
-            connection = inbox._file.connection
-            assert connection is not None
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            (pages,) = connection.execute("PRAGMA page_count").fetchone()
-            connection.execute(f"PRAGMA max_page_count = {pages}")
+            await pragma("wal_checkpoint(TRUNCATE)")
+            pages = await pragma("page_count")
+            await pragma(f"max_page_count = {pages}")
             body = {"message": {"message_id": "om_1", "chat_id": "oc_1", "content": "x" * 100_000}}
             push = await gateway.push(MESSAGE, body)
             assert (await push.answer()).code == 500
             assert "nothing can be written to" in session.health().reasons[0]
-            connection.execute("PRAGMA max_page_count = 1000000")
+            await pragma("max_page_count = 1000000")
             assert (await push.settled()).code == 200
             await settled(inbox, done=1)
             assert session.health().ok
