@@ -56,6 +56,7 @@ async def configure(call: Caller, card_id: str, sequence: int, **config: object)
         ({}, 300307),
         ([], 200220),
         ({"schema": "2.0"}, 200220),
+        ({**card(), "config": "streaming"}, 200220),
         (card({"tag": "markdown", "content": "x" * 31_000}), 200860),
         (card(TEXT, TEXT), 300301),
         (card(*[{"tag": "hr"}] * 201), 300305),
@@ -196,7 +197,8 @@ async def test_settings() -> None:
             ("[", 200220),
             ('{"config": 1}', 99992402),
             ('{"config": {"update_multi": false}}', 300302),
-            ('{"config": {"summary": {"content": "a"}}}', 0),
+            (json.dumps({"config": {"summary": {"content": "a" * 31_000}}}), 200860),
+            ('{"config": {"summary": {"content": "a"}}, "body": 1}', 0),
         ]:
             assert await call.code("PATCH", path, {"settings": settings, "sequence": 1}) == code
         assert await write(call, card_id, "a", 2) == 0  # it streams still

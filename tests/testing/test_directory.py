@@ -46,6 +46,8 @@ async def test_chats_and_who_is_in_them() -> None:
         params = {"page_size": 1, "page_token": data["page_token"]}
         data = (await call("GET", f"{CHATS}/{group}/members", params=params))["data"]
         assert ([each["name"] for each in data["items"]], data["has_more"]) == (["Ann"], False)
+        for wrong in ({"page_size": "9" * 5000}, {"page_token": "9" * 5000}, {"page_token": "x"}):
+            assert await call.code("GET", f"{CHATS}/{group}/members", params=wrong) == 99992402
         (bot,) = (await call("GET", f"{CHATS}/{group}/members/bots"))["data"]["items"]
         assert bot == {"bot_id": gateway.bot.open_id, "bot_name": "Bot"}
         (item,) = (await call("GET", CHATS))["data"]["items"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from feishu_trio.testing import _media
@@ -93,6 +94,18 @@ async def test_a_part_without_a_file_name_is_no_file() -> None:
     async with open_caller() as call:
         form = {"image_type": (None, b"message"), "image": (None, DOT)}
         assert await call.code("POST", IMAGES, files=form) == 234001
+
+
+async def test_a_name_that_no_header_can_hold_as_it_is() -> None:
+    async with open_caller() as call:
+        key = call.gateway.add_file(b"abc", 'a\r\n"\\ü.txt')
+        headers = dict(call.http.headers)
+        async with httpx.AsyncClient(base_url=call.gateway.domain, headers=headers, trust_env=False) as http:
+            response = await http.get(f"{FILES}/{key}")
+        assert response.content == b"abc"
+        assert response.headers["content-disposition"] == (
+            "attachment; filename=\"a_____.txt\"; filename*=UTF-8''a%0D%0A%22%5C%C3%BC.txt"
+        )
 
 
 async def test_downloads_that_are_refused() -> None:

@@ -49,6 +49,16 @@ async def test_a_body_in_chunks_after_100_continue() -> None:
         assert reply.startswith(b"HTTP/1.1 100")
 
 
+async def test_a_body_that_has_no_end() -> None:
+    async with open_gateway() as gateway:
+        head = b"POST /callback/ws/endpoint HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        chunk = b"1000000\r\n" + bytes(1 << 24) + b"\r\n"
+        assert await talk(gateway, head + 4 * chunk) == b""  # 64 MiB, and it may go on
+        answer = await talk(gateway, head + 4 * chunk + b"1\r\n0\r\n")
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert not gateway.requests
+
+
 async def test_upgrades_to_nothing() -> None:
     async with open_gateway() as gateway:
         for path, headers, status in [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from feishu_trio.testing import Gateway, open_gateway
+from feishu_trio.testing._push import read_answer_body
 
 from .calls import open_caller
 from .client import connect, post
@@ -231,3 +233,32 @@ async def test_whatever_is_called_is_answered(
             assert (await caller.response(method, path, sent)).status_code in (200, 400)
         gateway.user("Tom").sees("oc_1")
         await gateway.push("im.message.receive_v1", {"message": inner, "sender": body}, ladder=())
+
+
+@pytest.mark.parametrize("behaviors", [1, "callback", {"type": "callback"}, [1], None])
+async def test_a_button_of_wrong_behaviors_is_shown(behaviors: object) -> None:
+    async with open_caller() as caller:
+        button = {"tag": "button", "text": "Yes", "behaviors": behaviors}
+        message_id = await caller.sent({"elements": [button]}, "interactive")
+        assert await caller.code("GET", f"{SEND}/{message_id}") == 0
+        assert caller.gateway.user("Tom").sees("oc_1") == "Bot: [Yes]"
+
+
+async def test_what_nests_without_end_is_no_json() -> None:
+    deep = b"[" * 100_000 + b"]" * 100_000
+    async with open_caller() as caller:
+        body = b'{"receive_id":"oc_1","msg_type":' + deep + b"}"
+        response = await caller.response("POST", f"{SEND}?receive_id_type=chat_id", content=body)
+        assert response.json()["error"]["field_violations"][0]["field"] == "receive_id"
+    with pytest.raises(ValueError, match="its payload is"):
+        read_answer_body(b'{"code":200,"more":' + deep + b"}")
+    with pytest.raises(ValueError, match="not JSON in base64"):
+        read_answer_body(json.dumps({"code": 200, "data": b64encode(deep).decode()}).encode())
+
+
+async def test_a_post_of_a_pushed_event_is_shown_as_far_as_it_is_one() -> None:
+    async with open_gateway() as gateway:
+        content = json.dumps({"content": [1, [2, {"tag": "text", "text": "here"}, {"tag": "a"}]]})
+        message = {"message_id": "om_1", "chat_id": "oc_1", "message_type": "post", "content": content}
+        await gateway.push("im.message.receive_v1", {"message": message}, ladder=())
+        assert gateway.user("Tom").sees("oc_1") == "ou_unknown: here"

@@ -70,6 +70,8 @@ def flaw_of(card: Card, has_image: Callable[[str], bool]) -> Flaw | None:
 
 
 def _flaw_of_frame(card: Card) -> Flaw | None:
+    if not isinstance(card.get("config") or {}, dict):
+        return _unreadable("config is an object")
     if is_v2(card):
         body = card.get("body")
         if not isinstance(body, dict) or not isinstance(body.get("elements"), list):
@@ -265,7 +267,8 @@ def _button(button: Card, form: Card | None) -> Control:
 
 
 def _behaviors(element: Card) -> list[Card]:
-    return [each for each in element.get("behaviors") or () if isinstance(each, dict)]
+    behaviors = element.get("behaviors")
+    return [each for each in behaviors if isinstance(each, dict)] if isinstance(behaviors, list) else []
 
 
 def _value_of(element: Card) -> Any:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
-import msgspec
 import trio
 
 from . import _entities
@@ -14,6 +14,7 @@ from ._chats import ChatMessage, Chats, now_ms
 from ._content import ContentChecks
 from ._entities import CardEntity
 from ._http import Request
+from ._json import decoded_object
 from ._messages import Message, SentMessages
 from ._push import Answer, Push
 
@@ -131,8 +132,8 @@ class CardCalls:
     def configure(self, request: Request, card_id: str) -> Body:
         """Change a card's settings: whether it streams, above all."""
         settings = _json_object(request.json(), "settings", "settings")
-        entity = self._entity(card_id)
-        return self._operate(entity, request, lambda: entity.configure(settings))
+        entity, has_image = self._entity(card_id), self.checks.media.has_image
+        return self._operate(entity, request, lambda: entity.configure(settings, has_image))
 
     @call("PUT", _ENTITY)
     def replace(self, request: Request, card_id: str) -> Body:
@@ -143,7 +144,7 @@ class CardCalls:
         entity, card = self._entity(card_id), self._card(given, "card.")
         return self._operate(entity, request, lambda: entity.replace(card))
 
-    def _operate(self, entity: CardEntity, request: Request, change: Any) -> Body:
+    def _operate(self, entity: CardEntity, request: Request, change: Callable[[], None]) -> Body:
         body = request.json()
         entity.operate(body.get("sequence"), body.get("uuid"), change)
         self.chats.changed()
@@ -173,10 +174,7 @@ def _json_object(body: dict[str, Any], name: str, path: str) -> dict[str, Any]:
     text = body.get(name)
     if not isinstance(text, str) or not text:
         raise bad_field(path, f"{path} is required, a string of JSON", text and type(text))
-    try:
-        decoded = msgspec.json.decode(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        decoded = None
-    if not isinstance(decoded, dict):
+    decoded = decoded_object(text)
+    if decoded is None:
         raise ApiRefusal(_entities.BAD_JSON, f"Failed to generate card content: {path} is no JSON object")
     return decoded

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +15,7 @@ from trio_util import AsyncValue
 
 from ._entities import CardEntity
 from ._frames import TENANT_KEY, random_id
+from ._json import as_json, decoded_object
 from ._limits import Limit
 
 KEPT_MESSAGES: Final = 50_000
@@ -323,16 +323,8 @@ _LEARNED: Final[Mapping[str, Callable[[Chats, Mapping[str, Any]], None]]] = {
 
 
 def _decoded(content: object) -> dict[str, Any]:
-    try:
-        decoded = msgspec.json.decode(content if isinstance(content, str) else b"")
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        decoded = None
-    return decoded if isinstance(decoded, dict) else {"text": str(content or "")}
-
-
-def as_json(value: object) -> str:
-    """JSON, as it stands in messages."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    decoded = decoded_object(content) if isinstance(content, str) else None
+    return {"text": str(content or "")} if decoded is None else decoded
 
 
 def now_ms() -> int:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
-import msgspec
 
 from . import _card_json
 from ._calls import ApiRefusal
 from ._chats import Chats, Mention
 from ._entities import CardEntity, failed_content
-from ._media import Media
+from ._json import decoded_object
+from ._media import Media, StoredFile
 
 BAD_MESSAGE: Final = 230001
 NOT_THE_OWNER: Final = 230017
@@ -66,29 +66,26 @@ class ContentChecks:
     def check(self, msg_type: object, content: object) -> Checked:
         """The content of a message that a bot sends, decoded and checked."""
         if not isinstance(msg_type, str) or not msg_type:
-            raise _refused("msg_type is required")
+            raise bad_message("msg_type is required")
         checks = _CHECKS.get(msg_type)
         if checks is None:
-            raise _refused(f"msg_type is {msg_type!r}; it may be {', '.join(_CHECKS)}")
+            raise bad_message(f"msg_type is {msg_type!r}; it may be {', '.join(_CHECKS)}")
         if not isinstance(content, str):
-            raise _refused("content is required, a string of JSON")
+            raise bad_message("content is required, a string of JSON")
         limit = {"text": MAX_TEXT, "post": _card_json.MAX_SIZE, "interactive": _card_json.MAX_SIZE}
         size, most = len(content.encode("utf-8", "replace")), limit.get(msg_type)
         if most is not None and size > most:
             msg = f"The length of the message content reaches its limit: {size} bytes, of {most}"
             raise ApiRefusal(TOO_LONG, msg)
-        try:
-            decoded = msgspec.json.decode(content)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            raise _refused("content is not a string of JSON") from None
-        if not isinstance(decoded, dict):
-            raise _refused("content is no JSON object")
+        decoded = decoded_object(content)
+        if decoded is None:
+            raise bad_message("content is no JSON object")
         return attrs.evolve(checks(self, decoded), sent=decoded)
 
     def _text(self, content: Content) -> Checked:
         text = content.get("text")
         if not isinstance(text, str):
-            raise _refused('content of a text is {"text": "…"}')
+            raise bad_message('content of a text is {"text": "…"}')
         mentions: list[Mention] = []
 
         def named(match: re.Match[str]) -> str:
@@ -105,10 +102,10 @@ class ContentChecks:
 
     def _post(self, content: Content) -> Checked:
         if not content or not all(isinstance(post, dict) for post in content.values()):
-            raise _refused('content of a post is {"zh_cn": {"title": "…", "content": [[…]]}}')
+            raise bad_message('content of a post is {"zh_cn": {"title": "…", "content": [[…]]}}')
         for locale, post in content.items():
             if not re.fullmatch(r"[a-z]{2}_[a-z]{2}", locale):
-                raise _refused(f"a post's content is by locale, such as zh_cn; it has {locale!r}")
+                raise bad_message(f"a post's content is by locale, such as zh_cn; it has {locale!r}")
             for element in _post_elements(post, locale):
                 self._check_post_element(element)
         return Checked(content)
@@ -117,10 +114,10 @@ class ContentChecks:
         tag = element.get("tag")
         needed = _POST_ELEMENTS.get(tag) if isinstance(tag, str) else None
         if needed is None:
-            raise _refused(f"an element's tag is {tag!r}; it may be {', '.join(_POST_ELEMENTS)}")
+            raise bad_message(f"an element's tag is {tag!r}; it may be {', '.join(_POST_ELEMENTS)}")
         for name in needed:
             if not isinstance(element.get(name), str):
-                raise _refused(f"an element of the tag {tag} has {name}, a string")
+                raise bad_message(f"an element of the tag {tag} has {name}, a string")
         if tag == "img":
             self._check_image(element["image_key"])
         elif tag == "media":
@@ -169,7 +166,7 @@ class ContentChecks:
             case {"type": "template", "data": {"template_id": str()}}:
                 return Checked(content)
             case {"type": str(kind)}:
-                raise _refused(f"type is {kind!r}; it may be card or template, each with its data")
+                raise bad_message(f"type is {kind!r}; it may be card or template, each with its data")
         self.check_card(content)
         return Checked(content)
 
@@ -181,19 +178,21 @@ class ContentChecks:
 
     def _check_image(self, key: str) -> None:
         if (file := self.media.kept.get(key)) is None or not file.is_image:
-            raise _refused(f"invalid image_key: no picture of the key {key} was uploaded")
-        if file.owner is not self.chats.bot:
-            raise ApiRefusal(NOT_THE_OWNER, "Bot is NOT the owner of the resource: it is to upload its own")
+            raise bad_message(f"invalid image_key: no picture of the key {key} was uploaded")
+        self._check_owner(file)
 
     def _check_file(self, key: str, msg_type: str) -> None:
         if (file := self.media.kept.get(key)) is None or file.is_image:
-            raise _refused(f"invalid file_key: no file of the key {key} was uploaded")
-        if file.owner is not self.chats.bot:
-            raise ApiRefusal(NOT_THE_OWNER, "Bot is NOT the owner of the resource: it is to upload its own")
+            raise bad_message(f"invalid file_key: no file of the key {key} was uploaded")
+        self._check_owner(file)
         wanted = _UPLOADED_AS.get(msg_type)
         if file.kind != wanted if wanted else file.kind in _UPLOADED_AS.values():
             msg = "The type of file upload does not match the type of message being sent"
             raise ApiRefusal(WRONG_FILE_TYPE, f"{msg}: {file.kind}, in a message of the type {msg_type}")
+
+    def _check_owner(self, file: StoredFile) -> None:
+        if file.owner is not self.chats.bot:
+            raise ApiRefusal(NOT_THE_OWNER, "Bot is NOT the owner of the resource: it is to upload its own")
 
 
 _CHECKS: Final[Mapping[str, Callable[[ContentChecks, Content], Checked]]] = {
@@ -213,22 +212,23 @@ _CHECKS: Final[Mapping[str, Callable[[ContentChecks, Content], Checked]]] = {
 def _post_elements(post: Content, locale: str) -> Iterator[Content]:
     title, lines = post.get("title", ""), post.get("content")
     if not isinstance(title, str) or not isinstance(lines, list):
-        raise _refused(f"{locale} has title, a string, and content, a list of lines")
+        raise bad_message(f"{locale} has title, a string, and content, a list of lines")
     for line in lines:
         if not isinstance(line, list):
-            raise _refused(f"{locale}.content is a list of lines, each a list of elements")
+            raise bad_message(f"{locale}.content is a list of lines, each a list of elements")
         for element in line:
             if not isinstance(element, dict):
-                raise _refused(f"{locale}.content has an element that is no object")
+                raise bad_message(f"{locale}.content has an element that is no object")
             yield element
 
 
 def _key(content: Content, name: str) -> str:
     value = content.get(name)
     if not isinstance(value, str) or not value:
-        raise _refused(f"content has {name}, a string")
+        raise bad_message(f"content has {name}, a string")
     return value
 
 
-def _refused(why: str) -> ApiRefusal:
+def bad_message(why: str) -> ApiRefusal:
+    """The refusal of a message, or of what is asked of one, as Feishu words it."""
     return ApiRefusal(BAD_MESSAGE, f"Your request contains an invalid request parameter, ext={why}")

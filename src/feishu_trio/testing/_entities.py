@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import trio
@@ -12,6 +12,7 @@ import trio
 from . import _card_json
 from ._calls import ApiRefusal, bad_field
 from ._card_json import Card
+from ._json import as_json
 from ._limits import Limit, too_often
 
 LIFETIME: Final = 14 * 86400.0
@@ -116,15 +117,16 @@ class CardEntity:
         check(card, has_image)
         self.card = card
 
-    def configure(self, settings: Card) -> None:
+    def configure(self, settings: Card, has_image: Callable[[str], bool]) -> None:
         """Change the card's `config` and `card_link`."""
         config = settings.get("config", {})
         if not isinstance(config, dict):
             raise bad_field("settings", "settings.config is an object", config)
-        if config.get("update_multi") is False:
-            raise ApiRefusal(NOT_SHARED, "update_multi property is false")
-        changed = {**settings, "config": {**self.card.get("config", {}), **config}}
-        self.card = {**self.card, **changed}
+        card = {**self.card, "config": {**_config_of(self.card), **config}}
+        if "card_link" in settings:
+            card["card_link"] = settings["card_link"]
+        check(card, has_image)
+        self.card = card
         if "streaming_mode" in config:
             self._note_streaming()
 
@@ -134,27 +136,28 @@ class CardEntity:
         self._note_streaming()
 
     def _note_streaming(self) -> None:
-        config = self.card.get("config")
-        streaming = isinstance(config, dict) and config.get("streaming_mode") is True
+        streaming = _config_of(self.card).get("streaming_mode") is True
         self._streams_until = trio.current_time() + STREAMING_TIME if streaming else None
 
 
-def check(card: Any, has_image: Callable[[str], bool]) -> None:
+def check(card: Card, has_image: Callable[[str], bool]) -> None:
     """Refuse a card that cannot be an entity."""
-    if not isinstance(card, dict):
-        raise ApiRefusal(BAD_JSON, "Failed to generate card content: it is no JSON object")
     if not card:
         raise ApiRefusal(EMPTY, "The card DSL is empty")
     if not _card_json.is_v2(card):
         raise ApiRefusal(NOT_V2, "Only schema 2.0 is supported")
-    if len(json.dumps(card, ensure_ascii=False, separators=(",", ":")).encode()) > _card_json.MAX_SIZE:
+    if len(as_json(card).encode()) > _card_json.MAX_SIZE:
         raise ApiRefusal(TOO_LARGE, "Card content exceeds limit: 30 kB")
-    config = card.get("config")
-    if isinstance(config, dict) and config.get("update_multi") is False:
-        raise ApiRefusal(NOT_SHARED, "update_multi property is false")
     flaw = _card_json.flaw_of(card, has_image)
     if flaw is not None:
         raise ApiRefusal(flaw.entity_code, flaw.msg) if flaw.entity_code else failed_content(flaw)
+    if _config_of(card).get("update_multi") is False:
+        raise ApiRefusal(NOT_SHARED, "update_multi property is false")
+
+
+def _config_of(card: Card) -> Card:
+    config: Card = card.get("config") or {}
+    return config
 
 
 def failed_content(flaw: _card_json.Flaw) -> ApiRefusal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote
@@ -126,7 +127,7 @@ def resources_of(message: ChatMessage) -> set[tuple[str, str]]:
 
 
 def _attachment(file: StoredFile) -> Response:
-    plain = file.name.encode("ascii", "replace").decode().replace('"', "_")
+    plain = re.sub(r"[^ -~]|[\"\\\\]", "_", file.name)
     headers = [("Content-Type", file.content_type)]
     if file.name:
         headers.append(

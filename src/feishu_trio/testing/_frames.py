@@ -10,6 +10,8 @@ from typing import Final
 import attrs
 import msgspec
 
+from ._json import decoded_object
+
 CALLBACKS: Final = frozenset({"card.action.trigger", "url.preview.get"})
 """Types that are callbacks: synchronous, never delivered again."""
 
@@ -57,11 +59,7 @@ def event_payload(schema: str, event_type: str, event_id: str, app_id: str, body
 
 def body_of(payload: bytes) -> object:
     """The body in an event's payload; None in what is none."""
-    try:
-        decoded = msgspec.json.decode(payload)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return None
-    return decoded.get("event") if isinstance(decoded, dict) else None
+    return (decoded_object(payload) or {}).get("event")
 
 
 def split(

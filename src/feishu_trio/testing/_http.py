@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 from urllib.parse import parse_qsl
 
 import attrs
 import h11
 import msgspec
 
+from ._json import decoded_object
 from ._line import Line
+
+LARGEST_BODY: Final = 64 << 20
+"""Bytes of a request's body: twice as many as the largest file that Feishu takes."""
 
 
 @attrs.frozen
@@ -33,10 +38,7 @@ class Request:
 
     def json(self) -> dict[str, object]:
         """The body as a JSON object; empty if the body is something else."""
-        try:
-            return msgspec.json.decode(self.body, type=dict[str, object])
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return {}
+        return decoded_object(self.body) or {}
 
     @classmethod
     def of(cls, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Request:
@@ -122,6 +124,10 @@ async def _read(http: h11.Connection, line: Line) -> Request | Upgrade | None:
             head = event
         elif isinstance(event, h11.Data):
             body += event.data
+            if len(body) > LARGEST_BODY:
+                raise h11.RemoteProtocolError(
+                    f"the body has more than {LARGEST_BODY} bytes", error_status_hint=413
+                )
         elif isinstance(event, h11.EndOfMessage):
             assert head is not None
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}

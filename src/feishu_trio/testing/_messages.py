@@ -12,9 +12,10 @@ from trio_util import AsyncValue
 
 from . import _card_json
 from ._calls import ApiRefusal, Body, bad_field, call, done
-from ._chats import Chat, ChatMessage, Chats, Reaction, as_json, now_ms
-from ._content import BAD_MESSAGE, ContentChecks
+from ._chats import Chat, ChatMessage, Chats, Reaction, now_ms
+from ._content import ContentChecks, bad_message
 from ._http import Request
+from ._json import as_json
 from ._limits import Limit, too_often
 from ._pages import page
 
@@ -116,7 +117,7 @@ class MessageCalls:
         if not isinstance(to, str) or not to:
             raise bad_field("receive_id", "receive_id is required", to)
         if not _RECEIVE_IDS[id_type].fullmatch(to):
-            raise _bad_message(f"invalid receive_id: {to!r} is no {id_type}")
+            raise bad_message(f"invalid receive_id: {to!r} is no {id_type}")
         return self._post("send", to, body, lambda: self.chats.receiver(to, id_type), id_type=id_type)
 
     @call("POST", f"{_MESSAGE}/reply")
@@ -146,7 +147,7 @@ class MessageCalls:
     ) -> Body:
         uuid, msg_type = body.get("uuid"), body.get("msg_type")
         if uuid is not None and not (isinstance(uuid, str) and 1 <= len(uuid) <= 50):
-            raise _bad_message("uuid is a string of 1 to 50 characters")
+            raise bad_message("uuid is a string of 1 to 50 characters")
         first = None if uuid is None else self._uuids.get(uuid)
         if first is not None and trio.current_time() < first.at + UUID_LIFETIME:
             return done(first.data())
@@ -207,7 +208,7 @@ class MessageCalls:
         """Show another card in a message."""
         message = self._own(message_id)
         if message.msg_type != "interactive":
-            raise _bad_message(f"only cards are updated so; this is a {message.msg_type}")
+            raise bad_message(f"only cards are updated so; this is a {message.msg_type}")
         if trio.current_time() >= message.at + _UPDATABLE:
             raise ApiRefusal(TOO_OLD_TO_UPDATE, "Message can only be modified within 14 days after sending")
         updates = self._updates.setdefault(message_id, Limit(_UPDATES))
@@ -272,9 +273,9 @@ class MessageCalls:
         elif kind == "thread":
             found = [each for each in self.chats.messages.values() if each.thread_id == container]
         else:
-            raise _bad_message(f"container_id_type is {kind!r}; it may be chat or thread")
+            raise bad_message(f"container_id_type is {kind!r}; it may be chat or thread")
         if not found:
-            raise _bad_message(f"invalid container_id: there is no {kind} {container!r}")
+            raise bad_message(f"invalid container_id: there is no {kind} {container!r}")
         if request.query.get("sort_type") == "ByCreateTimeDesc":
             found = found[::-1]
         return done(page(request, [_fetched(message, request) for message in found]))
@@ -351,7 +352,3 @@ def _reaction_data(reaction: Reaction) -> dict[str, object]:
         "action_time": str(reaction.at),
         "reaction_type": {"emoji_type": reaction.emoji_type},
     }
-
-
-def _bad_message(why: str) -> ApiRefusal:
-    return ApiRefusal(BAD_MESSAGE, f"Your request contains an invalid request parameter, ext={why}")

@@ -19,6 +19,7 @@ from ..errors import FrameError
 from ..wire import CONTROL, DATA, Frame, decode_frame, encode_frame
 from ._connection import PROTOCOL_ERROR, GatewayConnection
 from ._frames import random_id
+from ._json import decoded
 from ._ladder import Ladder
 from ._openapi import OpenApi
 from ._push import Answer, Delivery, Push, read_answer_body
@@ -146,8 +147,8 @@ class Platform:
 
     def _received_text(self, connection: GatewayConnection, message: str) -> None:
         try:
-            text = msgspec.json.decode(message)
-        except msgspec.MsgspecError:
+            text = decoded(message)
+        except ValueError:
             text = message
         self.texts.append(text)
         match text:

@@ -13,6 +13,7 @@ import trio
 
 from ..wire import DATA, Frame, encode_frame
 from ._frames import Parcel, header_pairs
+from ._json import decoded
 
 if TYPE_CHECKING:
     from ._connection import GatewayConnection
@@ -206,13 +207,13 @@ def read_answer_body(payload: bytes) -> tuple[int, object]:
     """Code and data of an answer's payload; ValueError, with the reason, if it is malformed."""
     try:
         body = _BODY.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f'its payload is {payload[:100]!r}, not {{"code": …, "data": …}}: {error}') from None
     if body.code not in {200, 500}:
         raise ValueError(f"its code is {body.code}; allowed is 200 or 500")
     if not body.data:
         return body.code, None
     try:
-        return body.code, msgspec.json.decode(b64decode(body.data, validate=True))
+        return body.code, decoded(b64decode(body.data, validate=True))
     except (binascii.Error, ValueError) as error:
         raise ValueError(f"its data is {body.data[:100]!r}, not JSON in base64: {error}") from None

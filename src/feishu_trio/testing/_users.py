@@ -11,8 +11,9 @@ import trio
 
 from ..events.answers import flaw_of
 from . import _card_json
-from ._chats import Chat, ChatMessage, Chats, Member, Mention, as_json
+from ._chats import Chat, ChatMessage, Chats, Member, Mention
 from ._frames import TENANT_KEY
+from ._json import as_json
 from ._media import DOT, Media
 from ._messages import Message
 from ._push import Push

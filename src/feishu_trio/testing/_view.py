@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from textwrap import indent
+from typing import Any
 
 from . import _card_json
 from ._cards import is_streaming
@@ -75,15 +76,16 @@ def _post_lines(content: Mapping[str, object], kept: Mapping[str, StoredFile]) -
             if rest.get("title"):
                 yield str(rest["title"])
             for line in lines:
-                yield "".join(_element_text(element, kept) for element in line)
+                if isinstance(line, list):
+                    yield "".join(_element_text(element, kept) for element in line)
 
 
-def _element_text(element: Mapping[str, object], kept: Mapping[str, StoredFile]) -> str:
+def _element_text(element: object, kept: Mapping[str, StoredFile]) -> str:
     match element:
         case {"tag": "img"}:
             return "[image]"
-        case {"tag": "media"}:
-            name = _name_of(element, kept)
+        case {"tag": "media", **media}:
+            name = _name_of(media, kept)
             return f"[video{name and f': {name}'}]"
         case {"tag": "at", "user_id": user_id, **rest}:
             key = str(user_id)
@@ -92,9 +94,11 @@ def _element_text(element: Mapping[str, object], kept: Mapping[str, StoredFile])
             return f"[{emoji}]"
         case {"tag": "hr"}:
             return "---"
-    return str(element.get("text", ""))
+        case {"text": text}:
+            return str(text)
+    return ""
 
 
-def _name_of(content: Mapping[str, object], kept: Mapping[str, StoredFile]) -> str:
+def _name_of(content: Mapping[Any, object], kept: Mapping[str, StoredFile]) -> str:
     file = kept.get(str(content.get("file_key")))
     return str(content.get("file_name") or (file.name if file else ""))
