@@ -10,12 +10,13 @@ import trio
 
 from . import _entities
 from ._calls import ApiRefusal, Body, bad_field, call, done
-from ._chats import ChatMessage, Chats, now_ms
+from ._chats import Chats, now_ms
 from ._content import ContentChecks
 from ._entities import CardEntity
 from ._http import Request
 from ._json import decoded_object
 from ._messages import Message, SentMessages
+from ._newest import Newest
 from ._push import Answer, Push
 
 CARD_PATH: Final = "/open-apis/interactive/v1/card/update"
@@ -50,9 +51,9 @@ class CardCalls:
     chats: Chats
     checks: ContentChecks
     sent: SentMessages
-    entities: dict[str, CardEntity]
+    entities: Newest[str, CardEntity]
     """By card_id."""
-    _tokens: dict[str, _Token] = attrs.field(factory=dict, init=False, repr=False)
+    _tokens: Newest[str, _Token] = attrs.field(factory=Newest, init=False, repr=False)
 
     # --- clicks ---
 
@@ -82,7 +83,7 @@ class CardCalls:
     def _show(self, token: str, card: dict[str, Any]) -> None:
         """Show a card in the message that was clicked, unless it streams."""
         message = self.chats.messages.get(self._tokens[token].message_id)
-        if message is not None and not message.recalled and not is_streaming(message):
+        if message is not None and not message.recalled and not message.is_streaming:
             message.show(card)
             message.updated = now_ms()
             self.chats.changed()
@@ -163,11 +164,6 @@ class CardCalls:
         card = _json_object(given, "data", f"{prefix}data")
         _entities.check(card, self.checks.media.has_image)
         return card
-
-
-def is_streaming(message: ChatMessage) -> bool:
-    """Whether a message shows a card that streams at the moment."""
-    return message.entity is not None and message.entity.is_streaming
 
 
 def _json_object(body: dict[str, Any], name: str, path: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from typing import Any, Final, Literal
@@ -17,9 +17,8 @@ from ._entities import CardEntity
 from ._frames import TENANT_KEY, random_id
 from ._json import as_json, decoded_object
 from ._limits import Limit
+from ._newest import Newest
 
-KEPT_MESSAGES: Final = 50_000
-"""Messages that the gateway knows of, the newest ones."""
 _KEPT_IN_CHAT: Final = 10_000
 
 # Where a pushed event names neither.
@@ -128,6 +127,11 @@ class ChatMessage:
             return self.entity.card
         return self.content if self.msg_type == "interactive" else None
 
+    @property
+    def is_streaming(self) -> bool:
+        """Whether it shows a card that streams at the moment."""
+        return self.entity is not None and self.entity.is_streaming
+
     def show(self, card: dict[str, Any]) -> None:
         """Show another card."""
         if self.entity is None:
@@ -178,8 +182,8 @@ class Chats:
     """By open_id."""
     chats: dict[str, Chat] = attrs.field(factory=dict, init=False, repr=False)
     """By chat_id."""
-    messages: OrderedDict[str, ChatMessage] = attrs.field(factory=OrderedDict, init=False, repr=False)
-    """By message_id; the newest `KEPT_MESSAGES`."""
+    messages: Newest[str, ChatMessage] = attrs.field(factory=Newest, init=False, repr=False)
+    """By message_id; the newest."""
     changes: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0), init=False, repr=False)
     """Counts all changes, to be waited on."""
     _private: dict[str, Chat] = attrs.field(factory=dict, init=False, repr=False)
@@ -232,8 +236,6 @@ class Chats:
 
     def add(self, message: ChatMessage) -> ChatMessage:
         """Add a message to its chat."""
-        if len(self.messages) >= KEPT_MESSAGES:
-            self.messages.popitem(last=False)
         self.messages[message.message_id] = message
         message.chat.messages.append(message)
         if not message.sender.is_bot and message.sender not in message.chat.members:

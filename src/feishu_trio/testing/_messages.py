@@ -17,6 +17,7 @@ from ._content import ContentChecks, bad_message
 from ._http import Request
 from ._json import as_json
 from ._limits import Limit, too_often
+from ._newest import Newest
 from ._pages import page
 
 MESSAGES: Final = "/open-apis/im/v1/messages"
@@ -101,8 +102,8 @@ class MessageCalls:
     sent: SentMessages
     limited: bool
     """Whether more than 5 messages a second to a chat, or 50 in all, are refused."""
-    _uuids: dict[str, ChatMessage] = attrs.field(factory=dict, init=False, repr=False)
-    _updates: dict[str, Limit] = attrs.field(factory=dict, init=False, repr=False)
+    _uuids: Newest[str, ChatMessage] = attrs.field(factory=Newest, init=False, repr=False)
+    _updates: Newest[str, Limit] = attrs.field(factory=Newest, init=False, repr=False)
     """Of cards, by message_id."""
     _sends: Limit = attrs.field(factory=lambda: Limit(_APP_SENDS), init=False, repr=False)
 

@@ -23,6 +23,7 @@ from ._frames import random_id
 from ._http import Request, Response, json_response
 from ._media import Media
 from ._messages import MessageCalls, SentMessages
+from ._newest import Newest
 from ._push import Answer, Push
 from ._tokens import OAUTH_PATH, Tokens
 
@@ -59,7 +60,7 @@ class OpenApi:
         bot = Member(bot_name, f"ou_{random_id(random)}", f"on_{random_id(random)}", "", tokens.app_id)
         chats = Chats(bot, random)
         media, sent = Media(chats), SentMessages()
-        entities: dict[str, CardEntity] = {}
+        entities: Newest[str, CardEntity] = Newest()
         checks = ContentChecks(chats, media, entities)
         messages = MessageCalls(chats, checks, sent, send_limits)
         cards = CardCalls(chats, checks, sent, entities)

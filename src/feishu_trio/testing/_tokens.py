@@ -12,6 +12,7 @@ from ._calls import ApiRefusal, Body, call
 from ._discovery import UNKNOWN_APP, WRONG_SECRET
 from ._frames import random_id
 from ._http import Request
+from ._newest import Newest
 
 TOKEN_PATH: Final = "/open-apis/auth/v3/tenant_access_token/internal"
 OAUTH_PATH: Final = "/oauth/v3/token"
@@ -34,7 +35,7 @@ class Tokens:
     lifetime: float
     """Seconds a tenant token is valid."""
     random: Random = attrs.field(repr=False)
-    _valid_until: dict[str, float] = attrs.field(factory=dict, init=False, repr=False)
+    _valid_until: Newest[str, float] = attrs.field(factory=Newest, init=False, repr=False)
 
     def expire(self) -> None:
         """Make every token issued so far invalid."""

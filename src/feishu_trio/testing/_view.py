@@ -7,7 +7,6 @@ from textwrap import indent
 from typing import Any
 
 from . import _card_json
-from ._cards import is_streaming
 from ._chats import Chat, ChatMessage
 from ._media import StoredFile
 
@@ -33,7 +32,7 @@ def _message_text(message: ChatMessage, kept: Mapping[str, StoredFile]) -> str:
     notes = []
     if message.updated is not None and message.msg_type != "interactive":
         notes.append("(edited)")
-    if is_streaming(message):
+    if message.is_streaming:
         notes.append("(streaming)")
     by_emoji: dict[str, list[str]] = {}
     for reaction in message.reactions.values():
