@@ -17,7 +17,7 @@ from .server import open_api, open_gateway_api
 
 async def test_update_card() -> None:
     async with open_gateway_api() as (gateway, api):
-        gateway._api.allow_card("c-token", trio.current_time())
+        gateway._api.cards.allow("c-token", trio.current_time())
         await api.update_card("c-token", {"elements": []})
         (message,) = gateway.messages
         assert (message.kind, message.to, message.content) == ("card", "c-token", {"elements": []})

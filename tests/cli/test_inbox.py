@@ -273,6 +273,9 @@ async def test_a_terminal_gets_tables_and_nothing_that_controls_it(
         (["requeue", "a", "--all", "--inbox", "sqlite:{path}"], 2, "dead letters, or --all, not both"),
         (["purge", "--state", "ready", "--inbox", "sqlite:{path}"], 2, "one of done, dead, parked"),
         (["purge", "--state", "dead", "--older-than", "soon", "--inbox", "sqlite:{path}"], 2, "--older-than"),
+        (["show", "9" * 5000, "--inbox", "sqlite:{path}"], 1, "there is no event '999"),
+        (["list", "--inbox", "sqlite://nowhere.db"], 1, "'nowhere.db': there is no such file"),
+        (["list", "--inbox", "redis://me:hidden@host/0"], 2, "'redis://***@host/0' is not allowed"),
         (["list"], 2, "--inbox"),
     ],
 )
@@ -283,4 +286,5 @@ async def test_a_mistake_is_named(
     done = await run("inbox", *(each.format(path=path) for each in args))
     assert done.code == code
     assert match.format(path=path) in done.err
+    assert "hidden" not in done.err
     assert "Traceback" not in done.err

@@ -132,6 +132,7 @@ async def test_a_worker_handles_what_a_receiver_stored(feishu_gateway: Gateway, 
         (["run", "bot:nothing"], "it is a int, and must be a Router"),
         (["run", "bot:router", "--inbox", "bot.db"], "or redis://HOST"),
         (["worker", "bot:router", "--inbox", "sqlite:"], "it must be sqlite:PATH"),
+        (["run", "bot:router", "--inbox", "Redis://:pw@host"], "--inbox: 'Redis://***@host' is not allowed"),
     ],
 )
 async def test_mistakes(feishu_gateway: Gateway, arguments: list[str], words: str) -> None:

@@ -1,9 +1,10 @@
-"""What `run` and `worker` have in common: a router by its name, and an inbox by its URL."""
+"""A router by its name, and an inbox by its URL."""
 
 from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 
 from feishu_trio import ConfigError, Inbox, Router, SQLiteInbox
 
-__all__ = ["InboxUrl", "RouterName", "inbox_of", "router_of"]
+__all__ = ["InboxUrl", "RouterName", "inbox_of", "router_of", "sqlite_path", "wrong_url"]
 
 RouterName = Annotated[
     str,
@@ -68,13 +69,22 @@ def inbox_of(url: str) -> Inbox:
     Raises:
         ConfigError: It is the URL of none.
     """
-    kind, colon, path = url.partition(":")
-    if kind == "sqlite" and colon and path.removeprefix("//"):
-        return SQLiteInbox(path.removeprefix("//"))
-    if kind in ("redis", "rediss", "redis+sentinel"):
+    if path := sqlite_path(url):
+        return SQLiteInbox(path)
+    if url.partition(":")[0] in ("redis", "rediss", "redis+sentinel"):
         from feishu_trio import RedisInbox  # here, as it needs an extra of its own
 
         return RedisInbox(url)
-    raise ConfigError(
-        f"--inbox: {url!r} is not allowed; it must be sqlite:PATH, such as sqlite:bot.db, or redis://HOST"
-    )
+    raise wrong_url(url, "sqlite:PATH, such as sqlite:bot.db, or redis://HOST")
+
+
+def sqlite_path(url: str) -> str:
+    """The path in `sqlite:PATH` or `sqlite://PATH`; empty in another URL."""
+    kind, _, path = url.partition(":")
+    return path.removeprefix("//") if kind == "sqlite" else ""
+
+
+def wrong_url(url: str, allowed: str) -> ConfigError:
+    """The error for the URL of no inbox, without the user and the password that may stand in it."""
+    shown = re.sub(r"(?<=:)(//)?.*@", r"\1***@", url)
+    return ConfigError(f"--inbox: {shown!r} is not allowed; it must be {allowed}")

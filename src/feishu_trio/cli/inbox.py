@@ -28,6 +28,7 @@ from feishu_trio import (
 )
 
 from ._endings import Failed
+from ._serving import sqlite_path, wrong_url
 from ._text import counted, printable, shortened
 
 __all__ = ["inbox"]
@@ -71,11 +72,9 @@ def list_(
         return
     console = Console(highlight=False)
     for event in events:
-        when = _local(event.due or event.settled or event.stored)
+        at = _local(event.due or event.settled or event.stored)
         attempts = f"attempts: {event.attempts}"
-        console.print(
-            Text.assemble((f"{event.number:>6}  ", "dim"), _cell(event.id), f"  {attempts}  {when}")
-        )
+        console.print(Text.assemble((f"{event.number:>6}  ", "dim"), _cell(event.id), f"  {attempts}  {at}"))
         kind = printable(event.type) + (f", crashes: {event.crashes}" if event.crashes else "")
         if event.error and _has_failed(event):
             kind = f"{kind}: {printable(event.error)}"
@@ -211,9 +210,9 @@ def backup(
 
 
 def _open(url: str) -> InboxFile:
-    scheme, colon, path = url.partition(":")
-    if scheme != "sqlite" or not colon or not path:
-        raise ConfigError(f"--inbox: {url!r} is not allowed; it must be sqlite:PATH, such as sqlite:bot.db")
+    path = sqlite_path(url)
+    if not path:
+        raise wrong_url(url, "sqlite:PATH, such as sqlite:bot.db")
     return InboxFile(path)
 
 
@@ -225,7 +224,7 @@ def _events(file: InboxFile, state: InboxState, limit: int, after: int) -> Itera
 
 def _find(file: InboxFile, event: str) -> InboxDetails | None:
     details = file.show(event)
-    if details is None and event.isdecimal():
+    if details is None and event.isdecimal() and len(event) < 20:
         details = file.show(int(event))
     return details
 

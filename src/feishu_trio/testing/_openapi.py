@@ -105,7 +105,3 @@ class OpenApi:
     def answered(self, push: Push, answer: Answer, delivered_at: float) -> None:
         """Note the answer that settled a push, with 200."""
         self.cards.answered(push, answer, delivered_at)
-
-    def allow_card(self, token: str, since: float) -> None:
-        """Allow a callback's token to update the card."""
-        self.cards.allow(token, since)
