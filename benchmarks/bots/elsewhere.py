@@ -9,29 +9,43 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from aiohttp import web
 
 ROOT = Path(__file__).parents[2]
 
 
-class Server:
+class Server(ABC):
     """The calls of a bot, in order; `refuse` is how many of the next messages are refused, with a wait of 2 seconds."""
 
-    library = ""
-    sends = ""
+    library: ClassVar[str]
+    sends: ClassVar[str]
+    """The call that sends a message."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.refuse = 0
         self.hang = False
         self.readers = 0
-        self.updates: dict[int, dict[str, Any]] = {}
+        self._changed = asyncio.Event()
+
+    def changed(self) -> None:
+        self._changed.set()
+
+    async def until(self, is_so: Callable[[], bool], within: float) -> bool:
+        """Wait for something that the server sees; whether it came to be so in so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while not is_so():
+                    self._changed.clear()
+                    await self._changed.wait()
+        return is_so()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         data = dict(await request.post()) if request.can_read_body else dict(request.query)
@@ -39,6 +53,7 @@ class Server:
             data = await request.json()
         method = request.path.rsplit("/", 1)[-1]
         self.calls.append((method, data))
+        self.changed()
         if method == self.sends and self.hang:
             await asyncio.sleep(600)
         if method == self.sends and self.refuse:
@@ -49,14 +64,18 @@ class Server:
     def sent(self) -> int:
         return sum(method == self.sends for method, _ in self.calls)
 
-    def too_often(self) -> web.Response:
-        raise NotImplementedError
+    @abstractmethod
+    def is_confirmed(self) -> bool:
+        """Whether the bot has told that the message arrived."""
 
-    async def result(self, method: str, data: dict[str, Any], request: web.Request) -> web.StreamResponse:
-        raise NotImplementedError
+    @abstractmethod
+    def too_often(self) -> web.Response: ...
 
-    async def says(self, text: str, number: int, attempt: int = 0) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def result(self, method: str, data: dict[str, Any], request: web.Request) -> web.StreamResponse: ...
+
+    @abstractmethod
+    async def says(self, text: str, number: int, attempt: int = 0) -> None: ...
 
 
 class Telegram(Server):
@@ -65,7 +84,10 @@ class Telegram(Server):
 
     def __init__(self) -> None:
         super().__init__()
-        self.new = asyncio.Event()
+        self.updates: dict[int, dict[str, Any]] = {}
+
+    def is_confirmed(self) -> bool:
+        return not self.updates
 
     def too_often(self) -> web.Response:
         refusal = {"ok": False, "error_code": 429, "description": "Too Many Requests: retry after 2"}
@@ -79,10 +101,8 @@ class Telegram(Server):
             self.readers += 1
             offset = int(data.get("offset") or 0)
             self.updates = {key: value for key, value in self.updates.items() if key >= offset}
-            if not self.updates:
-                self.new.clear()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self.new.wait(), 2)
+            self.changed()
+            await self.until(lambda: bool(self.updates), 2)
             return done(list(self.updates.values()))
         return done({"message_id": 99, "date": 0, "chat": chat, "text": data.get("text", "")})
 
@@ -96,7 +116,7 @@ class Telegram(Server):
             "text": text,
         }
         self.updates[number] = {"update_id": number, "message": message}
-        self.new.set()
+        self.changed()
 
 
 def done(result: object) -> web.Response:
@@ -113,6 +133,9 @@ class Slack(Server):
         self.acknowledged = 0
         self._envelopes = count(1)
 
+    def is_confirmed(self) -> bool:
+        return self.acknowledged > 0
+
     def too_often(self) -> web.Response:
         return web.json_response(
             {"ok": False, "error": "ratelimited"}, status=429, headers={"Retry-After": "2"}
@@ -124,8 +147,10 @@ class Slack(Server):
             await self.socket.prepare(request)
             await self.socket.send_json({"type": "hello"})
             self.readers += 1
+            self.changed()
             async for message in self.socket:
                 self.acknowledged += "envelope_id" in message.json()
+                self.changed()
             return self.socket
         if method == "apps.connections.open":
             return web.json_response({"ok": True, "url": f"ws://{request.host}/socket"})
@@ -176,9 +201,7 @@ async def running(server: Server, url: str, bot: str) -> AsyncGenerator[asyncio.
         *command, env=env, stderr=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL
     )
     try:
-        while server.readers == readers:
-            await asyncio.sleep(0.1)
-            assert process.returncode is None, "the bot ended"
+        assert await server.until(lambda: server.readers > readers, 30), "the bot does not read"
         yield process
     finally:
         if process.returncode is None:
@@ -190,10 +213,9 @@ async def trials(kind: type[Server]) -> None:
     server = kind()
     async with serving(server) as url, running(server, url, "echo"):
         await server.says("hello", 1)
-        await asyncio.sleep(1.5)
-        assert server.sent() == 1, server.calls
+        assert await server.until(lambda: server.sent() == 1, 10), server.calls
         await server.says("hello", 1, attempt=1)
-        await asyncio.sleep(2)
+        await server.until(lambda: server.sent() == 2, 3)
         print(f"{kind.library}: a message that is delivered twice is answered {server.sent()}×")
 
     server = kind()
@@ -201,13 +223,12 @@ async def trials(kind: type[Server]) -> None:
         async with running(server, url, "echo"):
             server.hang = True
             await server.says("hello", 1)
-            await asyncio.sleep(2)
-            assert server.sent() == 1, server.calls
-        is_confirmed = server.acknowledged > 0 if isinstance(server, Slack) else not server.updates
+            assert await server.until(lambda: server.sent() == 1, 10), server.calls
+            is_confirmed = await server.until(server.is_confirmed, 2)
         print(f"{kind.library}: a message is confirmed before its handler is done: {is_confirmed}")
         server.hang = False
         async with running(server, url, "echo"):
-            await asyncio.sleep(3)
+            await server.until(lambda: server.sent() == 2, 3)
         print(
             f"{kind.library}: killed in the middle of its reply and started anew, it tries {server.sent()}× in all"
         )
@@ -216,7 +237,7 @@ async def trials(kind: type[Server]) -> None:
     async with serving(server) as url, running(server, url, "echo"):
         server.refuse = 1
         await server.says("hello", 1)
-        await asyncio.sleep(5)
+        await server.until(lambda: server.sent() == 2, 5)
         print(
             f"{kind.library}: a reply that is refused once with 429 and a wait of 2 s is tried {server.sent()}×"
         )
@@ -226,17 +247,18 @@ async def trials(kind: type[Server]) -> None:
         for number, text in enumerate(("one", "two", "three"), 1):
             await server.says(text, number)
             await asyncio.sleep(0.2)
-        await asyncio.sleep(3)
+        await server.until(lambda: server.sent() == 3, 4)  # one for each, if it does not gather
         texts = [data.get("text") for method, data in server.calls if method == server.sends]
         print(f"{kind.library}: gathered: {texts}")
 
 
-async def works(kind: type[Server], bot: str, text: str) -> None:
+async def works(kind: type[Server], bot: str, text: str, last: str) -> None:
+    """Have a bot do its work, which ends with the call `last`."""
     server = kind()
     async with serving(server) as url, running(server, url, bot):
         known = len(server.calls)
         await server.says(text, 1)
-        await asyncio.sleep(4)
+        assert await server.until(lambda: last in dict(server.calls[known:]), 10), server.calls
         made = [method for method, _ in server.calls[known:] if method != "getUpdates"]
         print(f"{kind.library}: {bot}: calls {', '.join(made)}")
 
@@ -244,10 +266,10 @@ async def works(kind: type[Server], bot: str, text: str) -> None:
 async def main() -> None:
     for kind in (Slack, Telegram):
         await trials(kind)
-    await works(Slack, "answer", "<@UBOT> one two")
-    await works(Telegram, "answer", "@bot one two")
-    await works(Telegram, "approve", "deploy")
-    await works(Slack, "approve", "deploy")
+    await works(Slack, "answer", "<@UBOT> one two", "chat.stopStream")
+    await works(Telegram, "answer", "@bot one two", "editMessageText")
+    await works(Telegram, "approve", "deploy", "sendMessage")
+    await works(Slack, "approve", "deploy", "chat.postMessage")
 
 
 if __name__ == "__main__":
