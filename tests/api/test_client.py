@@ -18,7 +18,6 @@ from trio.testing import MockClock
 
 from feishu_trio import open_feishu_session
 from feishu_trio.api import Api
-from feishu_trio.api.client import Form
 from feishu_trio.errors import (
     ApiError,
     MessageGone,
@@ -26,6 +25,7 @@ from feishu_trio.errors import (
     QuotaExceeded,
     RateLimited,
 )
+from feishu_trio.events.port import Form
 from feishu_trio.testing import open_gateway
 from feishu_trio.testing._http import Request
 
