@@ -275,7 +275,8 @@ async def test_a_result_of_a_claim_that_was_taken_over_is_refused_and_counted(
 async def test_a_result_is_late_also_if_nobody_has_claimed_the_event_since(
     make: Make, client: Any, prefix: str
 ) -> None:
-    async with serving(make()) as slow, serving(make()) as other:
+    # The other looks for dead ones twice as often as the slow one renews: not each time right after that.
+    async with serving(make()) as slow, serving(make(lease=1.5)) as other:
         await slow.store([entry("a")])
         first = (await claim(slow))["a"]
         with trio.fail_after(10):

@@ -35,7 +35,7 @@ from feishu_trio import (
     SQLiteInbox,
     by_sender,
 )
-from feishu_trio.inbox import source
+from feishu_trio.inbox import file, source
 from feishu_trio.inbox.records import Entry
 from feishu_trio.testing import Gateway, Push, open_gateway
 from session.rig import come_true, open_real_session, open_session
@@ -772,14 +772,17 @@ async def test_what_is_too_old_keeps_its_chat_no_longer_than_a_moment_and_is_tol
     assert "max_age" in told[0]
 
 
-async def test_a_session_that_is_cancelled_while_its_inbox_opens_ends(tmp_path: Path) -> None:
+async def test_a_session_that_is_cancelled_while_its_inbox_opens_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "_BUSY", 1.0)
     path = tmp_path / "bot.db"
     async with open_gateway() as gateway:
         async with open_real_session(gateway, inbox=SQLiteInbox(path)):
             pass
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            # The lock is waited for in a thread, which cannot be cancelled, for five seconds.
+            # The lock is waited for in a thread, which cannot be cancelled: for five seconds, and one here.
             with trio.fail_after(30), suppress(InboxError), trio.move_on_after(0.2):
                 async with open_real_session(gateway, inbox=SQLiteInbox(path)):
                     raise AssertionError("it is open though the file is locked")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..events.content import Markdown
+from ..events.port import BotInfo
 from .cards import Cards
-from .client import BotInfo
 from .exchange import TooLarge, read_whole
 from .files import Files
 from .messages import Messages

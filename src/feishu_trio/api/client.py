@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from ..errors import ApiError, RateLimited
+from ..events.port import BotInfo, Form
 from ..telemetry.limits import LogLimit
 from .arguments import as_json, check_id, check_mapping, check_timeout, check_utf8, given, refused
 from .disk import read_file
@@ -25,12 +26,9 @@ from .tokens import TenantToken
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["BotInfo", "Call", "Client", "Form", "Unanswered", "text_in"]
+__all__ = ["Call", "Client", "Unanswered", "text_in"]
 
 T = TypeVar("T")
-
-Form = Mapping[str, str | bytes | os.PathLike[str] | tuple[str, bytes]]
-"""A form's fields: a str is a text; bytes, a name with bytes, or a path are a file."""
 
 # Bytes of an answer, at most: of a token's, and of any other call's.
 _TOKEN_SIZE: Final = 1 << 20
@@ -72,14 +70,6 @@ class Call:
     def with_token(self, token: str) -> dict[str, Any]:
         """Its options, as the app's own call."""
         return {**self.options, "headers": {**self.options["headers"], "Authorization": f"Bearer {token}"}}
-
-
-@attrs.frozen
-class BotInfo:
-    """Who the app's bot is, for those who see it in a chat."""
-
-    name: str
-    open_id: str
 
 
 class Client:

@@ -9,28 +9,24 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Literal, overload
+from typing import Any, Final, overload
 
 import trio
 
 from ..errors import ApiError
+from ..events.content import ResourceKind
+from ..events.port import DOWNLOAD_SIZE, Form, Source
 from .arguments import check_id, check_size, check_utf8, given, in_path, message_in_path, refused
-from .client import Call, Client, Form, text_in
+from .client import Call, Client, text_in
 from .disk import read_file, save_parts
 from .download import Download
 from .exchange import Answer, open_answer
 
-__all__ = ["Files", "ResourceKind", "Source"]
+__all__ = ["Files"]
 
-ResourceKind = Literal["image", "file", "audio", "video", "sticker"]
-
-Source = bytes | bytearray | memoryview | str | os.PathLike[str]
-"""What is uploaded: bytes, or the path of a file."""
-
-# Bytes, at most: of an image and a file that Feishu takes, of what it gives, and of a refusal in a file's place.
+# Bytes, at most: of an image and a file that Feishu takes, and of a refusal in a file's place.
 _IMAGE_SIZE: Final = 10 << 20
 _FILE_SIZE: Final = 30 << 20
-_DOWNLOAD_SIZE: Final = 100 << 20
 _REFUSAL_SIZE: Final = 1 << 20
 
 # Bytes a second at which files have to come and go, unless a timeout is given.
@@ -111,7 +107,7 @@ class Files(Client):
         to: None = None,
         *,
         kind: ResourceKind | None = None,
-        max_size: int = _DOWNLOAD_SIZE,
+        max_size: int = DOWNLOAD_SIZE,
         timeout: float | None = None,
     ) -> bytes: ...
 
@@ -123,7 +119,7 @@ class Files(Client):
         to: str | os.PathLike[str],
         *,
         kind: ResourceKind | None = None,
-        max_size: int = _DOWNLOAD_SIZE,
+        max_size: int = DOWNLOAD_SIZE,
         timeout: float | None = None,
     ) -> Path: ...
 
@@ -134,7 +130,7 @@ class Files(Client):
         to: str | os.PathLike[str] | None = None,
         *,
         kind: ResourceKind | None = None,
-        max_size: int = _DOWNLOAD_SIZE,
+        max_size: int = DOWNLOAD_SIZE,
         timeout: float | None = None,
     ) -> bytes | Path:
         """Download an image or a file of a message: its bytes, or where it is once it was written `to` a path.
@@ -166,7 +162,7 @@ class Files(Client):
         key: str,
         *,
         kind: ResourceKind | None = None,
-        max_size: int = _DOWNLOAD_SIZE,
+        max_size: int = DOWNLOAD_SIZE,
         timeout: float | None = None,
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Download part by part: `async with api.open_download(message_id, key) as parts`, an iterator of bytes.
@@ -195,7 +191,7 @@ class Files(Client):
         *,
         params: Mapping[str, Any] | None = None,
         json: Any = None,
-        max_size: int = _DOWNLOAD_SIZE,
+        max_size: int = DOWNLOAD_SIZE,
         timeout: float | None = None,
     ) -> AsyncGenerator[AsyncIterator[bytes], None]:
         """Make any call whose answer is a file: `async with api.stream("GET", path) as parts`, an iterator of bytes.
@@ -234,7 +230,7 @@ class Files(Client):
         to: str | os.PathLike[str],
         *,
         params: Mapping[str, Any] | None = None,
-        max_size: int = _DOWNLOAD_SIZE,
+        max_size: int = DOWNLOAD_SIZE,
         timeout: float | None = None,
     ) -> Path:
         """Write the file that a GET of any path gives `to` a path here. Where it is.

@@ -28,6 +28,7 @@ __all__ = [
     "Post",
     "PostElement",
     "Resource",
+    "ResourceKind",
     "ShareChat",
     "ShareUser",
     "Sticker",
@@ -177,11 +178,14 @@ Content = (
 """What `Event.content` may be; a dict where the message is of a type that has no class here."""
 
 
+ResourceKind = Literal["image", "file", "audio", "video", "sticker"]
+
+
 @frozen
 class Resource:
     """A file in a message, to be downloaded by the message's id and `key`. Stickers cannot be, but be sent again."""
 
-    kind: Literal["image", "file", "audio", "video", "sticker"]
+    kind: ResourceKind
     key: str
     name: str | None = None
     """The file's name, where the message has it."""

@@ -14,7 +14,7 @@ from ._json import UNFIT, read_patiently, unfit, write_patiently
 from .answers import Card
 from .catalogue import model_for
 from .content import Content, Resource, parse_content, plain_text, resources_of
-from .port import BotIdentity, Choice, EventApi, EventPort, Notes, Sendable, Sent, Streamed
+from .port import BotInfo, Choice, EventApi, EventPort, Notes, Sendable, Sent, Streamed
 from .subject import Person, body_of, chat_of, doer_of, message_of, thread_of
 from .types import IM_MESSAGE_RECEIVE_V1
 
@@ -379,7 +379,7 @@ class Event(QuietStruct, Generic[T_co], eq=False):
             raise RuntimeError(f"{self!r} happened in no chat: say behind which key all is to end")
         return await self._port().cancel(key)
 
-    def _bot(self) -> BotIdentity:
+    def _bot(self) -> BotInfo:
         bot = self._port().bot
         if bot is None:
             raise RuntimeError(

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, overload
+from typing import Any, Final, Protocol, TypeAlias, overload
 
 from attrs import frozen
 
@@ -19,6 +19,7 @@ from .content import (
     Markdown,
     Media,
     Post,
+    ResourceKind,
     ShareChat,
     ShareUser,
     Sticker,
@@ -26,7 +27,19 @@ from .content import (
 )
 from .subject import Person
 
-__all__ = ["BotIdentity", "Choice", "EventApi", "EventPort", "Notes", "Sendable", "Sent", "Streamed"]
+__all__ = [
+    "DOWNLOAD_SIZE",
+    "BotInfo",
+    "Choice",
+    "EventApi",
+    "EventPort",
+    "Form",
+    "Notes",
+    "Sendable",
+    "Sent",
+    "Source",
+    "Streamed",
+]
 
 Sendable: TypeAlias = (
     str
@@ -46,10 +59,14 @@ Sendable: TypeAlias = (
 )
 """What a message can be made of."""
 
-_Kind = Literal["image", "file", "audio", "video", "sticker"]
-_Path = str | os.PathLike[str]
-_Source = bytes | bytearray | memoryview | _Path
-_DOWNLOAD_SIZE = 100 << 20
+Form: TypeAlias = Mapping[str, str | bytes | os.PathLike[str] | tuple[str, bytes]]
+"""A form's fields: a str is a text; bytes, a name with bytes, or a path are a file."""
+
+Source: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str]
+"""What is uploaded: bytes, or the path of a file."""
+
+DOWNLOAD_SIZE: Final = 100 << 20
+"""Bytes that a download may have, unless more or less is allowed: what Feishu gives."""
 
 
 class EventApi(Protocol):
@@ -63,7 +80,7 @@ class EventApi(Protocol):
         params: Mapping[str, Any] | None = None,
         json: Any = None,
         content: bytes | bytearray | memoryview | None = None,
-        files: Mapping[str, str | bytes | os.PathLike[str] | tuple[str, bytes]] | None = None,
+        files: Form | None = None,
         timeout: float | None = None,
     ) -> dict[str, Any]:
         """Call any method of the API."""
@@ -75,7 +92,7 @@ class EventApi(Protocol):
         *,
         params: Mapping[str, Any] | None = None,
         json: Any = None,
-        max_size: int = _DOWNLOAD_SIZE,
+        max_size: int = DOWNLOAD_SIZE,
         timeout: float | None = None,
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Call any method whose answer is a file, and get it part by part."""
@@ -83,10 +100,10 @@ class EventApi(Protocol):
     async def save(
         self,
         path: str,
-        to: _Path,
+        to: str | os.PathLike[str],
         *,
         params: Mapping[str, Any] | None = None,
-        max_size: int = _DOWNLOAD_SIZE,
+        max_size: int = DOWNLOAD_SIZE,
         timeout: float | None = None,
     ) -> Path:
         """Write the file that a GET of any path gives to a path here."""
@@ -96,7 +113,7 @@ class EventApi(Protocol):
     ) -> AsyncIterator[Any]:
         """All items of a list that comes in pages."""
 
-    async def bot(self) -> BotIdentity:
+    async def bot(self) -> BotInfo:
         """Who the app's bot is."""
 
     async def reply(
@@ -155,12 +172,12 @@ class EventApi(Protocol):
     def typing(self, about: Any) -> AbstractAsyncContextManager[None]:
         """Mark a message as being answered, for as long as a block runs."""
 
-    async def upload_image(self, image: _Source, *, timeout: float | None = None) -> str:
+    async def upload_image(self, image: Source, *, timeout: float | None = None) -> str:
         """Upload an image."""
 
     async def upload_file(
         self,
-        file: _Source,
+        file: Source,
         *,
         name: str | None = None,
         file_type: str | None = None,
@@ -176,8 +193,8 @@ class EventApi(Protocol):
         key: str,
         to: None = None,
         *,
-        kind: _Kind | None = None,
-        max_size: int = _DOWNLOAD_SIZE,
+        kind: ResourceKind | None = None,
+        max_size: int = DOWNLOAD_SIZE,
         timeout: float | None = None,
     ) -> bytes: ...
 
@@ -186,10 +203,10 @@ class EventApi(Protocol):
         self,
         message_id: str,
         key: str,
-        to: _Path,
+        to: str | os.PathLike[str],
         *,
-        kind: _Kind | None = None,
-        max_size: int = _DOWNLOAD_SIZE,
+        kind: ResourceKind | None = None,
+        max_size: int = DOWNLOAD_SIZE,
         timeout: float | None = None,
     ) -> Path: ...
 
@@ -198,8 +215,8 @@ class EventApi(Protocol):
         message_id: str,
         key: str,
         *,
-        kind: _Kind | None = None,
-        max_size: int = _DOWNLOAD_SIZE,
+        kind: ResourceKind | None = None,
+        max_size: int = DOWNLOAD_SIZE,
         timeout: float | None = None,
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Download an image or a file of a message part by part."""
@@ -217,16 +234,14 @@ class EventApi(Protocol):
         """Begin or end a card's streaming."""
 
 
-class BotIdentity(Protocol):
-    """Who the bot is."""
+@frozen
+class BotInfo:
+    """Who the app's bot is, for those who see it in a chat."""
 
-    @property
-    def open_id(self) -> str:
-        """The id by which messages mention it."""
-
-    @property
-    def name(self) -> str:
-        """The name that people see."""
+    name: str
+    """The name that people see."""
+    open_id: str
+    """The id by which messages mention it."""
 
 
 class Notes(Protocol):
@@ -312,7 +327,7 @@ class EventPort(Protocol):
         """Feishu's HTTP API, with the app's token."""
 
     @property
-    def bot(self) -> BotIdentity | None:
+    def bot(self) -> BotInfo | None:
         """Who the bot is; None as long as that is not known."""
 
     async def reply(
