@@ -18,8 +18,9 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/feishu-trio demo
 
+# Two processes: many tests wait for real servers and real time, but some count on a core of their own.
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 soak: $(VENV)/.dev
 	@$(BIN)/python -m pytest --soak tests/liveness/test_soak.py tests/inbox/test_kill.py tests/inbox/test_power.py tests/inbox/test_redis_storm.py tests/inbox/test_redis_model.py $(ARGS)
