@@ -74,8 +74,9 @@ def check_trio(opener: str) -> None:
             ) from None
         raise RuntimeError(
             f"{opener} needs trio, and asyncio is running: run it with trio.run(main) instead of "
-            "asyncio.run(main()). Beside asyncio it runs in a thread, await asyncio.to_thread(trio.run, main), "
-            "or in asyncio's own by trio's guest mode, trio.lowlevel.start_guest_run"
+            "asyncio.run(main()). Beside asyncio open it with open_in_trio of feishu_trio.asyncio, or run trio in a thread, "
+            "await asyncio.to_thread(trio.run, main), or in asyncio's own by trio's guest mode, "
+            "trio.lowlevel.start_guest_run"
         ) from None
 
 

@@ -285,7 +285,12 @@ def test_asyncio_is_told_what_to_do() -> None:
         asyncio.run(enter())
     text = str(error.value)
     assert "open_feishu_session needs trio, and asyncio is running" in text
-    for way in ("trio.run(main)", "asyncio.to_thread(trio.run, main)", "trio.lowlevel.start_guest_run"):
+    for way in (
+        "trio.run(main)",
+        "open_in_trio of feishu_trio.asyncio",
+        "asyncio.to_thread(trio.run, main)",
+        "trio.lowlevel.start_guest_run",
+    ):
         assert way in text
 
 
