@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from .api import Api, BotInfo
 from .bot import ANYONE, ToMe, to_me
-from .config import FEISHU_DOMAIN, LARK_DOMAIN, Ack, PoolConfig, SessionConfig
+from .config import FEISHU_DOMAIN, LARK_DOMAIN, Ack, PoolConfig, SessionConfig, Setting, SettingOrigin
 from .connection import DisconnectReason
 from .errors import (
     ApiError,
@@ -173,6 +173,8 @@ __all__ = [
     "SessionConfig",
     "SessionState",
     "SessionStats",
+    "Setting",
+    "SettingOrigin",
     "Streamed",
     "TextMessageReceived",
     "ToMe",

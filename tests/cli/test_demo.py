@@ -64,4 +64,4 @@ async def test_the_demo_can_be_interrupted() -> None:
         await demo.line_with("is connected")
         demo.process.terminate()
         done = await demo.done()
-    assert (done.code, done.err) == (130, "")
+    assert (done.code, done.err) == (143, "")

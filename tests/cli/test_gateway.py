@@ -63,7 +63,7 @@ async def test_lines_are_messages_and_payloads_and_what_comes_of_them_is_shown()
         await gateway.line_with("disconnected")
         gateway.process.terminate()
         done = await gateway.done()
-    assert (done.code, done.err) == (130, "")
+    assert (done.code, done.err) == (143, "")
     assert [event.type for event in events] == [
         "im.message.receive_v1",
         "contact.user.created_v3",

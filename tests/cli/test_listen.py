@@ -136,8 +136,8 @@ async def test_a_section_of_a_config_file_counts_less_than_variables(
     assert done.code == 0, done.err
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_ends_it_in_order_with_130(feishu_gateway: Gateway, signum: signal.Signals) -> None:
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_a_signal_ends_it_in_order(feishu_gateway: Gateway, signum: signal.Signals, code: int) -> None:
     async with running("listen", env=environment(feishu_gateway)) as listen:
         (connection,) = await feishu_gateway.wait_connected()
         await feishu_gateway.wait_ping()
@@ -145,7 +145,7 @@ async def test_a_signal_ends_it_in_order_with_130(feishu_gateway: Gateway, signu
         await listen.line()
         listen.process.send_signal(signum)
         done = await listen.done()
-    assert done.code == 130
+    assert done.code == code
     assert "Traceback" not in done.err
     assert connection.close_code == 1000
 

@@ -17,8 +17,8 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command that `sys.argv` names; always ends in SystemExit.
 
-    Exit codes: 0 done, 1 failed, 2 usage, 3 refused by Feishu, 4 unreachable, 130 interrupted; of `run` and `worker`
-    0 after a signal, 130 or 143 after a second one.
+    Exit codes: 0 done, 1 failed, 2 usage, 3 refused by Feishu, 4 unreachable, 130 after SIGINT, 143 after SIGTERM; of
+    `run` and `worker` 0 after a signal, 130 or 143 after a second one.
     """
     if sys.stdout is None:
         sys.exit("feishu-trio: stdout is closed")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .config import config
 from .demo import demo
 from .gateway import gateway
 from .inbox import inbox
@@ -45,4 +46,5 @@ app.command()(listen)
 app.command()(gateway)
 app.command()(run)
 app.command()(worker)
+app.command()(config)
 app.add_typer(inbox, name="inbox")

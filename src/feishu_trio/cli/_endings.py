@@ -21,7 +21,11 @@ class Failed(Exception):
 
 
 class Interrupted(Exception):
-    """The user stopped the command: Ctrl-C, or SIGTERM."""
+    """The command was stopped by this signal: SIGINT (Ctrl-C), or SIGTERM."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
 
 
 @attrs.frozen
@@ -41,8 +45,8 @@ def ending(error: BaseException) -> Ending | None:
         case ModuleNotFoundError(name=str(module)) if module.split(".")[0] in _EXTRAS:
             extra = _EXTRAS[module.split(".")[0]]
             return Ending(2, f"{module} is not installed; say: pip install 'feishu-trio[{extra}]'")
-        case Interrupted():
-            return Ending(130)
+        case Interrupted(signum=signum):
+            return Ending(128 + signum)
         case Failed() | InboxError():
             return Ending(1, str(error))
         case ConfigError():

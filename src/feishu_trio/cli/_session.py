@@ -13,7 +13,17 @@ import typer
 
 from feishu_trio import ConfigError, ConnectError, Router, Session, SessionConfig, open_feishu_session
 
-__all__ = ["AppId", "AppSecret", "Config", "Connections", "Domain", "open_session", "settings"]
+__all__ = [
+    "AppId",
+    "AppSecret",
+    "Config",
+    "Connections",
+    "Domain",
+    "Json",
+    "open_session",
+    "settings",
+    "settings_with_app",
+]
 
 # Seconds until the command reports that it cannot connect.
 _OPEN_TIMEOUT: Final = 8.0
@@ -22,23 +32,21 @@ _PANEL: Final = "Connection"
 
 AppId = Annotated[
     str | None,
-    typer.Option(envvar="FEISHU_APP_ID", metavar="ID", help="The app's id, cli_…", rich_help_panel=_PANEL),
+    typer.Option(metavar="ID", help="The app's id, cli_…; else FEISHU_APP_ID.", rich_help_panel=_PANEL),
 ]
 AppSecret = Annotated[
     str | None,
     typer.Option(
-        envvar="FEISHU_APP_SECRET",
         metavar="SECRET",
-        help="The app's secret; better given in the environment.",
+        help="The app's secret; better given in the environment, as FEISHU_APP_SECRET.",
         rich_help_panel=_PANEL,
     ),
 ]
 Domain = Annotated[
     str | None,
     typer.Option(
-        envvar="FEISHU_DOMAIN",
         metavar="URL",
-        help="https://open.feishu.cn if not given; https://open.larksuite.com for Lark.",
+        help="Else FEISHU_DOMAIN, else https://open.feishu.cn; https://open.larksuite.com for Lark.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -46,7 +54,7 @@ Config = Annotated[
     str | None,
     typer.Option(
         metavar="FILE:SECTION",
-        help="Settings from a .toml or .json file, or a section of it; options and their variables win.",
+        help="Settings from a .toml or .json file, or a section of it; the environment and options win.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -56,18 +64,29 @@ Connections = Annotated[
 ]
 
 
-def settings(config: str | None, **given: str | int | None) -> SessionConfig:
-    """The session's settings: those `given`, over those of the file, or of the environment if there is no file.
+Json = Annotated[bool, typer.Option("--json", help="JSON, also on a terminal.")]
 
-    Raises `ConfigError`, also where there are no credentials.
+
+def settings(config: str | None, **given: str | int | None) -> SessionConfig:
+    """The settings in force: those `given`, over those of the environment, over those of the file.
+
+    Raises `ConfigError`.
     """
-    if config is None:
-        base = SessionConfig.from_env()
-    else:
+    base = None
+    if config is not None:
         # Sections contain colons, and so do paths on Windows.
         match = re.fullmatch(r"(.+?\.(?:toml|json))(?::(.+))?", config, re.IGNORECASE)
         base = SessionConfig.from_file(*(match.groups() if match else (config,)))
-    chosen = base.evolve(**{name: value for name, value in given.items() if value is not None})
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return SessionConfig.from_env(base=base).evolve(**chosen)
+
+
+def settings_with_app(config: str | None, **given: str | int | None) -> SessionConfig:
+    """The settings in force, with the app's credentials.
+
+    Raises `ConfigError`, also where there are none.
+    """
+    chosen = settings(config, **given)
     if not chosen.app_id:
         raise ConfigError("there is no app id: give --app-id, or set FEISHU_APP_ID")
     if not chosen.app_secret and chosen.client_assertion is None:

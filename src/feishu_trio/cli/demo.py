@@ -28,7 +28,7 @@ from feishu_trio import (
 )
 
 from ._conversation import Conversation, answer_note, seconds
-from ._endings import Failed, Interrupted
+from ._endings import Failed
 from ._interrupt import interruptible
 from ._log import Verbose, log_to_stderr
 from ._users import User
@@ -69,7 +69,7 @@ def demo(verbose: Verbose = 0) -> None:
 
 
 async def _demo() -> None:
-    async with interruptible() as scope:
+    async with interruptible() as interruption:
         with trio.move_on_after(_DEADLINE) as in_time:
             began = trio.current_time()
             conversation = Conversation(lambda: f"{trio.current_time() - began:.2f} s")
@@ -77,8 +77,7 @@ async def _demo() -> None:
             await _run(conversation)
         if in_time.cancelled_caught:
             raise Failed(f"an answer or an echo did not come: the demo was not over after {_DEADLINE:g} s")
-    if scope.cancelled_caught:
-        raise Interrupted
+    interruption.check()
 
 
 async def _run(conversation: Conversation) -> None:

@@ -20,7 +20,7 @@ from feishu_trio.events import decode_event
 from feishu_trio.events.content import parse_content, plain_text
 
 from ._conversation import Conversation, answer_note
-from ._endings import Failed, Interrupted
+from ._endings import Failed
 from ._interrupt import interruptible
 from ._log import Verbose, log_to_stderr
 from ._push_requests import YOU, PushRequest, read_push_request
@@ -77,7 +77,7 @@ def _push_request(event: str | None, file: Path | None) -> PushRequest | None:
 
 
 async def _gateway(host: str, port: int, request: PushRequest | None, every: float | None) -> None:
-    async with interruptible() as scope, AsyncExitStack() as stack:
+    async with interruptible() as interruption, AsyncExitStack() as stack:
         try:
             gateway = await stack.enter_async_context(testing.open_gateway(host=host, port=port))
         except OSError as error:
@@ -90,8 +90,7 @@ async def _gateway(host: str, port: int, request: PushRequest | None, every: flo
         nursery.start_soon(console.push_lines)
         if request is not None:
             nursery.start_soon(console.push_request, request, every)
-    if scope.cancelled_caught:
-        raise Interrupted
+    interruption.check()
 
 
 @attrs.define

@@ -15,10 +15,10 @@ import typer
 
 from feishu_trio import Event, EventDecodeError, Retry, Router, SessionConfig
 
-from ._endings import Failed, Interrupted
+from ._endings import Failed
 from ._interrupt import interruptible
 from ._log import Verbose, log_to_stderr
-from ._session import AppId, AppSecret, Config, Connections, Domain, open_session, settings
+from ._session import AppId, AppSecret, Config, Connections, Domain, open_session, settings_with_app
 from ._text import counted
 from ._views import json_line, readable
 
@@ -53,7 +53,9 @@ def listen(
     app's connections: while this runs beside a bot, the two share the events between them.
     """
     log_to_stderr(verbose)
-    chosen = settings(config, app_id=app_id, app_secret=app_secret, domain=domain, connections=connections)
+    chosen = settings_with_app(
+        config, app_id=app_id, app_secret=app_secret, domain=domain, connections=connections
+    )
     printer = _Printer(readable() if sys.stdout.isatty() else json_line, max_events or inf)
     router = Router()
     # One pool also for callbacks, which have their own by default: order is kept within a pool.
@@ -76,8 +78,8 @@ async def _listen(config: SessionConfig, router: Router, printer: _Printer, time
     logger.info("%s shown", counted(printer.shown, "event"))
     if printer.failure is not None:
         raise printer.failure
-    if outer.cancelled_caught or inner.cancelled_caught:
-        raise Interrupted
+    outer.check()
+    inner.check()
 
 
 @attrs.define

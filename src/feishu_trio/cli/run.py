@@ -6,7 +6,7 @@ import feishu_trio
 
 from ._log import Verbose, log_to_stderr
 from ._serving import InboxUrl, RouterName, inbox_of, router_of
-from ._session import AppId, AppSecret, Config, Connections, Domain, settings
+from ._session import AppId, AppSecret, Config, Connections, Domain, settings_with_app
 
 __all__ = ["run"]
 
@@ -27,6 +27,8 @@ def run(
     cannot be reached.
     """
     log_to_stderr(verbose)
-    chosen = settings(config, app_id=app_id, app_secret=app_secret, domain=domain, connections=connections)
+    chosen = settings_with_app(
+        config, app_id=app_id, app_secret=app_secret, domain=domain, connections=connections
+    )
     kept = None if inbox is None else inbox_of(inbox)
     feishu_trio.run(router_of(router), config=chosen, inbox=kept)

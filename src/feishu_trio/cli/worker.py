@@ -10,7 +10,7 @@ from feishu_trio import run_worker
 
 from ._log import Verbose, log_to_stderr
 from ._serving import RouterName, inbox_of, router_of
-from ._session import AppId, AppSecret, Config, Domain, settings
+from ._session import AppId, AppSecret, Config, Domain, settings_with_app
 
 __all__ = ["worker"]
 
@@ -32,5 +32,5 @@ def worker(
     The sessions that fill the inbox have the same handlers, and leave the work to workers (claim=False).
     """
     log_to_stderr(verbose)
-    chosen = settings(config, app_id=app_id, app_secret=app_secret, domain=domain)
+    chosen = settings_with_app(config, app_id=app_id, app_secret=app_secret, domain=domain)
     run_worker(inbox_of(inbox), router_of(router), config=chosen)

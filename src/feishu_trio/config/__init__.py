@@ -4,6 +4,7 @@
     fields     names that are checked, and what `help` shows
     dotnet     the option names of the .NET client, and what becomes of their values
     sources    the environment, TOML and JSON files
+    in_force   each setting with where its value came from
     settings   `SessionConfig` and its kin, made of these
 
 Times are seconds and sizes are bytes, everywhere but in the .NET client's own option names, whose
@@ -13,7 +14,18 @@ nor the environment.
 
 from __future__ import annotations
 
+from .in_force import Setting
 from .rules import wrong
 from .settings import FEISHU_DOMAIN, LARK_DOMAIN, Ack, PoolConfig, SessionConfig
+from .sources import SettingOrigin
 
-__all__ = ["FEISHU_DOMAIN", "LARK_DOMAIN", "Ack", "PoolConfig", "SessionConfig", "wrong"]
+__all__ = [
+    "FEISHU_DOMAIN",
+    "LARK_DOMAIN",
+    "Ack",
+    "PoolConfig",
+    "SessionConfig",
+    "Setting",
+    "SettingOrigin",
+    "wrong",
+]

@@ -79,9 +79,12 @@ def kind_only(value: object) -> str:
 
 def masked_url(url: object) -> str:
     """The repr of a URL without its user and password, also where it is too broken to be parsed."""
-    if not isinstance(url, str):
-        return shown(url)
-    return shown(re.sub(r"^([^/@]*//)?.*@", r"\1***@", url, flags=re.DOTALL))
+    return shown(without_user(url) if isinstance(url, str) else url)
+
+
+def without_user(url: str) -> str:
+    """A URL with `***` in place of its user and password, also where it is too broken to be parsed."""
+    return re.sub(r"^([^/@]*//)?.*@", r"\1***@", url, flags=re.DOTALL)
 
 
 def masked_headers(headers: object) -> str:

@@ -18,6 +18,7 @@ from attrs import field, frozen
 
 from . import sources
 from .fields import about, settings
+from .in_force import Setting, setting_of
 from .rules import (
     Form,
     Rule,
@@ -446,6 +447,16 @@ class SessionConfig:
             config = cls()._under(sources.from_file(path, section, rules_of(cls)))
         source = f"{path}, section {section!r}" if section else str(path)
         return cls._read_from(source, config._layers, config)
+
+    def in_force(self) -> tuple[Setting, ...]:
+        """All settings in the order of this class, each with its value and where that came from, without secrets."""
+        entries = {entry.setting: entry for entry in sources.settings_in(self._layers)}
+        defaults = type(self)()
+        return tuple(
+            setting_of(a, getattr(self, a.name), getattr(defaults, a.name), entries.get(a.name))
+            for a in attrs.fields(type(self))
+            if a.init
+        )
 
     def warn(self) -> None:
         """Tell in the log of what was read and will hardly be meant. A session does so as it opens."""

@@ -7,6 +7,7 @@ find out.
 
 from __future__ import annotations
 
+import enum
 import logging
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -25,6 +26,16 @@ Found: TypeAlias = tuple[str, str, Any]
 Table: TypeAlias = dict[str, Any]
 
 
+class SettingOrigin(enum.StrEnum):
+    """Where the value of a setting came from."""
+
+    DEFAULT = "default"
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    GIVEN = "given"
+    """By name, in code; or as an option of a command."""
+
+
 class Entry(NamedTuple):
     """What one source holds for a setting."""
 
@@ -36,6 +47,9 @@ class Entry(NamedTuple):
     """The setting's; of a switch, whether it is on."""
     given: Any = None
     """As it was given: of a time in milliseconds these."""
+    origin: SettingOrigin = SettingOrigin.GIVEN
+    file: str = ""
+    """The file that `place` is in."""
 
     @property
     def is_in_milliseconds(self) -> bool:
@@ -71,7 +85,8 @@ def from_environment(environ: Mapping[str, str], prefix: str, rules: Mapping[str
             entries.append((variable, name, text))
         else:
             _warn_if_nearly(variable, name, known.values())
-    return layer_of([(place, name, text.strip()) for place, name, text in entries if text.strip()], rules)
+    found = [(place, name, text.strip()) for place, name, text in entries if text.strip()]
+    return tuple(entry._replace(origin=SettingOrigin.ENVIRONMENT) for entry in layer_of(found, rules))
 
 
 def _warn_if_nearly(variable: str, name: str, names: Collection[str]) -> None:
@@ -92,7 +107,8 @@ def _warn_if_nearly(variable: str, name: str, names: Collection[str]) -> None:
 
 def from_file(path: Path, section: str | None, rules: Mapping[str, Rule]) -> Layer:
     """The entries that a file, or one section of it, holds under our names or the .NET client's."""
-    return layer_of(entries_of(parse(path), section, rules), rules)
+    layer = layer_of(entries_of(parse(path), section, rules), rules)
+    return tuple(entry._replace(origin=SettingOrigin.FILE, file=str(path)) for entry in layer)
 
 
 def parse(path: Path) -> Table:
@@ -319,10 +335,15 @@ def settings_in(layers: Sequence[Layer]) -> list[Entry]:
     # What reconnecting by the .NET client's options is, and is not here by itself.
     backoff = "reconnect_backoff"
     if "max_reconnect_delay" in found:
-        found.setdefault(backoff, Entry(found["max_reconnect_delay"].place, backoff, backoff, "exponential"))
+        found.setdefault(backoff, _following(found["max_reconnect_delay"], backoff, "exponential"))
     elif "ReconnectDelayMs" in given:
-        found.setdefault(backoff, Entry(given["ReconnectDelayMs"].place, backoff, backoff, "fixed"))
+        found.setdefault(backoff, _following(given["ReconnectDelayMs"], backoff, "fixed"))
     return list(found.values())
+
+
+def _following(entry: Entry, setting: str, value: Any) -> Entry:
+    """What a setting is because of an entry for another."""
+    return entry._replace(name=setting, setting=setting, value=value, given=None)
 
 
 def warn_of_limit(layers: Sequence[Layer]) -> None:
