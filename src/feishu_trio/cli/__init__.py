@@ -1,7 +1,7 @@
 """The command line, `feishu-trio`. Nothing imports it; typer and rich come with the extra `cli`.
 
-The command line is a user of the package: its modules import public names from `feishu_trio`, `feishu_trio.events`
-and `feishu_trio.testing` by absolute imports, and each other by relative ones.
+The command line is a user of the package: its modules import public names from `feishu_trio`, `feishu_trio.events`,
+`feishu_trio.doctor` and `feishu_trio.testing` by absolute imports, and each other by relative ones.
 """
 
 from __future__ import annotations

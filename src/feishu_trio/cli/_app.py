@@ -9,6 +9,7 @@ import typer
 
 from .config import config
 from .demo import demo
+from .doctor import doctor
 from .gateway import gateway
 from .inbox import inbox
 from .listen import listen
@@ -46,5 +47,6 @@ app.command()(listen)
 app.command()(gateway)
 app.command()(run)
 app.command()(worker)
+app.command()(doctor)
 app.command()(config)
 app.add_typer(inbox, name="inbox")

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import attrs
 
 from ..api import TooLarge, assertion_for, read_whole
-from ..config import SessionConfig
+from ..config import FEISHU_DOMAIN, LARK_DOMAIN, SessionConfig
 from ..config.secrets import masked, secrets_of
 from ..errors import AuthenticationError, ConnectError, ConnectionLimitError, FeishuError, ForbiddenError
 from .client_config import ClientConfig
@@ -17,7 +17,7 @@ from .client_config import ClientConfig
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Endpoint", "discover", "refusal", "shown"]
+__all__ = ["WRONG_DOMAIN", "Endpoint", "discover", "refusal", "shown", "what_to_do"]
 
 _PATH: Final = "/callback/ws/endpoint"
 _SHOWN: Final = 200
@@ -34,13 +34,18 @@ _FORBIDDEN: Final = 403
 _AUTH_FAILED: Final = 514
 _INTERNAL_ERROR: Final = 1000040343
 _NO_CREDENTIAL: Final = 1000040344
+_WRONG_APP: Final = 1000040345
 _CONNECTION_LIMIT: Final = 1000040350
+WRONG_DOMAIN: Final = 1000040351
+"""A Feishu app on Lark's domain, or the reverse."""
 
 _WHAT_TO_DO: Final = {
     _FORBIDDEN: "the app is banned or may not use long connections; only self-built apps may",
     _AUTH_FAILED: "check the app_id and app_secret",
     _NO_CREDENTIAL: "give the app_id and app_secret",
+    _WRONG_APP: "check the app_id and app_secret",
     _CONNECTION_LIMIT: "the app has its 50 connections already; close one",
+    WRONG_DOMAIN: f"the app is Lark's and the domain Feishu's, or the reverse: domain is {FEISHU_DOMAIN} or {LARK_DOMAIN}",
 }
 
 
@@ -113,11 +118,16 @@ def _answer(content: bytes) -> dict[str, Any] | None:
     return answer if isinstance(answer, dict) and type(answer.get("code")) is int else None
 
 
+def what_to_do(code: int | None) -> str:
+    """What helps against a refusal with this code, as the texts of errors end with it; empty if that is not known."""
+    return _WHAT_TO_DO.get(code, "") if code is not None else ""
+
+
 def refusal(code: int, message: object, *, handshake: bool, auth_code: int | None = None) -> FeishuError:
     """The error for a code of discovery, or of a refused handshake's headers. `message` is masked already."""
     limit = _CONNECTION_LIMIT in (code, auth_code)
     reason = f" ({shown(message)})" if message else ""
-    hint = _WHAT_TO_DO.get(_CONNECTION_LIMIT if limit else code)
+    hint = what_to_do(_CONNECTION_LIMIT if limit else code)
     text = f"Feishu refused the connection with code {code}{reason}" + (f": {hint}" if hint else "")
     if limit:
         return ConnectionLimitError(text, code=_CONNECTION_LIMIT)

@@ -6,6 +6,7 @@ What a proxy answers is read as exactly as it is written, whatever the segments 
 
 from __future__ import annotations
 
+import os
 import ssl
 from base64 import b64encode
 from ipaddress import ip_address
@@ -20,7 +21,15 @@ from ..config import SessionConfig
 from ..errors import ConfigError, ConnectError
 from .tls import default_ssl_context, secured
 
-__all__ = ["check_environment", "open_through_proxy", "proxy_for", "speaks_http"]
+__all__ = [
+    "check_environment",
+    "open_through_proxy",
+    "proxy_address",
+    "proxy_for",
+    "proxy_source",
+    "shown_proxy",
+    "speaks_http",
+]
 
 _PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
@@ -52,6 +61,27 @@ def proxy_for(host: str, port: int, *, tls: bool, config: SessionConfig) -> str 
     if not url or proxy_bypass(f"{host}:{port}"):
         return None
     return _with_scheme(url)
+
+
+def proxy_source(*, tls: bool, config: SessionConfig) -> str:
+    """What names the proxy: the setting `proxy`, or a variable; empty if nothing does, whatever host it is for."""
+    if config.proxy is not None:
+        return "the setting proxy"
+    proxies, variables = getproxies(), {name.lower(): name for name in sorted(os.environ)}
+    kind = next((kind for kind in ("https" if tls else "http", "all") if proxies.get(kind)), None)
+    return variables.get(f"{kind}_proxy", "the system's settings") if kind else ""
+
+
+def proxy_address(proxy: str) -> tuple[str, int]:
+    """A proxy's own host and port."""
+    parts = urlsplit(proxy)
+    return parts.hostname or "", parts.port or _PORTS[parts.scheme]
+
+
+def shown_proxy(proxy: str) -> str:
+    """A proxy's URL without its user and password."""
+    parts = urlsplit(proxy)
+    return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
 
 
 def check_environment() -> None:
@@ -91,14 +121,13 @@ async def open_through_proxy(
         return await _open(parts, host, port, ssl_context)
     except (_Refused, ConnectError, OSError, trio.BrokenResourceError) as error:
         reason = str(error.__cause__ or error) or type(error).__name__
-    address = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-    raise ConnectError(f"the proxy {address} gave no way to {host}:{port}: {reason}")
+    raise ConnectError(f"the proxy {shown_proxy(proxy)} gave no way to {host}:{port}: {reason}")
 
 
 async def _open(
     proxy: SplitResult, host: str, port: int, ssl_context: ssl.SSLContext | None
 ) -> trio.abc.Stream:
-    at, at_port = proxy.hostname or "", proxy.port or _PORTS[proxy.scheme]
+    at, at_port = proxy_address(proxy.geturl())
     stream: trio.abc.Stream = await trio.open_tcp_stream(at, at_port)
     try:
         if proxy.scheme == "https":

@@ -1,4 +1,4 @@
-"""The calls that tell who is who: the bot, users, chats and who is in them."""
+"""The calls that tell who is who: the bot and its app, users, chats and who is in them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ _CHATS: Final = "/open-apis/im/v1/chats"
 
 UNKNOWN_USER: Final = 41012
 UNKNOWN_CHAT: Final = 232006
+UNKNOWN_APP: Final = 404
+"""The gateway's own: the documentation of this call names no code for it."""
 
 
 @attrs.define(eq=False)
@@ -31,6 +33,17 @@ class DirectoryCalls:
         bot = self.chats.bot
         info = {"activate_status": 2, "app_name": bot.name, "avatar_url": "", "ip_white_list": []}
         return {"code": 0, "msg": "ok", "bot": {**info, "open_id": bot.open_id}}
+
+    @call("GET", "/open-apis/application/v6/applications/{app_id}")
+    def application(self, request: Request, app_id: str) -> Body:
+        """The app itself: that its events and callbacks come over the long connection."""
+        bot = self.chats.bot
+        if app_id not in (bot.app_id, "me"):
+            raise ApiRefusal(UNKNOWN_APP, f"app id invalid error: {app_id}")
+        event = {"subscription_type": "websocket", "subscribed_events": ["im.message.receive_v1"]}
+        callback = {"callback_type": "websocket", "subscribed_callbacks": ["card.action.trigger"]}
+        app = {"app_id": app_id, "app_name": bot.name, "status": 1, "event": event, "callback": callback}
+        return done({"app": app})
 
     @call("GET", _USERS + "/{user_id}")
     def user(self, request: Request, user_id: str) -> Body:

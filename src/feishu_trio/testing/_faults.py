@@ -59,6 +59,10 @@ class Faults:
         for line in self._server.lines:
             line.delay = seconds
 
+    def shift_clock(self, seconds: float) -> None:
+        """Have the header Date of HTTP answers this far ahead of the time of day; behind it if below zero."""
+        self._server.clock_ahead = seconds
+
     def lose_pongs(self, n: int = 0, *, chance: float = 0.0) -> None:
         """Do not answer the next `n` pings, nor, with probability `chance`, each later one."""
         self._platform.pongs_to_lose = n

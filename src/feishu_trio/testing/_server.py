@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections import deque
 from collections.abc import Mapping
+from email.utils import formatdate
 from random import Random
 from typing import Final
 
@@ -50,6 +52,8 @@ class Server:
     requests: deque[Request] = attrs.field(factory=lambda: deque(maxlen=10_000), init=False)
     delay: float = attrs.field(default=0.0, init=False)
     """Seconds by which new lines and the transport delay all that is sent."""
+    clock_ahead: float = attrs.field(default=0.0, init=False)
+    """Seconds by which the header Date is ahead of the time of day."""
     lines: set[Line] = attrs.field(factory=set, init=False)
     _listeners: list[trio.SocketListener] = attrs.field(factory=list, init=False)
     _listening: trio.CancelScope | None = attrs.field(default=None, init=False)
@@ -122,7 +126,9 @@ class Server:
             response = self._regular(request)
         else:
             response = await prepared.answer(lambda: self._regular(request))
-        return attrs.evolve(response, headers=(*response.headers, ("X-Tt-Logid", random_id(self.random))))
+        date = formatdate(time.time() + self.clock_ahead, usegmt=True)
+        added = (("Date", date), ("X-Tt-Logid", random_id(self.random)))
+        return attrs.evolve(response, headers=(*response.headers, *added))
 
     def _note(self, request: Request) -> None:
         large = len(request.body) > _LARGEST_BODY
