@@ -18,7 +18,7 @@ import h11
 import trio
 
 from ..config import SessionConfig
-from ..errors import ConfigError, ConnectError
+from ..errors import ConfigError, ConnectError, first_error
 from .tls import default_ssl_context, secured
 
 __all__ = [
@@ -120,7 +120,10 @@ async def open_through_proxy(
     try:
         return await _open(parts, host, port, ssl_context)
     except (_Refused, ConnectError, OSError, trio.BrokenResourceError) as error:
-        reason = str(error.__cause__ or error) or type(error).__name__
+        cause = error.__cause__
+        if isinstance(cause, BaseExceptionGroup):  # of the proxy's addresses, each with what is wrong with it
+            cause = first_error(cause)
+        reason = str(cause or error) or type(error).__name__
     raise ConnectError(f"the proxy {shown_proxy(proxy)} gave no way to {host}:{port}: {reason}")
 
 

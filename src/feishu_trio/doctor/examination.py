@@ -68,6 +68,8 @@ class _Examination:
 
     def __init__(self, config: SessionConfig, deadline: float) -> None:
         self.deadline = deadline
+        self.missing: set[str] = set()
+        """Checks that failed, or were not tried because of one that did."""
         self._config = config
         self._way = Way(config)
         self._stack = AsyncExitStack()
@@ -76,8 +78,6 @@ class _Examination:
         self._asked_at = 0.0
         self._ahead: float | None = None  # seconds by which their clock is ahead of ours
         self._endpoint: Endpoint | None = None
-        self._is_elsewhere = False  # whether the app belongs to the other domain
-        self._probed: Probed | None = None
 
     @property
     def patience(self) -> float:
@@ -178,7 +178,7 @@ class _Examination:
         remedy = what_to_do(error.code)
         found = str(error).removesuffix(f": {remedy}")
         if error.code == WRONG_DOMAIN:
-            self._is_elsewhere = True
+            self.missing.add("domain")
             domain = self._config.domain
             if domain in _OWN:
                 other = LARK_DOMAIN if domain == FEISHU_DOMAIN else FEISHU_DOMAIN
@@ -194,8 +194,6 @@ class _Examination:
 
     async def token(self) -> tuple[Finding, ...]:
         check = "token"
-        if self._is_elsewhere:
-            return (not_tried(check, "the app is not of this domain"),)
         config = self._config
         self._caller = _Caller(
             await self._http(),
@@ -225,9 +223,7 @@ class _Examination:
         # Half of the time each for the handshake and for the pong, if there is too little for both.
         left = (self.deadline - trio.current_time()) * 0.45
         try:
-            probed = self._probed = await probe(
-                endpoint, self._config, patience=min(self._config.connect_timeout, left)
-            )
+            probed = await probe(endpoint, self._config, patience=min(self._config.connect_timeout, left))
         except (ConnectError, RefusedError) as error:
             refused = isinstance(error, RefusedError) or error.code is not None
             remedy = what_to_do(error.code) or (
@@ -287,10 +283,11 @@ class _Examination:
         try:
             bot = await self._caller.bot()
         except ApiError as error:
-            remedy = "see what the code says"
-            if error.code in _NO_BOT or (error.code is None and "open_id" in str(error)):
+            # Where there is no bot, the call is refused, or answered without one.
+            if error.code in _NO_BOT or "without an open_id" in str(error):
                 remedy = "switch on the bot: developer console, Add Features, Bot; then publish a version of the app"
-            return (_refused("bot", error, remedy),)
+                return (failed("bot", Fault.REFUSED, str(error), remedy, code=error.code),)
+            return (_refused("bot", error, "try again in a while; Feishu's support knows the log id"),)
         return (ok("bot", f"{bot.name}, {bot.open_id}", name=bot.name, open_id=bot.open_id),)
 
     async def subscription(self) -> tuple[Finding, ...]:
@@ -362,7 +359,7 @@ _STEPS: Final = (
     _Step(("tcp",), ("dns",), _Examination.tcp),
     _Step(("tls",), ("tcp",), _Examination.tls),
     _Step(("discovery",), ("credentials", "tls"), _Examination.discovery),
-    _Step(("token",), ("credentials", "tls"), _Examination.token),
+    _Step(("token",), ("credentials", "domain", "tls"), _Examination.token),
     _Step(("handshake", "ping"), ("discovery",), _Examination.handshake),
     _Step(("clock",), ("tls",), _Examination.clock),
     _Step(("connections",), ("handshake",), _Examination.connections),
@@ -394,7 +391,7 @@ async def examine(config: SessionConfig, *, timeout: float = 30.0) -> AsyncGener
     if not 0 < timeout < math.inf:
         raise wrong("timeout", timeout, "a number of seconds, more than 0")
     examination = _Examination(config, trio.current_time() + timeout)
-    missing: set[str] = set()  # checks that failed, or were not tried because of one that did
+    missing = examination.missing
     try:
         for step in _STEPS:
             lacks = next((need for need in step.needs if need in missing), None)
@@ -415,9 +412,10 @@ async def examine(config: SessionConfig, *, timeout: float = 30.0) -> AsyncGener
 
 
 async def _run(step: _Step, examination: _Examination, timeout: float) -> tuple[Finding, ...]:
-    """Run a step within its time."""
+    """Run a step within its time. The first that the whole time is too short for has failed."""
     left = examination.deadline - trio.current_time()
     check = step.checks[0]
+    over = f"the {timeout:g} s for all checks were over"
     if left > 0:
         # That with two checks has deadlines of its own.
         within = examination.patience if len(step.checks) == 1 else left
@@ -428,5 +426,8 @@ async def _run(step: _Step, examination: _Examination, timeout: float) -> tuple[
             return (
                 failed(check, Fault.UNREACHABLE, found, "see what holds it up, or raise connect_timeout"),
             )
-    found = f"it was not done when the {timeout:g} s for all checks were over"
-    return (failed(check, Fault.UNREACHABLE, found, "see what took so long, or give it a longer timeout"),)
+    elif examination.missing:
+        examination.missing.update(step.checks)
+        return tuple(not_tried(each, over) for each in step.checks)
+    remedy = "see what took so long, or give it a longer timeout"
+    return (failed(check, Fault.UNREACHABLE, f"it was not done when {over}", remedy),)

@@ -16,7 +16,6 @@ from ..connection.discovery import shown
 from ..connection.proxies import (
     check_environment,
     open_through_proxy,
-    proxy_address,
     proxy_for,
     proxy_source,
     shown_proxy,
@@ -75,31 +74,22 @@ class Way:
             variable = "HTTPS_PROXY" if self.tls else "HTTP_PROXY"
             why = f"NO_PROXY excludes {self.host} from {source}" if source else f"{variable} is not set"
             return ok(check, f"none: {why}", proxy=None)
-        address, (host, port) = shown_proxy(self.proxy), proxy_address(self.proxy)
+        address, began = shown_proxy(self.proxy), trio.current_time()
         details = {"proxy": address, "source": source}
-        began = trio.current_time()
         try:
-            await trio.aclose_forcefully(await trio.open_tcp_stream(host, port))
-        except OSError as error:
-            return failed(
-                check,
-                Fault.UNREACHABLE,
-                f"{address}, by {source}, cannot be reached: {_reason(error)}",
-                f"see that the proxy runs and {source} is right, or have NO_PROXY name {self.host}",
-                **details,
-            )
-        try:
-            await trio.aclose_forcefully(
-                await open_through_proxy(self.proxy, self.host, self.port, ssl_context=config.ssl_context)
+            stream = await open_through_proxy(
+                self.proxy, self.host, self.port, ssl_context=config.ssl_context
             )
         except ConnectError as error:
             return failed(
                 check,
                 Fault.UNREACHABLE,
                 f"{error}; it is set by {source}",
-                f"have the proxy allow {self.host}:{self.port}, or correct {source}, or have NO_PROXY name {self.host}",
+                f"see that the proxy runs, that it allows {self.host}:{self.port}, and that {source} is right; or have "
+                f"NO_PROXY name {self.host}, if it can be reached without",
                 **details,
             )
+        await trio.aclose_forcefully(stream)
         took = trio.current_time() - began
         found = f"{address}, by {source}; gives a way to {self.host}:{self.port} in {milliseconds(took)}"
         return ok(check, found, seconds=took, **details)
