@@ -50,14 +50,14 @@ async def test_a_terminal_gets_lines_with_what_to_do() -> None:
     assert all(len(line) <= 80 for line in lines)
     assert lines[0].startswith("One connection is opened for a moment. Events that come on it are refused")
     marks = {words[1]: words[0] for line in lines if len(words := line.split()) > 1 and words[1] in CHECKS}
-    assert marks == {check: "✓" for check in CHECKS} | {
+    assert marks == dict.fromkeys(CHECKS, "✓") | {
         "tls": "-",
         "handshake": "✗",
         "ping": "-",
         "connections": "-",
     }
-    assert "               → the app has its 50 connections already; close one" in map(str.rstrip, lines)
-    assert "- ping         not tried: it needs handshake" in map(str.rstrip, lines)
+    assert "                → the app has its 50 connections already; close one" in map(str.rstrip, lines)
+    assert "- ping          not tried: it needs handshake" in map(str.rstrip, lines)
 
 
 @pytest.mark.parametrize(

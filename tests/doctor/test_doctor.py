@@ -454,8 +454,8 @@ async def test_a_pong_that_does_not_come(autojump_clock: object) -> None:
     assert found["ping"].found == "no pong came within 10 s"
 
 
-@pytest.mark.parametrize("code", [None, 1006, 1011])
-async def test_a_connection_that_ends_before_its_pong(autojump_clock: object, code: int | None) -> None:
+@pytest.mark.parametrize("code", [None, 1006, 1011, "noise"])
+async def test_a_connection_that_ends_before_its_pong(autojump_clock: object, code: int | str | None) -> None:
     async with open_gateway() as gateway, trio.open_nursery() as nursery:
         gateway.lose_pongs(1)
         found: dict[str, Finding] = {}
@@ -464,11 +464,49 @@ async def test_a_connection_that_ends_before_its_pong(autojump_clock: object, co
             found.update(await examined(in_memory(gateway)))
 
         nursery.start_soon(look)
-        await gateway.wait_ping()
-        await gateway.drop(code)
+        connection = await gateway.wait_ping()
+        if isinstance(code, str):
+            connection.line.send(b"\xff" * 20)
+        else:
+            await gateway.drop(code)
     assert found["handshake"].verdict is Verdict.OK
     assert found["ping"].fault is Fault.UNREACHABLE
     assert "the connection ended" in found["ping"].found
+    assert code != 1011 or "closed by server with code 1011" in found["ping"].found
+
+
+async def test_a_connection_that_breaks_as_the_ping_is_written(autojump_clock: object) -> None:
+    async with open_gateway() as gateway:
+
+        async def dial(host: str, port: int) -> trio.abc.Stream:
+            return Broken(await gateway.dial(host, port))
+
+        found = await examined(settings(gateway, dial=dial, http_transport=gateway.transport))
+    assert found["handshake"].verdict is Verdict.OK
+    assert found["ping"].found == "the connection ended: reset (it broke)"
+
+
+class Broken(trio.abc.Stream):
+    """A stream that breaks when it is written to for the second time."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._writes = 0
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self._writes += 1
+        if self._writes > 1:
+            raise trio.BrokenResourceError("it broke")
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(90, "90 s behind"), (-3600, "3600 s ahead of")])

@@ -90,7 +90,7 @@ class _View:
         mark, style = _MARKS[finding.verdict]
         row = Table.grid(padding=(0, 1, 0, 0))
         row.add_column(width=1)
-        row.add_column(width=max(map(len, CHECKS)))
+        row.add_column(width=max(map(len, CHECKS)) + 1)
         row.add_column(overflow="fold")
         found = finding.found
         if finding.verdict is Verdict.NOT_TRIED:
@@ -98,5 +98,5 @@ class _View:
         dim = "dim" if finding.verdict is Verdict.NOT_TRIED else ""
         row.add_row(Text(mark, style), Text(finding.check, style), Text(printable(found), dim))
         if finding.remedy:
-            row.add_row("", "", Text(f"→ {printable(finding.remedy)}", "bold"))
+            row.add_row("", "", Text(f"→ {printable(finding.remedy)}", "bold" if finding.fault else ""))
         self._console.print(row)

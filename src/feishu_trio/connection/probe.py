@@ -8,6 +8,7 @@ from typing import Final
 
 import attrs
 import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection
 from wsproto.frame_protocol import FrameProtocol
 
 from ..config import SessionConfig
@@ -16,8 +17,10 @@ from ..errors import ConnectError, first_error
 from ..wire import FAILED, Frame, Pong, Receiver, encode_answer, encode_message, encode_ping
 from .dial import open_stream
 from .discovery import Endpoint
+from .ending import Ended
 from .handshake import handshake_error, shake_hands
 from .line import Line
+from .reader import ended_by
 
 __all__ = ["Probed", "probe"]
 
@@ -64,10 +67,10 @@ async def probe(endpoint: Endpoint, config: SessionConfig, *, patience: float) -
         )
         try:
             async with trio.open_nursery() as nursery:
-                await shake_hands(nursery, line, endpoint, config)
+                websocket = await shake_hands(nursery, line, endpoint, config)
                 opening.deadline = math.inf
                 probed = Probed(trio.current_time() - began)
-                await _Talk(line, endpoint, config, probed).run(patience)
+                await _Talk(line, websocket, endpoint, config, probed).run(patience)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             error = first_error(group)
@@ -90,28 +93,54 @@ async def probe(endpoint: Endpoint, config: SessionConfig, *, patience: float) -
 class _Talk:
     """What is said on the connection."""
 
-    def __init__(self, line: Line, endpoint: Endpoint, config: SessionConfig, probed: Probed) -> None:
+    def __init__(
+        self,
+        line: Line,
+        websocket: WebSocketConnection,
+        endpoint: Endpoint,
+        config: SessionConfig,
+        probed: Probed,
+    ) -> None:
         self._line = line
+        self._websocket = websocket
         self._endpoint = endpoint
         self._size = config.receive_buffer_size
         self._receiver = Receiver(max_assembled=config.max_message_size)
         self._probed = probed
+        self._ended: Ended | None = None
 
     async def run(self, patience: float) -> None:
         probed, line = self._probed, self._line
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            with trio.move_on_after(patience) as waiting:
-                await self._ping()
-            if waiting.cancelled_caught:
-                probed.trouble = f"no pong came within {patience:g} s"
-            with trio.move_on_after(_CLOSE_TIMEOUT):
-                await line.writer.finish(FrameProtocol(client=True, extensions=[]).close(1000))
-                while (messages := await line.reader.receive_messages(self._size)) is not None:
-                    self._events(messages)
-        if probed.ping is None and not probed.trouble:
-            reason, detail = line.end.fault or ("reset", "")
-            detail = masked(detail, *self._endpoint.secrets)
-            probed.trouble = f"the connection ended: {reason}" + (f" ({detail})" if detail else "")
+        with trio.move_on_after(patience) as waiting:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._read_others, waiting)
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await self._ping()
+                nursery.cancel_scope.cancel()
+        if self._ended is None and line.end.fault is not None:
+            self._ended = Ended(*line.end.fault)
+        if probed.ping is None and self._ended is not None:
+            probed.trouble = f"the connection ended: {masked(self._ended, *self._endpoint.secrets)}"
+        elif probed.ping is None:
+            probed.trouble = f"no pong came within {patience:g} s"
+        with (
+            trio.move_on_after(_CLOSE_TIMEOUT),
+            suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+        ):
+            await line.writer.finish(FrameProtocol(client=True, extensions=[]).close(1000))
+            while (messages := await line.reader.receive_messages(self._size)) is not None:
+                self._events(messages)
+
+    async def _read_others(self, waiting: trio.CancelScope) -> None:
+        """Read what trio-websocket makes of all else: messages in fragments or text, and the end."""
+        try:
+            while True:
+                message = await self._websocket.get_message()
+                if isinstance(message, bytes):
+                    self._events([message])
+        except ConnectionClosed as closed:
+            self._ended = ended_by(closed, self._line)
+            waiting.cancel()
 
     async def _ping(self) -> None:
         writer, sent_at = self._line.writer, trio.current_time()

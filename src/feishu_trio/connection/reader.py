@@ -24,7 +24,7 @@ from .shared import Shared
 from .texts import TextMessages
 from .watchdog import Watchdog
 
-__all__ = ["LAST_READ", "Reader"]
+__all__ = ["LAST_READ", "Reader", "ended_by"]
 
 LAST_READ: Final = 1.0
 """Seconds for which what was sent before the end may still be read, when writing fails, or the other reader is through."""
@@ -107,7 +107,7 @@ class Reader:
             try:
                 message = await self._websocket.get_message()
             except ConnectionClosed as closed:
-                self._end(self._ending(closed))
+                self._end(ended_by(closed, self._line))
                 return
             self._watchdog.heard()
             if isinstance(message, bytes):
@@ -193,14 +193,16 @@ class Reader:
             behind = max(self._caught_up_at - start, 0) + now - start
             self._caught_up_at = now + min(behind, _FURTHEST_BEHIND)
 
-    def _ending(self, closed: ConnectionClosed) -> Ended:
-        reason = closed.reason
-        if reason is None or reason.code == CloseReason.ABNORMAL_CLOSURE:
-            return Ended(*(self._line.end.fault or (DisconnectReason.PROTOCOL_ERROR, "")))
-        # These codes are our own verdict on what the server sent.
-        invalid = reason.code in (1002, 1007, 1009)
-        return Ended(
-            DisconnectReason.PROTOCOL_ERROR if invalid else DisconnectReason.CLOSED_BY_SERVER,
-            shown(reason.reason or ""),
-            reason.code,
-        )
+
+def ended_by(closed: ConnectionClosed, line: Line) -> Ended:
+    """How a connection ended, by what trio-websocket makes of it."""
+    reason = closed.reason
+    if reason is None or reason.code == CloseReason.ABNORMAL_CLOSURE:
+        return Ended(*(line.end.fault or (DisconnectReason.PROTOCOL_ERROR, "")))
+    # These codes are our own verdict on what the server sent.
+    invalid = reason.code in (1002, 1007, 1009)
+    return Ended(
+        DisconnectReason.PROTOCOL_ERROR if invalid else DisconnectReason.CLOSED_BY_SERVER,
+        shown(reason.reason or ""),
+        reason.code,
+    )

@@ -386,6 +386,7 @@ async def examine(config: SessionConfig, *, timeout: float = 30.0) -> AsyncGener
     Raises:
         RuntimeError: This is not run by trio.
         ConfigError: `timeout` is wrong.
+        Exception: What functions among the settings raise, as `client_assertion`.
     """
     check_trio("examine")
     if not 0 < timeout < math.inf:

@@ -244,7 +244,7 @@ class Way:
 
 def milliseconds(seconds: float) -> str:
     """A time in words: `3.1 ms`, `1.8 s`."""
-    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+    return f"{seconds * 1000:.1f} ms" if seconds < 0.9995 else f"{seconds:.1f} s"
 
 
 def _certificate(stream: trio.SSLStream[trio.abc.Stream]) -> Certificate | None:
