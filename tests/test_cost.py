@@ -256,8 +256,8 @@ def counted(counts: Counter[str]) -> Iterator[None]:
         trio.lowlevel.remove_instrument(steps)
 
 
-async def test_steps_and_calls() -> None:
-    """What the processor and the kernel are asked to do for an event."""
+async def test_steps_and_calls(mock_clock: trio.testing.MockClock) -> None:
+    """What the processor and the kernel are asked to do for an event, while time stands still: nothing is due."""
     counts: Counter[str] = Counter()
     async with connected(counts) as peer:
         windows = peer.windows(ROUNDS)
@@ -267,7 +267,7 @@ async def test_steps_and_calls() -> None:
     assert_within({name: count / EVENTS for name, count in counts.items()}, LIMITS)
 
 
-async def test_steps_and_calls_of_an_event_that_comes_alone() -> None:
+async def test_steps_and_calls_of_an_event_that_comes_alone(mock_clock: trio.testing.MockClock) -> None:
     counts: Counter[str] = Counter()
     async with connected(counts, over_socket=True) as peer:
         windows = peer.windows(EVENTS, 1)
