@@ -12,6 +12,7 @@ import gc
 import hashlib
 import json
 import socket
+import ssl
 import sys
 import tracemalloc
 from collections import Counter
@@ -25,6 +26,7 @@ import httpx
 import pytest
 import trio
 import trio.testing
+import trustme
 
 import feishu_trio
 from feishu_trio import Event, Router, open_feishu_session
@@ -48,6 +50,9 @@ LONE_LIMITS: Final = {
     "recv calls": 1.01,
     "function calls": 56.2,
 }
+
+# The same over TLS.
+TLS_LIMITS: Final = LONE_LIMITS | {"function calls": 64.2}
 
 PACKAGE: Final = str(Path(feishu_trio.__file__).parent)
 
@@ -181,9 +186,9 @@ def event(number: int) -> bytes:
 
 @asynccontextmanager
 async def connected(
-    counts: Counter[str], *, over_socket: bool = False, **settings: Any
+    counts: Counter[str], *, over_socket: bool = False, authority: trustme.CA | None = None, **settings: Any
 ) -> AsyncGenerator[Peer, None]:
-    """A session with a handler that does nothing, warm, and the peer it is connected to."""
+    """A session with a handler that does nothing, warm, and the peer it is connected to; over TLS with an authority."""
     router = Router()
 
     @router.on("im.message.receive_v1")
@@ -193,7 +198,8 @@ async def connected(
     peer, (ours, theirs) = Peer(), trio.testing.memory_stream_pair()
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]
-    endpoint = {"URL": f"ws://127.0.0.1:{port}/ws/v2?device_id=7250&service_id=33554678"}
+    scheme = "ws" if authority is None else "wss"
+    endpoint = {"URL": f"{scheme}://localhost:{port}/ws/v2?device_id=7250&service_id=33554678"}
 
     async def dial(host: str, port: int) -> trio.abc.Stream:
         return CountingStream(ours, counts)
@@ -201,8 +207,16 @@ async def connected(
     async def dialled() -> trio.abc.Stream:
         return theirs
 
+    accept: Callable[[], Awaitable[trio.abc.Stream]] = listener.accept if over_socket else dialled
+    if authority is not None:
+        served, trusting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+        authority.issue_cert("localhost").configure_cert(served)
+        authority.configure_trust(trusting)
+        settings["ssl_context"] = trusting
+        accept = trio.SSLListener(listener, served, https_compatible=True).accept
+
     async with listener, theirs, trio.open_nursery() as nursery:
-        nursery.start_soon(peer.accept, listener.accept if over_socket else dialled)
+        nursery.start_soon(peer.accept, accept)
         async with open_feishu_session(
             "cli_0123456789abcdef",
             "secret",
@@ -267,14 +281,19 @@ async def test_steps_and_calls(mock_clock: trio.testing.MockClock) -> None:
     assert_within({name: count / EVENTS for name, count in counts.items()}, LIMITS)
 
 
-async def test_steps_and_calls_of_an_event_that_comes_alone(mock_clock: trio.testing.MockClock) -> None:
+@pytest.mark.parametrize(
+    ("authority", "limits"), [(None, LONE_LIMITS), (trustme.CA(), TLS_LIMITS)], ids=["plain", "TLS"]
+)
+async def test_steps_and_calls_of_an_event_that_comes_alone(
+    authority: trustme.CA | None, limits: dict[str, float], mock_clock: trio.testing.MockClock
+) -> None:
     counts: Counter[str] = Counter()
-    async with connected(counts, over_socket=True) as peer:
+    async with connected(counts, over_socket=True, authority=authority) as peer:
         windows = peer.windows(EVENTS, 1)
         with counted(counts):
             await peer.exchange(windows, 1)
-    assert set(counts) == set(LONE_LIMITS), "something was not counted at all"
-    assert_within({name: count / EVENTS for name, count in counts.items()}, LONE_LIMITS)
+    assert set(counts) == set(limits), "something was not counted at all"
+    assert_within({name: count / EVENTS for name, count in counts.items()}, limits)
 
 
 @pytest.mark.parametrize(

@@ -196,8 +196,9 @@ class Connection:
         if self._websocket.closed is not None:
             return False  # the reader will find out how
         data = encode_message(item.data)
-        sent = self._line.writer.send_now(data)
-        if sent == len(data):
+        writer = self._line.writer
+        sent = writer.send_now(data)
+        if sent == len(data) and not writer.pending:
             if item.sent is not None:
                 item.sent()
         elif sent:

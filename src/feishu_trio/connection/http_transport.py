@@ -19,7 +19,7 @@ import trio
 
 from ..errors import ConnectError
 from .proxies import open_through_proxy, speaks_http
-from .tls import secured
+from .tls import TLSStream, secured
 
 __all__ = ["Transport"]
 
@@ -155,7 +155,7 @@ class _Stream(httpcore.AsyncNetworkStream):
     def get_extra_info(self, info: str) -> Any:
         """What httpcore asks for: whether a stream that should be silent has something to read, or has ended."""
         stream = self._stream
-        while isinstance(stream, trio.SSLStream):
+        while isinstance(stream, TLSStream):
             stream = stream.transport_stream
         if info == "is_readable" and isinstance(stream, trio.SocketStream):
             return stream.socket.is_readable()

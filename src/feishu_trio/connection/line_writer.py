@@ -8,6 +8,7 @@ import trio
 
 from .ending import DisconnectReason, StreamEnd
 from .tcp import TCPStream
+from .tls import TLSStream
 
 __all__ = ["LineWriter"]
 
@@ -24,8 +25,10 @@ class LineWriter:
     def __init__(self, stream: trio.abc.Stream, end: StreamEnd) -> None:
         self._stream = stream
         self._end = end
-        self._send_now = stream.send_now if isinstance(stream, TCPStream) else None
-        self._pending: list[bytes | bytearray | memoryview] = []
+        self._send_now = stream.send_now if isinstance(stream, TCPStream | TLSStream) else None
+        self._secured = stream if isinstance(stream, TLSStream) else None
+        self.pending: Final[list[bytes | bytearray | memoryview]] = []
+        """What waits to be sent by `send_all`."""
         self._given = 0  # pieces to send, and
         self._sent = 0  # how many of them have been sent
         self._writing = False
@@ -45,9 +48,9 @@ class LineWriter:
     def send_now(self, data: bytes) -> int:
         """Send what the stream takes at once, and return how many bytes: none if it is not free, or cannot tell.
 
-        If it is less than all, `send_all` must follow, be it with no bytes: it sends the rest first.
+        If it is less than all, or something is `pending`, `send_all` must follow, be it with no bytes: it sends the rest first.
         """
-        if self._send_now is None or self._writing or self._pending or self._torn or self._finished:
+        if self._send_now is None or self._writing or self.pending or self._torn or self._finished:
             return 0
         try:
             sent = self._send_now(data)
@@ -55,6 +58,8 @@ class LineWriter:
             return 0  # the next to send, or to receive, finds out how
         if 0 < sent < len(data):
             self._give(memoryview(data)[sent:])
+        elif self._secured is not None and self._secured.holds:
+            self._give(b"")
         return sent
 
     async def finish(self, last: bytes | bytearray) -> None:
@@ -64,7 +69,7 @@ class LineWriter:
         await self._flush()
 
     def _give(self, data: bytes | bytearray | memoryview) -> None:
-        self._pending.append(data)
+        self.pending.append(data)
         self._given += 1
 
     async def _flush(self) -> None:
@@ -73,15 +78,15 @@ class LineWriter:
             await self._written.park()
         self._writing = True
         try:
-            while self._pending:
-                count = len(self._pending)
-                data = self._pending[0] if count == 1 else b"".join(self._pending)
-                self._pending.clear()
+            while self.pending:
+                count = len(self.pending)
+                data = self.pending[0] if count == 1 else b"".join(self.pending)
+                self.pending.clear()
                 if self._torn:
                     break
                 self._torn = True
                 sent = 0 if self._send_now is None else self._send_now(data)
-                if sent < len(data):
+                if sent < len(data) or (self._secured is not None and self._secured.holds):
                     await self._send(memoryview(data)[sent:])
                 self._torn = False
                 self._sent += count
@@ -96,10 +101,12 @@ class LineWriter:
             raise trio.BrokenResourceError("an earlier write was cut short")
 
     async def _send(self, rest: memoryview) -> None:
-        while rest:
+        while True:
             with trio.move_on_after(_STALLED_AFTER) as scope:
                 await self._stream.send_all(rest[:_PIECE])
             if scope.cancelled_caught:
                 self._end.note(DisconnectReason.WRITE_STALLED, f"for {_STALLED_AFTER:g} s")
                 raise trio.BrokenResourceError("the peer takes no more")
             rest = rest[_PIECE:]
+            if not rest:
+                break

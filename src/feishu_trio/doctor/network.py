@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import ssl
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import trio
@@ -20,7 +20,7 @@ from ..connection.proxies import (
     proxy_source,
     shown_proxy,
 )
-from ..connection.tls import default_ssl_context, secured
+from ..connection.tls import TLSStream, default_ssl_context, secured
 from ..errors import ConfigError, ConnectError
 from .findings import Fault, Finding, failed, not_tried, ok, warning
 
@@ -175,9 +175,10 @@ class Way:
         except OSError as error:  # it took the last connection, and not this one
             return failed(check, Fault.UNREACHABLE, _reason(error), "try again")
         took = trio.current_time() - began
-        version, certificate = stream.version(), _certificate(stream)
+        version, certificate = stream.ssl.version(), _certificate(stream)
         await trio.aclose_forcefully(stream)
-        found, details = f"{version} in {milliseconds(took)}", {"version": version, "seconds": took}
+        found = f"{version} in {milliseconds(took)}"
+        details: dict[str, Any] = {"version": version, "seconds": took}
         if certificate is None:
             return ok(check, found, **details)
         found, details = f"{found}; {_described(certificate)}", details | _details(certificate)
@@ -220,7 +221,7 @@ class Way:
         await trio.aclose_forcefully(stream)
         return certificate
 
-    async def _secured(self, context: ssl.SSLContext) -> trio.SSLStream[trio.abc.Stream]:
+    async def _secured(self, context: ssl.SSLContext) -> TLSStream:
         config = self._config
         if config.dial is not None:
             stream = await config.dial(self.host, self.port)
@@ -230,9 +231,7 @@ class Way:
             )
         else:
             stream = await trio.open_tcp_stream(self.host, self.port)
-        secure = await secured(stream, self.host, self.port, context)
-        assert isinstance(secure, trio.SSLStream)
-        return secure
+        return await secured(stream, self.host, self.port, context)
 
     @property
     def _not_by_us(self) -> str:
@@ -247,8 +246,8 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms" if seconds < 0.9995 else f"{seconds:.1f} s"
 
 
-def _certificate(stream: trio.SSLStream[trio.abc.Stream]) -> Certificate | None:
-    der = stream.getpeercert(binary_form=True)
+def _certificate(stream: TLSStream) -> Certificate | None:
+    der = stream.ssl.getpeercert(binary_form=True)
     return Certificate.parse(der) if isinstance(der, bytes) else None
 
 
