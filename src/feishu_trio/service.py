@@ -93,6 +93,7 @@ class Service(ABC):
             config.app_secret or "",
             timeout=config.connect_timeout,
             assertion=config.client_assertion,
+            on_request=self._telemetry.request_ended,
         )
         self._engine = Engine(
             router,
@@ -135,12 +136,18 @@ class Service(ABC):
         """Feishu's HTTP API, with this app's token."""
         return self._api
 
+    @property
+    def inbox(self) -> Inbox | None:
+        """Where events are stored; None if they are not."""
+        return self._inbox
+
     def stats(self) -> SessionStats:
         """A snapshot of the counters."""
         return self._telemetry.counters.snapshot(
             connections=self._connection_count,
             in_flight=self._engine.in_flight,
             queue_depth=self._engine.queue_depth,
+            pools=self._engine.pools,
         )
 
     def health(self) -> Health:

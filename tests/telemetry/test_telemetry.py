@@ -138,6 +138,7 @@ FACTS = {
         lambda t: t.text_handler_failed("a", "ping", BROKEN), {}, ERROR, "ErrorOccurred"
     ),
     "text_refused": Fact(lambda t: t.text_refused("a", "ping"), {"dropped_messages": 1}, WARNING),
+    "request_ended": Fact(lambda t: t.request_ended("0", 0.1)),
     "lifecycle_lost": Fact(lambda t: t.lifecycle_lost(), {"lost_lifecycle": 1}, WARNING),
     "follower_failed": Fact(lambda t: t.follower_failed(BROKEN), {}, ERROR),
 }
@@ -220,16 +221,42 @@ def test_what_is_measured_by_name() -> None:
     telemetry = Telemetry(Clock())
     telemetry.event_received(event(), known=False)
     telemetry.event_answered(event(), True, 0.5)
+    telemetry.event_answered(event(), False, 0.5)
     telemetry.handler_ended("a", "x", "slow", 0.25, 4.0)
     telemetry.handler_failed("a", [event()], BROKEN)
     telemetry.handler_failed("a", [event()], Retry())
     stats = telemetry.counters.snapshot(connections=0, in_flight=0, queue_depth=0)
-    assert (stats.by_type["x"].received, stats.by_type["x"].answered) == (1, 1)
-    assert stats.by_type["x"].latency.sum == 0.5
+    of_type = stats.by_type["x"]
+    assert (of_type.received, of_type.answered, of_type.rejected) == (1, 2, 1)
+    assert of_type.latency.sum == 1.0
     handler = stats.by_handler["a", "x"]
     assert (handler.failed, handler.retried, handler.time.sum) == (1, 1, 4.0)
     assert stats.by_pool["slow"].wait.sum == 0.25
     assert (stats.latency.max, stats.queue_wait.max, stats.handler_time.max) == (0.5, 0.25, 4.0)
+
+
+def test_what_is_measured_of_connections_and_of_calls_to_feishu() -> None:
+    telemetry = Telemetry(Clock())
+    assert telemetry.counters.snapshot(connections=0, in_flight=0, queue_depth=0).last_event_at is None
+    telemetry.event_received(event(), known=False)
+    telemetry.disconnected("7250", "reset", "", None, 60.0)
+    telemetry.disconnected("7251", "reset", "", None, 60.0)
+    telemetry.request_ended("0", 0.25)
+    telemetry.request_ended("230020", 0.5)
+    stats = telemetry.counters.snapshot(connections=0, in_flight=0, queue_depth=0)
+    assert stats.last_event_at == event().received_at
+    assert stats.disconnects == {"reset": 2}
+    assert (stats.api_requests, stats.api_time.sum) == ({"0": 1, "230020": 1}, 0.75)
+
+
+def test_what_a_worker_measures_takes_little_memory_until_somebody_looks() -> None:
+    telemetry = Telemetry(Clock())
+    for _ in range(5000):  # none of which was received here
+        telemetry.handler_ended("a", "x", "slow", 0.25, 4.0)
+        telemetry.request_ended("0", 0.25)
+    counters = telemetry.counters
+    gathering = (counters.by_handler["a", "x"].time, counters.by_pool["slow"].wait, counters.api_time)
+    assert all(len(each._gathered) < 1024 for each in gathering)
 
 
 def test_a_type_without_a_handler_is_warned_of_once_with_the_nearest_known(

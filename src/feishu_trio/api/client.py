@@ -22,11 +22,12 @@ from .limits import Key, Limiter, keys_of
 from .pages import Pages
 from .refusals import Refusals, is_token_refused
 from .tokens import TenantToken
+from .watching import Unanswered, watched
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Call", "Client", "Unanswered", "text_in"]
+__all__ = ["Call", "Client", "text_in"]
 
 T = TypeVar("T")
 
@@ -40,14 +41,6 @@ _TRIES: Final = 4
 _BACKOFF: Final = 1.0
 # Calls that one limit held up come back spread over so many seconds.
 _SPREAD: Final = 0.25
-
-
-class Unanswered(Exception):
-    """A request that came to nothing on its way; `error` is for whoever does not try again."""
-
-    def __init__(self, error: ApiError) -> None:
-        super().__init__()
-        self.error = error
 
 
 @attrs.frozen
@@ -84,10 +77,12 @@ class Client:
         *,
         timeout: float = 10,
         assertion: str | Callable[..., str] | None = None,
+        on_request: Callable[[str, float], object] | None = None,
     ) -> None:
         self._http = http
         self._domain = domain.rstrip("/")
         self._timeout = timeout
+        self._on_request = on_request
         self._token = TenantToken(self._ask_token, self._domain, app_id, app_secret, assertion)
         self._refusals = Refusals(self._domain, app_id, self._token.clean)
         self._limiter = Limiter()
@@ -248,7 +243,8 @@ class Client:
             try:
                 token = await self._token.get()
                 await self._limiter.wait(call.name, call.keys)
-                return await attempt(token, patience)
+                with watched(call.method, self._domain, call.path, number, self._on_request):
+                    return await attempt(token, patience)
             except Unanswered as lost:
                 failure = lost.error
                 is_worth_another = call.is_repeatable
@@ -271,10 +267,9 @@ class Client:
         raise failure from failure.__cause__
 
     async def _ask_token(self, domain: str, path: str, credentials: dict[str, str]) -> dict[str, Any]:
-        name = f"POST {path}"
-        return await self._exchange(
-            name, "POST", domain + path, math.inf, _TOKEN_SIZE, {"json": credentials, "headers": {}}
-        )
+        options = {"json": credentials, "headers": {}}
+        with watched("POST", domain, path, 0, self._on_request):
+            return await self._exchange(f"POST {path}", "POST", domain + path, math.inf, _TOKEN_SIZE, options)
 
     async def _exchange(
         self, name: str, method: str, url: str, patience: float, limit: int, options: Mapping[str, Any]

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 import trio
 
 from ..errors import ApiError
-from .client import Unanswered
 from .exchange import Answer
+from .watching import Unanswered
 
 __all__ = ["Download"]
 

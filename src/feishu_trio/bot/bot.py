@@ -71,6 +71,11 @@ class Bot:
             self._begin_learning()
         return self._api.known_bot
 
+    @property
+    def handler(self) -> str | None:
+        """The name of the handler, or loop over events, that asks; None if it is neither."""
+        return self._handler()
+
     def start(self, nursery: trio.Nursery) -> None:
         """What runs beside the handlers may run in this."""
         self._nursery = nursery
@@ -182,4 +187,4 @@ class Bot:
             self._telemetry.message_ignored(event, reason)
 
     def _saying(self, event: Event[Any], kind: str, what: str = "") -> Saying:
-        return saying(event, self._handler() or _NO_HANDLER, kind, what)
+        return saying(event, self.handler or _NO_HANDLER, kind, what)

@@ -330,6 +330,10 @@ class EventPort(Protocol):
     def bot(self) -> BotInfo | None:
         """Who the bot is; None as long as that is not known."""
 
+    @property
+    def handler(self) -> str | None:
+        """The name of the handler, or loop over events, that asks; None if it is neither."""
+
     async def reply(
         self, event: Any, content: Sendable, msg_type: str | None, *, in_thread: bool | None, quote: bool
     ) -> Sent:

@@ -6,9 +6,10 @@ A new counter is a field of `Counts`, and the line in `telemetry.Telemetry` that
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import attrs
 
@@ -46,6 +47,8 @@ class TypeStats:
     """Deliveries, repeated ones included."""
     answered: int
     """Deliveries that were answered, with success or without."""
+    rejected: int
+    """Those of them that were answered 500, so that they come again."""
     latency: HistogramSnapshot
     """Arrival to answer."""
 
@@ -64,10 +67,28 @@ class HandlerStats:
 
 @attrs.frozen
 class PoolStats:
-    """What was counted of one pool."""
+    """What was counted of one pool, and how it stands: all but `wait` is of now, and 0 once there is no such pool."""
 
     wait: HistogramSnapshot
     """Arrival of an event to the start of a handler."""
+    running: int = 0
+    """Handlers that run."""
+    waiting: int = 0
+    """Events that wait for a handler to begin."""
+    concurrency: int = 0
+    """Handlers that may run at a time."""
+    capacity: int = 0
+    """Events that may wait."""
+
+
+class PoolNow(Protocol):
+    """A pool, as it stands."""
+
+    name: str
+    running: int
+    waiting: int
+    concurrency: int
+    capacity: int
 
 
 @attrs.define(kw_only=True)
@@ -112,7 +133,8 @@ class Counts:
 class SessionStats(Counts):
     """A snapshot of a session's counters.
 
-    All but `connections`, `in_flight` and `queue_depth`, which are of now, count since the session opened.
+    All but `connections`, `in_flight` and `queue_depth`, and what `by_pool` says of pools, which are of now, count since
+    the session opened.
     """
 
     connections: int
@@ -132,7 +154,17 @@ class SessionStats(Counts):
     by_handler: Mapping[tuple[str, str], HandlerStats]
     """By a handler's name and event type, within the same bound."""
     by_pool: Mapping[str, PoolStats]
-    """By a pool's name, within the same bound."""
+    """By a pool's name, within the same bound; and all pools that there are."""
+    last_event_at: datetime | None
+    """When the last event arrived (UTC); not when it comes from an inbox."""
+    disconnects: Mapping[str, int]
+    """Connections that ended, by `DisconnectReason`."""
+    api_requests: Mapping[str, int]
+    """Requests to Feishu's HTTP API, each try of a call, by what came of them: Feishu's code ("0" is success), HTTP's
+    status where the body had none, "unanswered", "failed" (nothing can be made of it) or "cancelled"; within the same
+    bound."""
+    api_time: HistogramSnapshot
+    """What they took."""
 
 
 class Duration:
@@ -158,16 +190,17 @@ class Duration:
 class TypeCounter:
     """Counts for one event type."""
 
-    __slots__ = ("answered", "latency", "received")
+    __slots__ = ("answered", "latency", "received", "rejected")
 
     def __init__(self) -> None:
         self.received = 0
         self.answered = 0
+        self.rejected = 0
         self.latency = Histogram()
 
     def snapshot(self) -> TypeStats:
         """The counts as they are now."""
-        return TypeStats(self.received, self.answered, self.latency.snapshot())
+        return TypeStats(self.received, self.answered, self.rejected, self.latency.snapshot())
 
 
 class HandlerCounter:
@@ -193,9 +226,16 @@ class PoolCounter:
     def __init__(self) -> None:
         self.wait = Histogram()
 
-    def snapshot(self) -> PoolStats:
-        """The counts as they are now."""
-        return PoolStats(self.wait.snapshot())
+    def snapshot(self, now: Iterable[PoolNow]) -> PoolStats:
+        """The counts as they are now, and how the pools of this name stand: a stream's name may come again."""
+        pools = list(now)
+        return PoolStats(
+            self.wait.snapshot(),
+            running=sum(pool.running for pool in pools),
+            waiting=sum(pool.waiting for pool in pools),
+            concurrency=sum(pool.concurrency for pool in pools),
+            capacity=sum(pool.capacity for pool in pools),
+        )
 
 
 class _Labelled(dict[K, V]):
@@ -228,6 +268,13 @@ class Counters(Counts):
             HandlerCounter, (_OTHERS, _OTHERS)
         )
         self.by_pool: _Labelled[str, PoolCounter] = _Labelled(PoolCounter, _OTHERS)
+        self.disconnects: _Labelled[str, int] = _Labelled(int, _OTHERS)
+        self.api_requests: _Labelled[str, int] = _Labelled(int, _OTHERS)
+        self.api_time = Histogram()
+        self.measured = 0
+        """Durations that histograms have gathered beside those of answers."""
+        self.last_event_at: float | None = None
+        """Seconds since 1970."""
 
     def fold(self) -> None:
         """Sort what histograms have gathered into their buckets."""
@@ -237,9 +284,16 @@ class Counters(Counts):
             by_handler.time.fold()
         for by_pool in self.by_pool.values():
             by_pool.wait.fold()
+        self.api_time.fold()
 
-    def snapshot(self, *, connections: int, in_flight: int, queue_depth: int) -> SessionStats:
+    def snapshot(
+        self, *, connections: int, in_flight: int, queue_depth: int, pools: Iterable[PoolNow] = ()
+    ) -> SessionStats:
         """The counters as they are now."""
+        by_pool: dict[str, list[PoolNow]] = {name: [] for name in self.by_pool}
+        for pool in pools:
+            by_pool.setdefault(pool.name, []).append(pool)
+        last = self.last_event_at
         counted = {field.name: getattr(self, field.name) for field in attrs.fields(Counts)}
         return SessionStats(
             connections=connections,
@@ -251,5 +305,11 @@ class Counters(Counts):
             handler_time=self.handler_time.quantiles(),
             by_type=MappingProxyType({name: each.snapshot() for name, each in self.by_type.items()}),
             by_handler=MappingProxyType({name: each.snapshot() for name, each in self.by_handler.items()}),
-            by_pool=MappingProxyType({name: each.snapshot() for name, each in self.by_pool.items()}),
+            by_pool=MappingProxyType(
+                {name: self.by_pool.get(name, PoolCounter()).snapshot(now) for name, now in by_pool.items()}
+            ),
+            last_event_at=None if last is None else datetime.fromtimestamp(last, UTC),
+            disconnects=MappingProxyType(dict(self.disconnects)),
+            api_requests=MappingProxyType(dict(self.api_requests)),
+            api_time=self.api_time.snapshot(),
         )

@@ -47,7 +47,8 @@ _messages = logging.getLogger("feishu_trio.messages")
 _heartbeat = logging.getLogger("feishu_trio.heartbeat")
 _session = logging.getLogger("feishu_trio.session")
 
-# Deliveries after which histograms are brought up to date, less one: what they have gathered takes little memory.
+# Deliveries, or runs and requests, after which histograms are brought up to date, less one: what they have gathered
+# takes little memory.
 _FOLD_EVERY: Final = 0x3FF
 _CHARACTERS: Final = 100
 _ERROR_CHARACTERS: Final = 400
@@ -84,6 +85,7 @@ class Telemetry:
         counters.received += 1
         if not counters.received & _FOLD_EVERY:
             counters.fold()
+        counters.last_event_at = event._received
         counters.by_type[event.type].received += 1
         if known:
             counters.duplicates += 1
@@ -99,6 +101,8 @@ class Telemetry:
         counters.latency.add(latency)
         of_type = counters.by_type[event.type]
         of_type.answered += 1
+        if not ok:
+            of_type.rejected += 1
         of_type.latency.observe(latency)
         if self.lifecycle.is_followed:
             self.lifecycle.publish(
@@ -159,6 +163,9 @@ class Telemetry:
     def handler_ended(self, name: str, event_type: str, pool: str, wait: float, took: float) -> None:
         """A handler has run for `took` seconds, after `wait` seconds since the event arrived."""
         counters = self.counters
+        counters.measured += 1
+        if not counters.measured & _FOLD_EVERY:
+            counters.fold()
         counters.queue_wait.add(wait)
         counters.handler_time.add(took)
         counters.by_pool[pool].wait.observe(wait)
@@ -368,6 +375,7 @@ class Telemetry:
         self, connection_id: str, reason: str, detail: str, code: int | None, lived: float
     ) -> None:
         """A connection has ended, `lived` seconds after it came up."""
+        self.counters.disconnects[reason] += 1
         with_code = f" with code {code}" if code is not None else ""
         in_detail = f" ({detail})" if detail else ""
         self._limit.log(
@@ -555,6 +563,17 @@ class Telemetry:
             message_type,
             about=handler,
         )
+
+    # Calls to Feishu
+
+    def request_ended(self, code: str, took: float) -> None:
+        """A request to Feishu's HTTP API took so many seconds; `code` as in `SessionStats.api_requests`."""
+        counters = self.counters
+        counters.measured += 1
+        if not counters.measured & _FOLD_EVERY:
+            counters.fold()
+        counters.api_requests[code] += 1
+        counters.api_time.observe(took)
 
     # Who is told of all this
 
