@@ -52,6 +52,7 @@ from .inbox.records import Details as InboxDetails
 from .inbox.records import HandlerState
 from .inbox.records import State as InboxState
 from .inbox.records import Summary as InboxSummary
+from .probes import Probes, open_probes
 from .program import run, run_worker
 from .pull import EventStream
 from .router import CallNext, Handler, HandlerObject, Middleware, RawHandler, RawMessage, Route, Router
@@ -155,6 +156,7 @@ __all__ = [
     "PoolConfig",
     "PoolStats",
     "PreviewAnswer",
+    "Probes",
     "QuotaExceeded",
     "RateLimited",
     "RawHandler",
@@ -185,6 +187,7 @@ __all__ = [
     "by_sender",
     "by_thread",
     "open_feishu_session",
+    "open_probes",
     "open_worker",
     "run",
     "run_worker",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ import trio
 
 from .inbox.protocol import Inbox
 from .prepare import check_no_loop
+from .probes import EVERYWHERE, Probes, open_probes
 from .router import Router
 from .service import Service
 from .session import open_feishu_session
@@ -20,7 +21,15 @@ from .worker import open_worker
 __all__ = ["run", "run_worker"]
 
 
-def run(router: Router, app_id: str | None = None, app_secret: str | None = None, **arguments: Any) -> None:
+def run(
+    router: Router,
+    app_id: str | None = None,
+    app_secret: str | None = None,
+    *,
+    metrics_port: int | None = None,
+    metrics_host: str = EVERYWHERE,
+    **arguments: Any,
+) -> None:
     """Run a bot until it is told to stop: a whole program in one call, under trio.
 
     At SIGINT (Ctrl-C) or SIGTERM it takes no more events in, lets its handlers end within `shutdown_timeout`, and returns.
@@ -30,41 +39,60 @@ def run(router: Router, app_id: str | None = None, app_secret: str | None = None
         router: The handlers.
         app_id: As for `open_feishu_session`.
         app_secret: As for `open_feishu_session`.
+        metrics_port: Where `/metrics`, `/healthz` and `/readyz` are answered from the start to the end, as `open_probes`
+            says; 0 is any free port, which the log names. None: nowhere.
+        metrics_host: The address for that; all of this machine's, if not given.
         arguments: All others of `open_feishu_session`: `config`, `inbox`, settings by name and so on.
 
     Raises:
         SystemExit: A second signal came; the code is 130 for SIGINT, 143 for SIGTERM.
-        FeishuError: Whatever `open_feishu_session` raises, or what ended the session.
+        FeishuError: Whatever `open_feishu_session` and `open_probes` raise, or what ended the session.
         RuntimeError: A loop of trio's or asyncio's runs here already.
     """
-    _run("run", partial(open_feishu_session, app_id, app_secret, router=router, **arguments))
+    opened = partial(open_feishu_session, app_id, app_secret, router=router, **arguments)
+    _run("run", opened, metrics_port, metrics_host)
 
 
-def run_worker(inbox: Inbox, router: Router, **arguments: Any) -> None:
+def run_worker(
+    inbox: Inbox,
+    router: Router,
+    *,
+    metrics_port: int | None = None,
+    metrics_host: str = EVERYWHERE,
+    **arguments: Any,
+) -> None:
     """Run a worker until it is told to stop, as `run` does with a session.
 
     Args:
         inbox: As for `open_worker`.
         router: As for `open_worker`.
+        metrics_port: As for `run`.
+        metrics_host: As for `run`.
         arguments: All others of `open_worker`.
 
     Raises:
         SystemExit: A second signal came; the code is 130 for SIGINT, 143 for SIGTERM.
-        FeishuError: Whatever `open_worker` raises, or what ended the worker.
+        FeishuError: Whatever `open_worker` and `open_probes` raise, or what ended the worker.
         RuntimeError: A loop of trio's or asyncio's runs here already.
     """
-    _run("run_worker", partial(open_worker, inbox, router, **arguments))
+    _run("run_worker", partial(open_worker, inbox, router, **arguments), metrics_port, metrics_host)
 
 
-def _run(opener: str, opened: Callable[[], AbstractAsyncContextManager[Service]]) -> None:
+def _run(
+    opener: str, opened: Callable[[], AbstractAsyncContextManager[Service]], port: int | None, host: str
+) -> None:
     check_no_loop(opener)
-    code = trio.run(_serve, opened)
+    code = trio.run(_serve, opened, port, host)
     if code:
         raise SystemExit(code)
 
 
-async def _serve(opened: Callable[[], AbstractAsyncContextManager[Service]]) -> int:
+async def _serve(
+    opened: Callable[[], AbstractAsyncContextManager[Service]], port: int | None, host: str
+) -> int:
     """Open a service, and keep it open until it ends, or a signal asks for that: its exit code.
+
+    Probes are answered at `port`, if there is one: before it is open, and until it has closed.
 
     The first signal closes it, in good order, or ends the try to open it: 0. The second ends it at once: 128 and the
     signal's number.
@@ -73,6 +101,8 @@ async def _serve(opened: Callable[[], AbstractAsyncContextManager[Service]]) -> 
     ended = trio.CancelScope()
     service: Service | None = None
     failure: BaseException | None = None
+    answered: AbstractAsyncContextManager[Probes | None]
+    answered = nullcontext() if port is None else open_probes(port=port, host=host)
 
     async def watch(signals: AsyncIterator[int], *, task_status: trio.TaskStatus[None]) -> None:
         nonlocal code
@@ -93,7 +123,9 @@ async def _serve(opened: Callable[[], AbstractAsyncContextManager[Service]]) -> 
             await nursery.start(watch, received)
             try:
                 with ended:
-                    async with opened() as service:
+                    async with answered as probes, opened() as service:
+                        if probes is not None:
+                            probes.add(service)
                         await service.wait_closed()
             except BaseException as error:
                 failure = error  # raised below, so that the nursery does not wrap it in a group

@@ -18,9 +18,10 @@ from .api import Api
 from .bot import Bot, ToMe
 from .config import SessionConfig
 from .delivery import Engine, Ledger, Source
-from .errors import first_error
+from .errors import InboxError, first_error
 from .events import Event, encode_result
 from .inbox.protocol import Inbox
+from .inbox.records import Counts
 from .inbox.source import InboxSource
 from .prepare import ack_of, pools_of, storing_for
 from .pull import EventStream
@@ -33,7 +34,10 @@ from .telemetry.lifecycle import Follower, LifecycleStream
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["ENDING", "OVER", "Health", "Service", "SessionState", "in_block", "served"]
+__all__ = ["ENDING", "OVER", "Counted", "Health", "Service", "SessionState", "in_block", "served"]
+
+# Seconds for which what an inbox held is not asked again: looking may cost it a search through all there is.
+_COUNT_AGAIN: Final = 1.0
 
 
 class SessionState(enum.Enum):
@@ -66,6 +70,14 @@ class Health:
 
     def __bool__(self) -> bool:
         return self.ok
+
+
+@attrs.frozen
+class Counted:
+    """What an inbox held, and when that was, on trio's clock."""
+
+    counts: Counts
+    at: float
 
 
 class Service(ABC):
@@ -110,6 +122,9 @@ class Service(ABC):
         self._engine.port = self._bot
         self._engine.questions = self._bot.answer_click
         self._inbox = inbox
+        self._counting = trio.Lock()
+        self.counted: Counted | None = None
+        """What the inbox held when it was last asked (`count_inbox`)."""
         self._sources: list[Source] = []
         self._stored: InboxSource | None = None
         if inbox is not None:
@@ -157,6 +172,29 @@ class Service(ABC):
             reasons.append(f"nothing can be written to {self._inbox!r}: {self._inbox.fault}")
         reasons += [f"pool {pool.name} is full" for pool in self._engine.pools.named.values() if pool.is_full]
         return Health(not reasons, tuple(reasons))
+
+    async def count_inbox(self, timeout: float = 1.0) -> Counts | None:
+        """How many events stand where in the inbox; None if there is none. It is asked once a second at the most.
+
+        Args:
+            timeout: Seconds for its answer.
+
+        Raises:
+            InboxError: It cannot be read, or does not answer in time.
+        """
+        if self._inbox is None:
+            await trio.lowlevel.checkpoint()
+            return None
+        try:
+            with trio.fail_after(timeout):
+                async with self._counting:
+                    counted = self.counted
+                    if counted is None or trio.current_time() - counted.at >= _COUNT_AGAIN:
+                        counted = Counted(await self._inbox.counts(), trio.current_time())
+                        self.counted = counted
+                    return counted.counts
+        except trio.TooSlowError:
+            raise InboxError(f"{self._inbox!r} has not answered within {timeout:g} s") from None
 
     # What happens
 

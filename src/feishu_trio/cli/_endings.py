@@ -13,7 +13,15 @@ from feishu_trio import AuthenticationError, ConfigError, ConnectError, InboxErr
 __all__ = ["Ending", "Failed", "Interrupted", "ending"]
 
 # The extra that installs a module.
-_EXTRAS: Final = {"typer": "cli", "rich": "cli", "h11": "gateway", "wsproto": "gateway", "coredis": "redis"}
+_EXTRAS: Final = {
+    "typer": "cli",
+    "rich": "cli",
+    "h11": "gateway",
+    "wsproto": "gateway",
+    "coredis": "redis",
+    "prometheus_client": "metrics",
+    "opentelemetry": "otel",
+}
 
 
 class Failed(Exception):

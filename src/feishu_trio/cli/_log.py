@@ -38,11 +38,11 @@ class _Lines(logging.Handler):
 
 
 def log_to_stderr(verbose: int, *, quiet: bool = False) -> None:
-    """Show connects, disconnects and warnings; with `verbose` 1 also information, with 2 everything.
+    """Show connects, disconnects, where probes are answered, and warnings; with `verbose` 1 also information, with 2 everything.
 
     `quiet` is for commands that show events themselves: only errors, unless `verbose`.
     """
-    package, connection = logging.getLogger("feishu_trio"), logging.getLogger("feishu_trio.connection")
+    package = logging.getLogger("feishu_trio")
     package.addHandler(_Lines())
     package.propagate = False
     if verbose:
@@ -51,4 +51,5 @@ def log_to_stderr(verbose: int, *, quiet: bool = False) -> None:
         package.setLevel(logging.ERROR)
     else:
         package.setLevel(logging.WARNING)
-        connection.setLevel(logging.INFO)
+        for name in ("connection", "probes"):
+            package.getChild(name).setLevel(logging.INFO)

@@ -12,7 +12,16 @@ import typer
 
 from feishu_trio import ConfigError, Inbox, Router, SQLiteInbox
 
-__all__ = ["InboxUrl", "RouterName", "inbox_of", "router_of", "sqlite_path", "wrong_url"]
+__all__ = [
+    "InboxUrl",
+    "MetricsHost",
+    "MetricsPort",
+    "RouterName",
+    "inbox_of",
+    "router_of",
+    "sqlite_path",
+    "wrong_url",
+]
 
 RouterName = Annotated[
     str,
@@ -28,6 +37,16 @@ InboxUrl = Annotated[
         help="`sqlite:PATH` or `redis://HOST`: where events are stored before they are answered.",
     ),
 ]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port",
+        metavar="N",
+        show_default=False,
+        help="Answer `/metrics`, `/healthz` and `/readyz` at this port; 0 for any, which the log names.",
+    ),
+]
+MetricsHost = Annotated[str, typer.Option("--metrics-host", metavar="ADDRESS", help="The address for that.")]
 
 
 def router_of(name: str) -> Router:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import feishu_trio
 
 from ._log import Verbose, log_to_stderr
-from ._serving import InboxUrl, RouterName, inbox_of, router_of
+from ._serving import InboxUrl, MetricsHost, MetricsPort, RouterName, inbox_of, router_of
 from ._session import AppId, AppSecret, Config, Connections, Domain, settings_with_app
 
 __all__ = ["run"]
@@ -19,6 +19,8 @@ def run(
     domain: Domain = None,
     config: Config = None,
     connections: Connections = None,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "0.0.0.0",
     verbose: Verbose = 0,
 ) -> None:
     """Run a bot until SIGTERM or Ctrl-C, which let its handlers end; a second one ends it at once.
@@ -31,4 +33,6 @@ def run(
         config, app_id=app_id, app_secret=app_secret, domain=domain, connections=connections
     )
     kept = None if inbox is None else inbox_of(inbox)
-    feishu_trio.run(router_of(router), config=chosen, inbox=kept)
+    feishu_trio.run(
+        router_of(router), config=chosen, inbox=kept, metrics_port=metrics_port, metrics_host=metrics_host
+    )

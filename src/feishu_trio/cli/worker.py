@@ -9,7 +9,7 @@ import typer
 from feishu_trio import run_worker
 
 from ._log import Verbose, log_to_stderr
-from ._serving import RouterName, inbox_of, router_of
+from ._serving import MetricsHost, MetricsPort, RouterName, inbox_of, router_of
 from ._session import AppId, AppSecret, Config, Domain, settings_with_app
 
 __all__ = ["worker"]
@@ -25,6 +25,8 @@ def worker(
     app_secret: AppSecret = None,
     domain: Domain = None,
     config: Config = None,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "0.0.0.0",
     verbose: Verbose = 0,
 ) -> None:
     """Handle what an inbox holds, until SIGTERM or Ctrl-C; a second one ends it at once.
@@ -33,4 +35,10 @@ def worker(
     """
     log_to_stderr(verbose)
     chosen = settings_with_app(config, app_id=app_id, app_secret=app_secret, domain=domain)
-    run_worker(inbox_of(inbox), router_of(router), config=chosen)
+    run_worker(
+        inbox_of(inbox),
+        router_of(router),
+        config=chosen,
+        metrics_port=metrics_port,
+        metrics_host=metrics_host,
+    )
