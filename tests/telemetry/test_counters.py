@@ -42,13 +42,17 @@ def test_labels_are_bounded_whatever_comes_off_the_wire() -> None:
     counters = Counters()
     for number in range(10_000):
         counters.by_type[f"type-{number}"].received += 1
+        counters.api_requests[str(number)].count += 1
     counters.by_type["x" * 100_000].received += 1
     counters.by_type["type-1"].received += 1
-    by_type = counters.snapshot(connections=0, in_flight=0, queue_depth=0).by_type
+    stats = counters.snapshot(connections=0, in_flight=0, queue_depth=0)
+    by_type = stats.by_type
     assert len(by_type) == 257
     assert by_type["type-1"].received == 2
     assert by_type["(others)"].received == 10_000 - 256 + 1
     assert not any(len(name) > 1000 for name in by_type)
+    assert len(stats.api_requests) == 257
+    assert stats.api_requests["(others)"] == 10_000 - 256
 
 
 def test_every_counter_is_a_field_of_the_snapshot() -> None:

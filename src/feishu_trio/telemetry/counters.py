@@ -238,6 +238,15 @@ class PoolCounter:
         )
 
 
+class Tally:
+    """How often something happened."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class _Labelled(dict[K, V]):
     """Counters by label, made on first use; a dict, so that nothing of Python's is called for one that is there."""
 
@@ -268,8 +277,8 @@ class Counters(Counts):
             HandlerCounter, (_OTHERS, _OTHERS)
         )
         self.by_pool: _Labelled[str, PoolCounter] = _Labelled(PoolCounter, _OTHERS)
-        self.disconnects: _Labelled[str, int] = _Labelled(int, _OTHERS)
-        self.api_requests: _Labelled[str, int] = _Labelled(int, _OTHERS)
+        self.disconnects: _Labelled[str, Tally] = _Labelled(Tally, _OTHERS)
+        self.api_requests: _Labelled[str, Tally] = _Labelled(Tally, _OTHERS)
         self.api_time = Histogram()
         self.measured = 0
         """Durations that histograms have gathered beside those of answers."""
@@ -309,7 +318,7 @@ class Counters(Counts):
                 {name: self.by_pool.get(name, PoolCounter()).snapshot(now) for name, now in by_pool.items()}
             ),
             last_event_at=None if last is None else datetime.fromtimestamp(last, UTC),
-            disconnects=MappingProxyType(dict(self.disconnects)),
-            api_requests=MappingProxyType(dict(self.api_requests)),
+            disconnects=MappingProxyType({name: each.count for name, each in self.disconnects.items()}),
+            api_requests=MappingProxyType({name: each.count for name, each in self.api_requests.items()}),
             api_time=self.api_time.snapshot(),
         )

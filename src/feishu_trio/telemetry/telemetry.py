@@ -375,7 +375,7 @@ class Telemetry:
         self, connection_id: str, reason: str, detail: str, code: int | None, lived: float
     ) -> None:
         """A connection has ended, `lived` seconds after it came up."""
-        self.counters.disconnects[reason] += 1
+        self.counters.disconnects[reason].count += 1
         with_code = f" with code {code}" if code is not None else ""
         in_detail = f" ({detail})" if detail else ""
         self._limit.log(
@@ -572,7 +572,7 @@ class Telemetry:
         counters.measured += 1
         if not counters.measured & _FOLD_EVERY:
             counters.fold()
-        counters.api_requests[code] += 1
+        counters.api_requests[code].count += 1
         counters.api_time.observe(took)
 
     # Who is told of all this
