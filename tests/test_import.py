@@ -16,6 +16,8 @@ LATER = {
     "asyncio",
     "sqlite3",
     "filelock",
+    "prometheus_client",
+    "opentelemetry",
 }
 
 

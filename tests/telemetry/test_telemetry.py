@@ -251,12 +251,12 @@ def test_what_is_measured_of_connections_and_of_calls_to_feishu() -> None:
 
 def test_what_a_worker_measures_takes_little_memory_until_somebody_looks() -> None:
     telemetry = Telemetry(Clock())
-    for _ in range(5000):  # none of which was received here
+    for _ in range(10_000):  # none of which was received here
         telemetry.handler_ended("a", "x", "slow", 0.25, 4.0)
         telemetry.request_ended("0", 0.25)
     counters = telemetry.counters
     gathering = (counters.by_handler["a", "x"].time, counters.by_pool["slow"].wait, counters.api_time)
-    assert all(len(each._gathered) < 1024 for each in gathering)
+    assert all(0 < len(each._gathered) < 4096 for each in gathering)
 
 
 def test_a_type_without_a_handler_is_warned_of_once_with_the_nearest_known(

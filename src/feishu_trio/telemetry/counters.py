@@ -281,7 +281,7 @@ class Counters(Counts):
         self.api_requests: _Labelled[str, Tally] = _Labelled(Tally, _OTHERS)
         self.api_time = Histogram()
         self.measured = 0
-        """Durations that histograms have gathered beside those of answers."""
+        """Runs of handlers and requests that histograms have gathered since they were last sorted."""
         self.last_event_at: float | None = None
         """Seconds since 1970."""
 
@@ -294,6 +294,7 @@ class Counters(Counts):
         for by_pool in self.by_pool.values():
             by_pool.wait.fold()
         self.api_time.fold()
+        self.measured = 0
 
     def snapshot(
         self, *, connections: int, in_flight: int, queue_depth: int, pools: Iterable[PoolNow] = ()

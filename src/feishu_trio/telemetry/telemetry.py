@@ -47,9 +47,10 @@ _messages = logging.getLogger("feishu_trio.messages")
 _heartbeat = logging.getLogger("feishu_trio.heartbeat")
 _session = logging.getLogger("feishu_trio.session")
 
-# Deliveries, or runs and requests, after which histograms are brought up to date, less one: what they have gathered
-# takes little memory.
+# Deliveries after which histograms are brought up to date, less one: what they have gathered takes little memory. Where
+# few arrive, as in a worker, it is so many runs of handlers and requests.
 _FOLD_EVERY: Final = 0x3FF
+_FOLD_AFTER: Final = 4096
 _CHARACTERS: Final = 100
 _ERROR_CHARACTERS: Final = 400
 _MEMBERS: Final = 4  # of a group of exceptions, in words
@@ -164,7 +165,7 @@ class Telemetry:
         """A handler has run for `took` seconds, after `wait` seconds since the event arrived."""
         counters = self.counters
         counters.measured += 1
-        if not counters.measured & _FOLD_EVERY:
+        if counters.measured >= _FOLD_AFTER:
             counters.fold()
         counters.queue_wait.add(wait)
         counters.handler_time.add(took)
@@ -570,7 +571,7 @@ class Telemetry:
         """A request to Feishu's HTTP API took so many seconds; `code` as in `SessionStats.api_requests`."""
         counters = self.counters
         counters.measured += 1
-        if not counters.measured & _FOLD_EVERY:
+        if counters.measured >= _FOLD_AFTER:
             counters.fold()
         counters.api_requests[code].count += 1
         counters.api_time.observe(took)
