@@ -61,6 +61,9 @@ def watched(
             except ApiError as error:
                 request.code, request.error = "failed" if error.code is None else str(error.code), error
                 raise
+            except Exception:
+                request.code = "failed"
+                raise
             request.code = "0"
     finally:
         if on_end is not None:
