@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import trio
 
-from ..api.client import Client, Unanswered
+from ..api.client import Client
+from ..api.watching import Unanswered
 from ..config import FEISHU_DOMAIN, LARK_DOMAIN, SessionConfig, SettingOrigin, wrong
 from ..connection import http_client
 from ..connection.discovery import WRONG_DOMAIN, Endpoint, discover, what_to_do
