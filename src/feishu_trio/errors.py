@@ -13,6 +13,7 @@
     │   ├── MessageGone           the message was recalled or deleted
     │   └── PermissionMissing     the app may not make this call
     ├── InboxError                stored events cannot be read or written
+    │   └── InboxUnreachable      the server that has them does not answer; worth another try
     ├── FrameError                bytes that are no frame (also a ValueError)
     └── EventDecodeError          a body that does not fit its type (also a ValueError)
 
@@ -38,6 +39,7 @@ __all__ = [
     "ForbiddenError",
     "FrameError",
     "InboxError",
+    "InboxUnreachable",
     "MessageGone",
     "PermissionMissing",
     "QuotaExceeded",
@@ -149,6 +151,10 @@ class PermissionMissing(ApiError):
 
 class InboxError(FeishuError):
     """An inbox cannot be opened, read or written; the message says which, and what to do about it."""
+
+
+class InboxUnreachable(InboxError):
+    """The server that has an inbox could not be reached, or does not answer."""
 
 
 class FrameError(FeishuError, ValueError):

@@ -266,7 +266,7 @@ async def test_a_terminal_gets_tables_and_nothing_that_controls_it(
     ("args", "code", "match"),
     [
         (["list", "--inbox", "bot.db"], 2, "it must be sqlite:PATH"),
-        (["list", "--inbox", "redis://x"], 2, "it must be sqlite:PATH"),
+        (["backup", "copy.db", "--inbox", "redis://x"], 2, "it must be sqlite:PATH"),
         (["list", "--inbox", "sqlite:nowhere.db"], 1, "there is no such file"),
         (["show", "x", "--inbox", "sqlite:{path}"], 1, "there is no event 'x' in sqlite:{path}"),
         (["requeue", "--inbox", "sqlite:{path}"], 2, "give the ids of dead letters, or --all"),
@@ -275,7 +275,7 @@ async def test_a_terminal_gets_tables_and_nothing_that_controls_it(
         (["purge", "--state", "dead", "--older-than", "soon", "--inbox", "sqlite:{path}"], 2, "--older-than"),
         (["show", "9" * 5000, "--inbox", "sqlite:{path}"], 1, "there is no event '999"),
         (["list", "--inbox", "sqlite://nowhere.db"], 1, "'nowhere.db': there is no such file"),
-        (["list", "--inbox", "redis://me:hidden@host/0"], 2, "'redis://***@host/0' is not allowed"),
+        (["list", "--inbox", "http://me:hidden@host/0"], 2, "'http://***@host/0' is not allowed"),
         (["list"], 2, "--inbox"),
     ],
 )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from feishu_trio.errors import ConfigError, InboxError
+from feishu_trio.errors import ConfigError, InboxError, InboxUnreachable
 from feishu_trio.inbox.records import State, Stored
 from feishu_trio.inbox.redis import RedisInbox
 from feishu_trio.inbox.redis_scripts import VERSION
@@ -44,8 +44,14 @@ async def soon(holds: Any, seconds: float = 20) -> None:
         await come_true(holds)
 
 
-async def is_refused(inbox: RedisInbox, name: str, match: str, seconds: float = 2.5) -> None:
-    with trio.fail_after(seconds), pytest.raises(InboxError, match=match):
+async def is_refused(
+    inbox: RedisInbox,
+    name: str,
+    match: str,
+    seconds: float = 2.5,
+    error: type[InboxError] = InboxError,
+) -> None:
+    with trio.fail_after(seconds), pytest.raises(error, match=match):
         await inbox.store([entry(name)])
 
 
@@ -95,10 +101,11 @@ async def test_a_server_that_is_stopped_is_given_up_in_time_and_goes_on_where_it
         server.pause()
         try:
             inbox.done(claims["a"])
-            await is_refused(inbox, "b", "the server does not answer|has not answered")
+            refusal = "the server does not answer|has not answered"
+            await is_refused(inbox, "b", refusal, error=InboxUnreachable)
             await soon(lambda: inbox.fault is not None)
             await trio.sleep(5)
-            await is_refused(inbox, "b", "not answered", 0.5)
+            await is_refused(inbox, "b", "not answered", 0.5, InboxUnreachable)
         finally:
             server.resume()
         await store(inbox, "b")

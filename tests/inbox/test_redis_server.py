@@ -12,7 +12,7 @@ import pytest
 import trio
 import trustme
 
-from feishu_trio.errors import InboxError
+from feishu_trio.errors import InboxError, InboxUnreachable
 from feishu_trio.inbox.redis import RedisInbox
 from feishu_trio.inbox.redis_server import Server as RedisServer
 from session.rig import come_true
@@ -150,10 +150,10 @@ async def test_over_tls_the_certificate_is_checked(
         await refused_once(RedisInbox(f"rediss://127.0.0.1:{proxy.port}"), "certificate verify failed")
 
 
-async def refused_once(inbox: RedisInbox, match: str) -> None:
+async def refused_once(inbox: RedisInbox, match: str, error: type[InboxError] = InboxError) -> None:
     with (
         trio.fail_after(10),
-        pytest.RaisesGroup(pytest.RaisesExc(InboxError, match=match), flatten_subgroups=True),
+        pytest.RaisesGroup(pytest.RaisesExc(error, match=match), flatten_subgroups=True),
     ):
         async with trio.open_nursery() as nursery:
             await nursery.start(
@@ -164,7 +164,8 @@ async def refused_once(inbox: RedisInbox, match: str) -> None:
 async def test_a_server_that_is_away_is_waited_for_or_given_up_after_so_many_tries(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         server.kill()
-        await refused_once(RedisInbox(server.url), f"cannot be opened: .*127.0.0.1:{server.port}")
+        refusal = f"cannot be opened: .*127.0.0.1:{server.port}"
+        await refused_once(RedisInbox(server.url), refusal, InboxUnreachable)
         opened = trio.Event()
 
         async def open_it() -> None:

@@ -8,7 +8,14 @@ from typing import Final
 import attrs
 import trio
 
-from feishu_trio import AuthenticationError, ConfigError, ConnectError, InboxError, RefusedError
+from feishu_trio import (
+    AuthenticationError,
+    ConfigError,
+    ConnectError,
+    InboxError,
+    InboxUnreachable,
+    RefusedError,
+)
 
 __all__ = ["Ending", "Failed", "Interrupted", "ending"]
 
@@ -55,6 +62,8 @@ def ending(error: BaseException) -> Ending | None:
             return Ending(2, f"{module} is not installed; say: pip install 'feishu-trio[{extra}]'")
         case Interrupted(signum=signum):
             return Ending(128 + signum)
+        case InboxUnreachable():
+            return Ending(4, str(error))
         case Failed() | InboxError():
             return Ending(1, str(error))
         case ConfigError():

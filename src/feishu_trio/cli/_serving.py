@@ -6,22 +6,30 @@ import importlib
 import os
 import re
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from feishu_trio import ConfigError, Inbox, Router, SQLiteInbox
 
+if TYPE_CHECKING:
+    from feishu_trio import RedisInbox
+
 __all__ = [
+    "URLS",
     "InboxUrl",
     "MetricsHost",
     "MetricsPort",
     "RouterName",
     "inbox_of",
+    "redis_inbox",
     "router_of",
+    "shown_url",
     "sqlite_path",
     "wrong_url",
 ]
+
+URLS: Final = "sqlite:PATH, such as sqlite:bot.db, or redis://HOST"
 
 RouterName = Annotated[
     str,
@@ -90,11 +98,23 @@ def inbox_of(url: str) -> Inbox:
     """
     if path := sqlite_path(url):
         return SQLiteInbox(path)
-    if url.partition(":")[0] in ("redis", "rediss", "redis+sentinel"):
-        from feishu_trio import RedisInbox  # here, as it needs an extra of its own
+    inbox = redis_inbox(url)
+    if inbox is None:
+        raise wrong_url(url, URLS)
+    return inbox
 
-        return RedisInbox(url)
-    raise wrong_url(url, "sqlite:PATH, such as sqlite:bot.db, or redis://HOST")
+
+def redis_inbox(url: str) -> RedisInbox | None:
+    """The inbox of a URL such as `redis://HOST`; None for another one.
+
+    Raises:
+        ConfigError: Something in it is wrong.
+    """
+    if url.partition(":")[0] not in ("redis", "rediss", "redis+sentinel", "rediss+sentinel"):
+        return None
+    from feishu_trio import RedisInbox  # here, as it needs an extra of its own
+
+    return RedisInbox(url)
 
 
 def sqlite_path(url: str) -> str:
@@ -104,6 +124,10 @@ def sqlite_path(url: str) -> str:
 
 
 def wrong_url(url: str, allowed: str) -> ConfigError:
-    """The error for the URL of no inbox, without the user and the password that may stand in it."""
-    shown = re.sub(r"(?<=:)(//)?.*@", r"\1***@", url)
-    return ConfigError(f"--inbox: {shown!r} is not allowed; it must be {allowed}")
+    """The error for the URL of no inbox."""
+    return ConfigError(f"--inbox: {shown_url(url)!r} is not allowed; it must be {allowed}")
+
+
+def shown_url(url: str) -> str:
+    """A URL without the user and the passwords that may stand in it."""
+    return re.sub(r"(password=)[^&]*", r"\1***", re.sub(r"(?<=:)(//)?.*@", r"\1***@", url, flags=re.DOTALL))

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -28,12 +28,14 @@ from feishu_trio import (
 )
 
 from ._endings import Failed
-from ._serving import sqlite_path, wrong_url
+from ._serving import shown_url, sqlite_path, wrong_url
 from ._text import counted, printable, shortened
+from ._visit import File, Visited, visit
 
 __all__ = ["inbox"]
 
-_PAGE: Final = 500
+_LISTED: Final = 5000  # events that are listed at a time: a server may look through all there are each time
+_PAGE: Final = 500  # events that are changed at a time
 _COLUMN: Final = 60  # characters of an error or a key in a table
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -42,7 +44,13 @@ inbox = typer.Typer(
 )
 
 Inbox = Annotated[
-    str, typer.Option("--inbox", metavar="URL", help="`sqlite:PATH`, the path of the inbox's file.")
+    str,
+    typer.Option(
+        "--inbox",
+        metavar="URL",
+        help="`sqlite:PATH` or `redis://HOST`: where the events are. `redis://HOST?prefix=PREFIX` for another prefix than "
+        "`feishu`.",
+    ),
 ]
 Ids = Annotated[
     list[str], typer.Argument(metavar="ID...", help="Event ids, or numbers as `list` shows them.")
@@ -64,8 +72,11 @@ def list_(
 
     On a terminal each is shown with when it is due, or was settled, or else stored.
     """
-    file = _open(inbox)
-    events = list(_events(file, state, limit, after))
+    visit(inbox, _list, state, limit, after)
+
+
+async def _list(inbox: Visited, state: InboxState, limit: int, after: int) -> None:
+    events = [event async for event in _events(inbox, state, limit, after)]
     if not sys.stdout.isatty():
         for event in events:
             _print_json(_fields(event))
@@ -81,10 +92,10 @@ def list_(
         console.print(Padding(Text(kind), (0, 0, 0, 8)))
     if not events:
         console.print(f"no event is {state}" + (f" behind number {after}" if after else ""))
-    elif file.list(state, 1, events[-1].number):
+    elif await inbox.list(state, 1, events[-1].number):
         console.print(f"there are more: --after {events[-1].number} shows the next")
     if state is InboxState.RUNNING:
-        _tell_of_running(console, file, file.counts().running)
+        _tell_of_running(console, inbox, (await inbox.counts()).running)
 
 
 @inbox.command()
@@ -92,10 +103,13 @@ def show(
     event: Annotated[str, typer.Argument(metavar="ID", help="An event's id, or its number.")], inbox: Inbox
 ) -> None:
     """Show one event, with its payload and how each handler fared."""
-    file = _open(inbox)
-    details = _find(file, event)
+    visit(inbox, _show, event, inbox)
+
+
+async def _show(inbox: Visited, event: str, url: str) -> None:
+    details = await _find(inbox, event)
     if details is None:
-        raise Failed(_not_there(event, inbox))
+        raise Failed(_not_there(event, url))
     if not sys.stdout.isatty():
         _print_json(_fields(details))
         return
@@ -108,7 +122,7 @@ def show(
     console = Console(highlight=False)
     console.print(table)
     if details.state is InboxState.RUNNING:
-        _tell_of_running(console, file, 1)
+        _tell_of_running(console, inbox, 1)
     if details.payload is None:
         console.print("its payload, and how each handler fared, are not kept once it is done")
         return
@@ -138,21 +152,26 @@ def requeue(
     if every == bool(ids):
         both = ", not both" if every else ""
         raise ConfigError(f"give the ids of dead letters, or --all{both}")
-    file = _open(inbox)
+    visit(inbox, _requeue, inbox, ids)
+
+
+async def _requeue(inbox: Visited, url: str, ids: list[str] | None) -> None:
     refused: list[str] = []
     if ids:
         dead: list[int] = []
         for event in ids:
-            details = _find(file, event)
+            details = await _find(inbox, event)
             if details is None:
-                refused.append(_not_there(event, inbox))
+                refused.append(_not_there(event, url))
             elif details.state is not InboxState.DEAD:
                 refused.append(f"{_quoted(event)} is not requeued: it is {details.state}, and no dead letter")
             elif details.number not in dead:
                 dead.append(details.number)
     else:  # those of now: a bot may make new ones of them as fast as they are requeued
-        dead = [event.number for event in _events(file, InboxState.DEAD, sys.maxsize, 0)]
-    count = sum(file.requeue(dead[at : at + _PAGE]) for at in range(0, len(dead), _PAGE))
+        dead = [event.number async for event in _events(inbox, InboxState.DEAD, sys.maxsize, 0)]
+    count = 0
+    for at in range(0, len(dead), _PAGE):
+        count += await inbox.requeue(dead[at : at + _PAGE])
     _say(f"{count} requeued", requeued=count)
     if ids and count < len(dead):
         refused.append(f"somebody else has requeued or purged {len(dead) - count} of them meanwhile")
@@ -174,9 +193,12 @@ def purge(
 
     A done event that Feishu delivers again after it was purged is handled again: it may do so for some seven hours.
     """
-    file = _open(inbox)
-    count = file.purge(state, _seconds(older_than))
-    why = _why_none(file, state, older_than) if not count and sys.stdout.isatty() else ""
+    visit(inbox, _purge, state, older_than)
+
+
+async def _purge(inbox: Visited, state: InboxState, older_than: str) -> None:
+    count = await inbox.purge(state, _seconds(older_than))
+    why = await _why_none(inbox, state, older_than) if not count and sys.stdout.isatty() else ""
     _say(f"{count} purged{why}", purged=count)
 
 
@@ -186,8 +208,11 @@ def stats(inbox: Inbox) -> None:
 
     oldest is when the oldest of those that are still to be handled was stored.
     """
-    file = _open(inbox)
-    counts = file.counts()
+    visit(inbox, _stats)
+
+
+async def _stats(inbox: Visited) -> None:
+    counts = await inbox.counts()
     fields = {name: getattr(counts, name) for name in InboxCounts.__struct_fields__}
     if not sys.stdout.isatty():
         _print_json(fields | {"oldest": _iso(counts.oldest)})
@@ -197,35 +222,35 @@ def stats(inbox: Inbox) -> None:
         table.add_row(Text(name, "dim"), _local(value) if name == "oldest" else str(value))
     console = Console(highlight=False)
     console.print(table)
-    _tell_of_running(console, file, counts.running)
+    _tell_of_running(console, inbox, counts.running)
 
 
 @inbox.command()
 def backup(
     path: Annotated[Path, typer.Argument(help="The new file.", show_default=False)], inbox: Inbox
 ) -> None:
-    """Copy all that is committed into a new file, which is an inbox, too."""
-    _open(inbox).backup(path)
+    """Copy all that is committed into a new file, which is an inbox, too. Of an inbox in a file alone."""
+    file = sqlite_path(inbox)
+    if not file:
+        allowed = "sqlite:PATH, such as sqlite:bot.db: a server makes its backups itself"
+        raise wrong_url(inbox, allowed)
+    InboxFile(file).backup(path)
     _say(f"copied to {path}", backup=str(path))
 
 
-def _open(url: str) -> InboxFile:
-    path = sqlite_path(url)
-    if not path:
-        raise wrong_url(url, "sqlite:PATH, such as sqlite:bot.db")
-    return InboxFile(path)
-
-
-def _events(file: InboxFile, state: InboxState, limit: int, after: int) -> Iterator[InboxSummary]:
-    while limit and (page := file.list(state, min(limit, _PAGE), after)):
-        yield from page
+async def _events(
+    inbox: Visited, state: InboxState, limit: int, after: int
+) -> AsyncGenerator[InboxSummary, None]:
+    while limit and (page := await inbox.list(state, min(limit, _LISTED), after)):
+        for event in page:
+            yield event
         limit, after = limit - len(page), page[-1].number
 
 
-def _find(file: InboxFile, event: str) -> InboxDetails | None:
-    details = file.show(event)
+async def _find(inbox: Visited, event: str) -> InboxDetails | None:
+    details = await inbox.show(event)
     if details is None and event.isdecimal() and len(event) < 20:
-        details = file.show(int(event))
+        details = await inbox.show(int(event))
     return details
 
 
@@ -236,9 +261,9 @@ def _seconds(age: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def _why_none(file: InboxFile, state: InboxState, older_than: str) -> str:
+async def _why_none(inbox: Visited, state: InboxState, older_than: str) -> str:
     """Why nothing was purged."""
-    settled = [event.settled or 0.0 for event in _events(file, state, sys.maxsize, 0)]
+    settled = [event.settled or 0.0 async for event in _events(inbox, state, sys.maxsize, 0)]
     if not settled:
         return f": no event is {state}"
     events, age = counted(len(settled), f"{state} event"), _age(time.time() - min(settled))
@@ -293,10 +318,10 @@ def _has_failed(event: InboxSummary) -> bool:
     return event.state in (InboxState.WAITING, InboxState.DEAD)
 
 
-def _tell_of_running(console: Console, file: InboxFile, count: int) -> None:
+def _tell_of_running(console: Console, inbox: Visited, count: int) -> None:
     """Tell of so many events that are `running` in a file that nobody has open."""
     try:
-        if not count or file.is_open():
+        if not count or not isinstance(inbox, File) or inbox.is_open():
             return
     except InboxError:  # whoever may only read the file cannot find out
         return
@@ -304,8 +329,8 @@ def _tell_of_running(console: Console, file: InboxFile, count: int) -> None:
     console.print(f"{counted(count, 'event')} {were} running when the bot ended: {run} again when it starts")
 
 
-def _not_there(event: str, inbox: str) -> str:
-    return f"there is no event {_quoted(event)} in {printable(inbox)}"
+def _not_there(event: str, url: str) -> str:
+    return f"there is no event {_quoted(event)} in {printable(shown_url(url))}"
 
 
 def _quoted(event: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from .rules import Rule, masked_headers, masked_url, without_user
+from .rules import Rule, masked_headers, masked_url, without_secrets
 from .sources import Entry, SettingOrigin
 
 __all__ = ["Setting", "setting_of"]
@@ -58,5 +58,5 @@ def _plain(field: attrs.Attribute[Any], value: Any) -> Any:
     if not isinstance(value, str):
         return type(value).__name__
     if show is masked_url:
-        return without_user(value)
+        return without_secrets(value)
     return value if field.repr else _MASK

@@ -78,13 +78,14 @@ def kind_only(value: object) -> str:
 
 
 def masked_url(url: object) -> str:
-    """The repr of a URL without its user and password, also where it is too broken to be parsed."""
-    return shown(without_user(url) if isinstance(url, str) else url)
+    """The repr of a URL without what in it may be secret, also where it is too broken to be parsed."""
+    return shown(without_secrets(url) if isinstance(url, str) else url)
 
 
-def without_user(url: str) -> str:
-    """A URL with `***` in place of its user and password, also where it is too broken to be parsed."""
-    return re.sub(r"^([^/@]*//)?.*@", r"\1***@", url, flags=re.DOTALL)
+def without_secrets(url: str) -> str:
+    """A URL with `***` in place of its user and password, and of the values in its query."""
+    before, mark, query = re.sub(r"^([^/@]*//)?.*@", r"\1***@", url, flags=re.DOTALL).partition("?")
+    return before + mark + re.sub(r"=[^&]*", "=***", query)
 
 
 def masked_headers(headers: object) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final, Literal, TypeVar, Unpack
 
@@ -48,6 +48,7 @@ from .redis_replies import (
     read_claimed,
     read_counts,
     read_details,
+    read_facts,
     read_listed,
     read_number,
     read_numbers,
@@ -75,7 +76,7 @@ from .redis_scripts import (
     reading,
     string,
 )
-from .redis_server import Link, LinkError, Refusal, Server, server_url
+from .redis_server import Link, LinkError, Refusal, Server, read_url, server_url
 from .redis_tickets import Tickets
 
 __all__ = ["RedisInbox"]
@@ -91,6 +92,8 @@ _STEP: Final = 500  # events that one call goes through
 _GROUP: Final = 256  # events that one step stores
 _TYPES: Final = 1000  # more event types than that are looked through now and then: most have gone by
 _LARGEST_NUMBER: Final = (1 << 53) - 1  # that Lua tells from its neighbours
+_OF_VISITORS: Final = (LOOK, MEND, TEND)  # what looks and mends, and neither stores nor claims
+_DEFAULT_PREFIX: Final = "feishu"
 _SETTLED: Final = (State.DONE, State.DEAD, State.PARKED)
 
 _PREFIX: Final = Rule(
@@ -111,8 +114,10 @@ class RedisInbox(Inbox):
     Args:
         url: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]` (of a cluster, any node), `rediss://` for TLS, or
             `redis+sentinel://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT]/SERVICE[/DATABASE]`: the server that Sentinels know
-            by this name.
-        prefix: What all keys of this inbox begin with, in braces: an inbox of another app has another prefix.
+            by this name. After a `?` may stand `prefix=PREFIX`, and for Sentinels that want a password of their own
+            `sentinel_password=PASSWORD`, with `&sentinel_user=USER` before or after it, or without.
+        prefix: What all keys of this inbox begin with, in braces: an inbox of another app has another prefix. None: that
+            of the URL, or else `feishu`.
         lease: Seconds after which others take over what a process had claimed that does not speak any more.
         durability: `"memory"`: as the server is set up. `"disk"`: the server must write to its disk before it answers
             (`appendonly yes`, `appendfsync always`), or it is refused.
@@ -126,19 +131,21 @@ class RedisInbox(Inbox):
         self,
         url: str,
         *,
-        prefix: str = "feishu",
+        prefix: str | None = None,
         lease: float = 30,
         durability: Literal["memory", "disk"] = "memory",
         **rules: Unpack[RuleArguments],
     ) -> None:
         self.rules = InboxRules(**rules)
         server_url().check("url", url)
+        address = read_url(url)
+        prefix = prefix if prefix is not None else address.prefix or _DEFAULT_PREFIX
         _PREFIX.check("prefix", prefix)
         _LEASE.check("lease", lease)
         _DURABILITY.check("durability", durability)
         self._name = f"RedisInbox({masked_url(url)}, prefix={prefix!r})"
         self._key = f"{{{prefix}}}"
-        self._server = Server(url, self._key.encode(), is_on_disk=durability == "disk")
+        self._server = Server(address, self._key.encode(), is_on_disk=durability == "disk")
         self._seconds = lease
         self.late = 0
         """How many results have come too late, and were refused."""
@@ -152,6 +159,7 @@ class RedisInbox(Inbox):
         self._app_id = ""
         self._window = 0.0
         self._is_open = False
+        self._is_visited = False
         self._version = 0  # of the types
         self._reserved: Claim | None = None  # what must run alone, and waits here for that
         self._is_reserving = False
@@ -228,6 +236,36 @@ class RedisInbox(Inbox):
         if failure is not None:
             raise failure
 
+    @asynccontextmanager
+    async def visit(self) -> AsyncGenerator[RedisInbox, None]:
+        """Within it `counts`, `list`, `show`, `requeue` and `purge` work, while others serve the inbox or none does.
+
+        Nothing is stored or claimed, and nothing is changed but what is asked for. A server that is away is not waited for;
+        one that goes away later is, for 2 s at a time.
+
+        Raises:
+            InboxUnreachable: The server does not answer.
+            InboxError: It cannot keep an inbox, or has none under this prefix.
+        """
+        failure: BaseException | None = None
+        with self._serving():
+            self._is_visited = True
+            try:
+                async with trio.open_nursery() as nursery:
+                    try:
+                        await nursery.start(self._pump.run, 0)
+                        yield self
+                    except BaseException as error:
+                        failure = error  # raised below, so that the nursery does not wrap it in a group
+                    finally:
+                        nursery.cancel_scope.cancel()
+            except BaseExceptionGroup as group:
+                failure = first_error(group) or failure or group
+            finally:
+                self._reset()
+        if failure is not None:
+            raise failure
+
     async def _close(self) -> None:
         """Whoever handled events has ended: what was claimed and not settled was cut off."""
         try:
@@ -247,7 +285,10 @@ class RedisInbox(Inbox):
         )
 
     async def _enter(self, link: Link) -> None:
-        """Be known to the server over a new link."""
+        """Be known to the server over a new link; who only visits it is not."""
+        if self._is_visited:
+            await self._look_in(link)
+            return
         asked_at = trio.current_time()
         name = self._lease.new_name()
         (reply,) = await link.run([(TEND, group([encode(self._opening(name))]))])
@@ -271,12 +312,32 @@ class RedisInbox(Inbox):
             },
         )
 
-    def _opened(self, opened: Opened, name: str, asked_at: float) -> None:
-        if opened.version != VERSION:
+    async def _look_in(self, link: Link) -> None:
+        """Find out whether there is an inbox."""
+        (reply,) = await link.run([(LOOK, group([encode(("facts",))]))])
+        if isinstance(reply, Refusal):
+            raise LinkError(str(reply))
+        version, _ = read_facts(reading(reply).replies[0])
+        if not version:
             raise InboxError(
-                f"{self!r} was made by another version of feishu_trio: its keys are of version {opened.version}, "
+                f"{self!r}: there is no inbox yet; if its bot has another prefix, give that: "
+                "?prefix=PREFIX after the URL"
+            )
+        self._check_version(version)
+
+    def _check_version(self, version: int) -> None:
+        if version < 0:
+            raise InboxError(
+                f"{self!r}: the key {self._key} is another program's; give another prefix: ?prefix=PREFIX after the URL"
+            )
+        if version != VERSION:
+            raise InboxError(
+                f"{self!r} was made by another version of feishu_trio: its keys are of version {version}, "
                 f"and this one knows {VERSION}; give another prefix"
             )
+
+    def _opened(self, opened: Opened, name: str, asked_at: float) -> None:
+        self._check_version(opened.version)
         if opened.app_id != self._app_id:
             raise ConfigError(
                 f"{self!r} has the events of the app {opened.app_id}, and this is {self._app_id}: give another prefix"
@@ -671,8 +732,10 @@ class RedisInbox(Inbox):
         read: Callable[[msgspec.Raw], T],
         on_left: Callable[[T], None] | None = None,
     ) -> T:
-        if not self._is_open:
-            raise InboxError(f"{self!r} is not open: it is within the block of its session")
+        if self._is_visited and script not in _OF_VISITORS:
+            raise InboxError(f"{self!r} is only visited: a session or a worker stores and claims")
+        if not (self._is_open or self._is_visited):
+            raise InboxError(f"{self!r} is not open: it is within the block of its session, or of `visit`")
         return await self._pump.ask(script, step, read, on_left)
 
     async def _list_settled(self, state: State, limit: int, after: int) -> list[Summary]:
@@ -682,11 +745,12 @@ class RedisInbox(Inbox):
         while True:
             scanned = await self._ask(LOOK, ("scan_settled", state, cursor), read_scanned)
             lowest.update(number for number in scanned.numbers if number > after)
-            lowest = set(heapq.nsmallest(limit, lowest))
+            if len(lowest) > 2 * limit:
+                lowest = set(heapq.nsmallest(limit, lowest))
             cursor = scanned.cursor
             if cursor == "0":
                 break
-        numbers = sorted(lowest)
+        numbers = sorted(lowest)[:limit]
         found: list[Summary] = []
         for first in range(0, len(numbers), _STEP):
             found += await self._ask(LOOK, ("list", state, numbers[first : first + _STEP]), read_summaries)

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 import trio
 
-from ..errors import ConfigError, FeishuError, InboxError
+from ..errors import ConfigError, FeishuError, InboxError, InboxUnreachable
 from .pending import Pending
 from .redis_scripts import STORE, Script, encode, group, reading
 from .redis_server import PATIENCE, Link, LinkError, Refusal, Server
@@ -152,12 +152,12 @@ class Pump:
         """Have a step done, and wait for it. Cancelled, it may be done; `on_left` is called with what came of it.
 
         Raises:
-            InboxError: It was not done, as far as is known.
+            InboxError: It was not done, as far as is known: an `InboxUnreachable` if the server does not answer.
         """
         asked_at = trio.current_time()
         if self._down_since is not None and asked_at - self._down_since > PATIENCE:
             await trio.lowlevel.checkpoint()
-            raise InboxError(f"{self._name}: {self.fault}")
+            raise InboxUnreachable(f"{self._name}: {self.fault}")
         try:
             request = Request(script, step, read, on_left)
         except UnicodeEncodeError as error:
@@ -171,7 +171,7 @@ class Pump:
                 waited = trio.current_time() - max(asked_at, self._answered_at)
                 if scope.cancelled_caught and not request.is_done and waited >= PATIENCE:
                     request.leave()
-                    raise InboxError(f"{self._name}: {self.fault or 'the server does not answer'}")
+                    raise InboxUnreachable(f"{self._name}: {self.fault or 'the server does not answer'}")
         except trio.Cancelled:
             request.leave()
             raise
@@ -195,7 +195,7 @@ class Pump:
             tries: How often it is tried again to open the first link; None: until it is open.
 
         Raises:
-            InboxError: The first link could not be opened.
+            InboxError: The first link could not be opened; an `InboxUnreachable` if the server does not answer.
             ConfigError: What the server has is not this inbox.
         """
         was_open = is_open = False
@@ -218,7 +218,7 @@ class Pump:
                 if not isinstance(error, LinkError):
                     raise error
                 if tries is not None and tries <= 0:
-                    raise InboxError(f"{self._name} cannot be opened: {error}") from error
+                    raise InboxUnreachable(f"{self._name} cannot be opened: {error}") from error
                 tries = None if tries is None else tries - 1
             self._down(error, is_new=is_open)
             delay = _RECONNECT if is_open else min(2 * delay, _LONGEST_RECONNECT)

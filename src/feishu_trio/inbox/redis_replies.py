@@ -24,6 +24,7 @@ __all__ = [
     "read_claimed",
     "read_counts",
     "read_details",
+    "read_facts",
     "read_listed",
     "read_number",
     "read_numbers",
@@ -225,6 +226,7 @@ _decode_stored: Final = msgspec.msgpack.Decoder(list[tuple[int, bool]]).decode
 _decode_counts: Final = msgspec.msgpack.Decoder(tuple[int, int, int, int, int, int, int, float | bool]).decode
 _decode_renewed: Final = msgspec.msgpack.Decoder(Renewed | bool).decode
 
+read_facts: Final = msgspec.msgpack.Decoder(tuple[int, str]).decode
 read_cancelled: Final = msgspec.msgpack.Decoder(Cancelled).decode
 read_listed: Final = msgspec.msgpack.Decoder(Listed).decode
 read_number: Final = msgspec.msgpack.Decoder(int).decode

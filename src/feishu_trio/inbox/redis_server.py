@@ -8,10 +8,11 @@ is opened. They are dialled here: coredis would leave its own streams open if th
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
+import attrs
 import trio
 
 from ..config.rules import Form, Rule, masked_url
@@ -39,7 +40,17 @@ except ModuleNotFoundError as error:
         "RedisInbox needs coredis, which is not installed: pip install 'feishu-trio[redis]'", name=error.name
     ) from error
 
-__all__ = ["PATIENCE", "Link", "LinkError", "Refusal", "Server", "Unsuitable", "server_url"]
+__all__ = [
+    "PATIENCE",
+    "Address",
+    "Link",
+    "LinkError",
+    "Refusal",
+    "Server",
+    "Unsuitable",
+    "read_url",
+    "server_url",
+]
 
 PATIENCE: Final = 2.0
 """Seconds for a server to answer; Feishu waits three for its own answer."""
@@ -47,6 +58,7 @@ PATIENCE: Final = 2.0
 _PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
 _SENTINEL: Final = "+sentinel"
+_OF_SENTINELS: Final = frozenset({"sentinel_user", "sentinel_password"})
 _SCHEMES: Final = ("redis", "rediss", f"redis{_SENTINEL}", f"rediss{_SENTINEL}")
 _OLDEST: Final = (7, 0)
 
@@ -69,47 +81,91 @@ class Refusal(InboxError):
 # --- where it is --------------------------------------------------------------------------------------------
 
 
-def _hosts(parts: SplitResult, port: int) -> list[tuple[str, int]]:
+@attrs.frozen
+class Address:
+    """Where a server is, and who is to be there: what its URL says."""
+
+    hosts: tuple[tuple[str, int], ...]
+    """The server's host and port, or those of Sentinels."""
+    service: str
+    """The name that Sentinels know the server by; empty without them."""
+    database: int
+    is_tls: bool
+    user: str | None
+    password: str | None = attrs.field(repr=False)
+    sentinel_user: str | None
+    sentinel_password: str | None = attrs.field(repr=False)
+    prefix: str | None
+    """What the keys of the inbox begin with."""
+
+
+def read_url(url: str) -> Address:
+    """What a URL says.
+
+    Raises:
+        ValueError: It is none of a server.
+    """
+    if any(letter <= " " for letter in url):
+        raise ValueError("white space")
+    parts = urlsplit(url)
+    has_sentinels = parts.scheme.endswith(_SENTINEL)
+    hosts = tuple(_hosts(parts, _SENTINEL_PORT if has_sentinels else _PORT))
+    path = parts.path.strip("/").split("/")
+    service = path.pop(0) if has_sentinels else ""
+    database = path[0] if path else ""
+    query = dict(_query(parts.query))
+    if (
+        parts.scheme not in _SCHEMES
+        or not all(host for host, _ in hosts)
+        or not (service if has_sentinels else len(hosts) == 1)
+        or len(path) > 1
+        or (database and not database.isdecimal())
+        or not query.keys() <= (_OF_SENTINELS | {"prefix"} if has_sentinels else {"prefix"})
+        or parts.fragment
+    ):
+        raise ValueError("no URL of a server")
+    return Address(
+        hosts=hosts,
+        service=unquote(service),
+        database=int(database or 0),
+        is_tls=parts.scheme.startswith("rediss"),
+        user=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+        sentinel_user=query.get("sentinel_user"),
+        sentinel_password=query.get("sentinel_password"),
+        prefix=query.get("prefix"),
+    )
+
+
+def _hosts(parts: SplitResult, port: int) -> Iterator[tuple[str, int]]:
     """The hosts of a URL, which may be several, with their ports."""
-    found = []
     for each in parts.netloc.rpartition("@")[2].split(","):
         address = urlsplit(f"//{each}")
-        found.append((address.hostname or "", address.port or port))
-    return found
+        yield address.hostname or "", address.port or port
+
+
+def _query(query: str) -> Iterator[tuple[str, str]]:
+    """The names and values of a query, in which a plus sign is one, as in a password before the host."""
+    for each in query.split("&") if query else ():
+        name, _, value = each.partition("=")
+        if not value:
+            raise ValueError("a query without a value")
+        yield name, unquote(value)
 
 
 def _is_url(value: object) -> bool:
-    if not isinstance(value, str) or any(letter <= " " for letter in value):
-        return False
     try:
-        parts = urlsplit(value)
-        hosts = _hosts(parts, _PORT)
+        return isinstance(value, str) and bool(read_url(value))
     except ValueError:
         return False
-    path = parts.path.strip("/").split("/")
-    has_service = parts.scheme.endswith(_SENTINEL)
-    if has_service:
-        service, *path = path
-        has_name = bool(service)
-    else:
-        has_name = len(hosts) == 1
-    database = path[0] if path else ""
-    return (
-        parts.scheme in _SCHEMES
-        and all(host for host, _ in hosts)
-        and has_name
-        and len(path) <= 1
-        and (not database or database.isdecimal())
-        and not parts.query
-        and not parts.fragment
-    )
 
 
 def server_url() -> Rule:
     """The URL of a server, or of Sentinels and the name that they know a server by."""
     return Rule(
-        "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, or "
-        "redis+sentinel://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT]/SERVICE[/DATABASE]",
+        "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE][?prefix=PREFIX], rediss:// for TLS, or "
+        "redis+sentinel://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT]/SERVICE[/DATABASE], after a `?` also with "
+        "sentinel_user= and sentinel_password=",
         _is_url,
         show=masked_url,
         form=Form.TEXT,
@@ -252,26 +308,18 @@ def _link_error(error: Exception, what: str = "") -> LinkError:
 
 
 class Server:
-    """A server, given by its URL.
+    """A server, and how it is found.
 
     Args:
-        url: See `server_url`.
+        address: Where it is.
         key: The key under which the inbox keeps all.
         is_on_disk: Whether what is stored is to be on the server's disk before anybody hears of it.
     """
 
-    def __init__(self, url: str, key: bytes, *, is_on_disk: bool) -> None:
-        parts = urlsplit(url)
-        scheme, _, sentinel = parts.scheme.partition("+")
-        self._hosts = _hosts(parts, _SENTINEL_PORT if sentinel else _PORT)
-        service, _, database = (
-            parts.path.strip("/").partition("/") if sentinel else ("", "", parts.path.strip("/"))
-        )
-        self._service = unquote(service)
-        self._database = int(database or 0)
-        self._username = unquote(parts.username) if parts.username else None
-        self._password = unquote(parts.password) if parts.password else None
-        self._ssl = ssl.create_default_context() if scheme == "rediss" else None
+    def __init__(self, address: Address, key: bytes, *, is_on_disk: bool) -> None:
+        self._address = address
+        self._hosts = list(address.hosts)
+        self._ssl = ssl.create_default_context() if address.is_tls else None
         self._key = key
         self._is_on_disk = is_on_disk
         self._node: tuple[str, int] | None = None
@@ -300,7 +348,7 @@ class Server:
         """The address of the server; Sentinels are asked for it, one after the other."""
         if self._node is not None:
             return self._node
-        if not self._service:
+        if not self._address.service:
             return self._hosts[0]
         errors = []
         for at, (host, port) in enumerate(self._hosts):
@@ -308,7 +356,7 @@ class Server:
                 with trio.fail_after(PATIENCE / 2):
                     sentinel = await self._connect(nursery, host, port, is_sentinel=True)
                     reply = await sentinel.create_request(
-                        b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", self._service, decode=True
+                        b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", self._address.service, decode=True
                     )
                     sentinel.invalidate()
             except (LinkError, RedisError, trio.TooSlowError) as error:
@@ -317,7 +365,7 @@ class Server:
             if isinstance(reply, list):
                 self._hosts.insert(0, self._hosts.pop(at))  # it is asked first the next time
                 return str(reply[0]), int(str(reply[1]))
-            errors.append(f"{host}:{port} knows no {self._service!r}")
+            errors.append(f"{host}:{port} knows no {self._address.service!r}")
         raise LinkError(f"no Sentinel knows where the server is: {'; '.join(errors)}")
 
     async def _connect(
@@ -332,19 +380,21 @@ class Server:
             await _hear(stream)
         except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
             raise _link_error(error, f"{host}:{port} cannot be reached") from error
+        address = self._address
         connection = Connection(
             stream,
             host,
             port,
-            username=None if is_sentinel else self._username,
-            password=None if is_sentinel else self._password,
-            db=0 if is_sentinel else self._database,
+            username=address.sentinel_user if is_sentinel else address.user,
+            password=address.sentinel_password if is_sentinel else address.password,
+            db=0 if is_sentinel else address.database,
             client_name="feishu_trio",
         )
         try:
             await nursery.start(connection.run)
         except (AuthenticationError, AuthorizationError) as error:
-            raise Unsuitable(f"the server at {host}:{port} refuses the user or password: {error}") from error
+            who = "Sentinel" if is_sentinel else "server"
+            raise Unsuitable(f"the {who} at {host}:{port} refuses the user or password: {error}") from error
         except RedisError as error:
             raise _link_error(error) from error
         return connection
@@ -364,7 +414,7 @@ class Server:
         except (RedisError, OSError) as error:
             raise _link_error(error) from error
         if flaws:
-            if self._service and facts.get("role") != "master":  # a failover is under way
+            if self._address.service and facts.get("role") != "master":  # a failover is under way
                 raise LinkError(f"the server at {address} is a replica still")
             raise Unsuitable(f"the server at {address} cannot keep an inbox: it {', and it '.join(flaws)}")
 

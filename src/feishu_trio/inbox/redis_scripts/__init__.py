@@ -57,9 +57,9 @@ class Script:
 STORE: Final = Script("lanes", "ends", "known", "owned", "store")
 SETTLE: Final = Script("lanes", "ends", "known", "owned", "status", "settle", flags="allow-oom")
 CLAIM: Final = Script("lanes", "ends", "status", "claim", flags="allow-oom")
-TEND: Final = Script("lanes", "ends", "status", "tend", flags="allow-oom")
+TEND: Final = Script("lanes", "ends", "status", "facts", "tend", flags="allow-oom")
 MEND: Final = Script("lanes", "ends", "status", "details", "mend", flags="allow-oom")
-LOOK: Final = Script("details", "look", flags="no-writes")
+LOOK: Final = Script("details", "facts", "look", flags="no-writes")
 SCRIPTS: Final = (STORE, SETTLE, CLAIM, TEND, MEND, LOOK)
 
 

@@ -2,6 +2,8 @@
 
 local STEP = 500
 
+steps.facts = facts
+
 -- The numbers of events that are given by their numbers, or by the digest of a key and an id. Of several that have one id,
 -- the dead letters come first.
 steps.find = function(wanted)

@@ -29,6 +29,9 @@ end
 -- which claims are lost of those that this owner held under earlier names, and the status. The others are its own under the
 -- new name; what else it had claimed never came to it, or else is lost, if `is_crash`.
 steps.open = function(ask)
+  if facts()[1] < 0 then
+    return {-1, '', false, {}, false}
+  end
   local is_new = call('HSETNX', KEYS[1], 'app', ask.app) == 1
   call('HSETNX', KEYS[1], 'version', ask.keys)
   call('HSETNX', KEYS[1], 'token', string.format('%.0f', now * 1000000)) -- it rises, though all may have been lost
