@@ -132,6 +132,31 @@ async def test_handlers_that_succeeded_are_known_at_the_next_claim(make: Make) -
         assert third.attempt == 2
 
 
+async def test_a_result_that_comes_late_is_counted_and_told_of(make: Make) -> None:
+    late: list[str] = []
+    inbox = make()
+    inbox.on_late = lambda claim: late.append(claim.id)
+    async with serving(inbox):
+        await inbox.store([entry("a"), entry("b"), entry("c")])
+        first = await claim(inbox)
+        for each in first.values():
+            inbox.release(each)
+        await inbox.flush()
+        second = await claim(inbox)
+        inbox.succeeded(first["a"], "one", None)
+        inbox.done(first["a"])
+        inbox.retry(first["b"], 0.0, "no", counts=True)
+        inbox.failed(second["c"], "one", "no")
+        inbox.die(second["c"], "no")
+        await inbox.flush()
+        assert (await inbox.counts()).running == 2
+        inbox.park(second["c"])  # it is dead
+        await inbox.flush()
+    # That a handler succeeded may go without a word if its event is done.
+    assert set(late) == {"a", "b", "c"}
+    assert inbox.late == len(late) <= 4
+
+
 async def test_what_is_seen_again_is_remembered_from_then_on(make: Make) -> None:
     inbox = make()
     hour, passes = hours_of(inbox)

@@ -1322,3 +1322,22 @@ async def test_what_the_block_raises_leaves_it_as_itself(autojump_clock: MockClo
         with pytest.raises(KeyError, match="mine"):
             async with open_session(gateway, router=Router(), inbox=MemoryInbox()):
                 raise KeyError("mine")
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_results_that_come_late_are_counted(kind: str, tmp_path: Path) -> None:
+    """As of a thread that goes on, say, while its event is ended."""
+    inbox = MemoryInbox() if kind == "memory" else SQLiteInbox(tmp_path / "bot.db")
+    router = Router()
+
+    @router.on(MESSAGE)
+    async def end_itself_unseen(event: Event[Any]) -> None:
+        await inbox.cancel("oc_1")
+
+    with trio.fail_after(20):
+        async with open_gateway(seed=1) as gateway:
+            async with open_session(gateway, router=router, inbox=inbox) as session:
+                await say(gateway, 1)
+                await until(lambda: counted(inbox, done=1))
+                await inbox.flush()
+            assert session.stats().late_results == 1

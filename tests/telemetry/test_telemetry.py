@@ -61,6 +61,7 @@ FACTS = {
     "event_late": Fact(lambda t: t.event_late(event(), 2.5, ["a"]), {"late": 1}, WARNING),
     "events_stored": Fact(lambda t: t.events_stored(3), {"stored": 3}),
     "attempt_failed": Fact(lambda t: t.attempt_failed("e", "x.y", 1, 8, 0.7), {}, INFO),
+    "result_refused": Fact(lambda t: t.result_refused("e", "x.y"), {"late_results": 1}, WARNING),
     "events_cancelled": Fact(lambda t: t.events_cancelled(2), {"handled": 2}),
     "event_parked": Fact(lambda t: t.event_parked("x.y"), {}, WARNING),
     "event_dead": Fact(lambda t: t.event_dead("e", "x.y", "no"), {"dead": 1}, ERROR, "EventDead"),

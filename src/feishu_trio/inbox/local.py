@@ -59,7 +59,7 @@ _LOOKED_AT: Final = 500  # events that one claim looks at, most of which may be 
 class _Request(Pending[T]):
     """One step of a transaction, and what became of it."""
 
-    __slots__ = ("entries", "is_look", "step", "succeeded", "unclaimed")
+    __slots__ = ("claim", "entries", "is_look", "is_success", "step", "unclaimed")
 
     def __init__(
         self,
@@ -76,8 +76,10 @@ class _Request(Pending[T]):
         """Whether there is nothing more to claim after it."""
         self.unclaimed = False
         """Whether nobody waits for the claims that it makes any more."""
-        self.succeeded: Claim | None = None
-        """A claim of which this says that one of its handlers succeeded, and nothing else."""
+        self.claim: Claim | None = None
+        """The claim that it is a result of: false comes back if that is outdated."""
+        self.is_success = False
+        """Whether it says that one of its handlers succeeded, and nothing else."""
 
 
 class LocalInbox(Inbox):
@@ -249,8 +251,11 @@ class LocalInbox(Inbox):
             self._give_back(request)
         again = [request for request in owed if request.error is not None and _is_of_the_disk(request.error)]
         for request in owed:
-            if request.error is not None and request not in again:
-                logger.error("a result could not be written to %r", self, exc_info=request.error)
+            if request.error is not None:
+                if request not in again:
+                    logger.error("a result could not be written to %r", self, exc_info=request.error)
+            elif request.claim is not None and request.result is False:
+                self._is_late(request.claim)
         self._owed.extendleft(reversed(again))
         self.owes = bool(again)
         changes = len(owed) - len(again) + sum(not request.is_look for request in asked)
@@ -374,6 +379,12 @@ class LocalInbox(Inbox):
         self._owed.append(request)
         return request
 
+    def _settle(self, claim: Claim, step: Callable[[Database], bool]) -> _Request[Any]:
+        """Note a result of a claim."""
+        request = self._note(step)
+        request.claim = claim
+        return request
+
     def _raise(self, error: Exception) -> None:
         raise InboxError(f"{self!r}: {error}") from error
 
@@ -457,12 +468,14 @@ class LocalInbox(Inbox):
     def succeeded(self, claim: Claim, handler: str, result: bytes | None) -> None:
         """See `Inbox`."""
         now = self._now()
-        self._note(lambda database: database.succeeded(claim, handler, result, now)).succeeded = claim
+        self._settle(
+            claim, lambda database: database.succeeded(claim, handler, result, now)
+        ).is_success = True
 
     def failed(self, claim: Claim, handler: str, error: str) -> None:
         """See `Inbox`."""
         now = self._now()
-        self._note(lambda database: database.failed(claim, handler, error, now))
+        self._settle(claim, lambda database: database.failed(claim, handler, error, now))
 
     async def note(self, claim: Claim, handler: str, key: str, value: bytes) -> bool:
         """See `Inbox`."""
@@ -473,23 +486,23 @@ class LocalInbox(Inbox):
     def done(self, claim: Claim) -> None:
         """See `Inbox`."""
         now = self._now()
-        while self._owed and self._owed[-1].succeeded is claim:
+        while self._owed and self._owed[-1].is_success and self._owed[-1].claim is claim:
             self._owed.pop()  # that a handler succeeded, which nobody needs to know any more
-        self._note(lambda database: database.done(claim, now))
+        self._settle(claim, lambda database: database.done(claim, now))
 
     def retry(self, claim: Claim, delay: float, error: str, *, counts: bool) -> None:
         """See `Inbox`."""
         due = self._now() + delay
-        self._note(lambda database: database.retry(claim, due, error, counts=counts))
+        self._settle(claim, lambda database: database.retry(claim, due, error, counts=counts))
 
     def die(self, claim: Claim, error: str) -> None:
         """See `Inbox`."""
         now = self._now()
-        self._note(lambda database: database.die(claim, error, now))
+        self._settle(claim, lambda database: database.die(claim, error, now))
 
     def release(self, claim: Claim) -> None:
         """See `Inbox`."""
-        self._note(lambda database: database.release(claim))
+        self._settle(claim, lambda database: database.release(claim))
 
     def keep(self, claim: Claim) -> None:
         """See `Inbox`."""
@@ -498,7 +511,7 @@ class LocalInbox(Inbox):
     def park(self, claim: Claim) -> None:
         """See `Inbox`."""
         now = self._now()
-        self._note(lambda database: database.park(claim, now))
+        self._settle(claim, lambda database: database.park(claim, now))
 
     async def unpark(self, types: Collection[str]) -> int:
         """See `Inbox`."""

@@ -139,6 +139,10 @@ class Inbox(ABC):
     """Whether there are dead letters that nobody has been told of."""
     parked_types: Collection[str] = frozenset()
     """The types of events that other processes may have parked."""
+    late: int = 0
+    """How many results have come too late, and were refused."""
+    on_late: Callable[[Claim], None] | None = None
+    """Called with the claim of each, once something is to be told of them."""
     _is_served: bool = False
 
     @contextmanager
@@ -153,6 +157,12 @@ class Inbox(ABC):
             yield
         finally:
             self._is_served = False
+
+    def _is_late(self, claim: Claim) -> None:
+        """A result of this claim was refused: its event was taken over meanwhile, or ended."""
+        self.late += 1
+        if self.on_late is not None:
+            self.on_late(claim)
 
     @abstractmethod
     async def serve(

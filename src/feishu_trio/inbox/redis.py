@@ -147,8 +147,6 @@ class RedisInbox(Inbox):
         self._key = f"{{{prefix}}}"
         self._server = Server(address, self._key.encode(), is_on_disk=durability == "disk")
         self._seconds = lease
-        self.late = 0
-        """How many results have come too late, and were refused."""
         self._reset()
 
     def _reset(self) -> None:
@@ -651,12 +649,6 @@ class RedisInbox(Inbox):
             del self._lease.held[claim.number]
         if not is_ours:
             self._is_late(claim)
-
-    def _is_late(self, claim: Claim) -> None:
-        self.late += 1
-        logger.warning(
-            "a result of event %s came late to %r, and is refused: it was taken over", claim.id, self
-        )
 
     # Beside the rest
 

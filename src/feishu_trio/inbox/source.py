@@ -142,6 +142,7 @@ class InboxSource:
         dead_handlers: Callable[[], Iterable[DeadHandler]],
     ) -> None:
         self.inbox = inbox
+        inbox.on_late = lambda claim: telemetry.result_refused(claim.id, claim.type)
         self._engine = engine
         self._telemetry = telemetry
         self._dead_handlers = dead_handlers

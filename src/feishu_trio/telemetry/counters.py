@@ -115,6 +115,9 @@ class Counts:
     """Events that were stored in an inbox; those that were there already count, too."""
     dead: int = 0
     """Events from an inbox that became dead letters."""
+    late_results: int = 0
+    """Results of events from an inbox that came too late, and were refused: of those events that another process had taken
+    over by then, say."""
     late: int = 0
     """Events that were not answered by `ack_deadline`."""
     unhandled: int = 0

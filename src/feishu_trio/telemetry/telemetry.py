@@ -320,6 +320,18 @@ class Telemetry:
             about=event_type[:_CHARACTERS],
         )
 
+    def result_refused(self, event_id: str, event_type: str) -> None:
+        """A result of a stored event came too late: the event was taken over meanwhile, or ended."""
+        self.counters.late_results += 1
+        self._limit.log(
+            _delivery,
+            WARNING,
+            "a result of event %s (%s) came late, and is refused: it was taken over, or ended",
+            one_line(event_id),
+            one_line(event_type),
+            about=event_type[:_CHARACTERS],
+        )
+
     def events_cancelled(self, count: int) -> None:
         """Stored events were ended as if they had been handled."""
         self.counters.handled += count
