@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Final
 
 import trio
+
+_HANDSHAKE: Final = b"\x16"  # the first byte of TLS, and of no command
 
 
 class Proxy:
     """Hands bytes on between clients and a server."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
         self.server_port = port
+        self._context = context
         self.port = 0
+        self.over_tls = 0
+        """How many clients have begun with TLS."""
         self._flows = trio.Event()
         self._flows.set()
         self._replies_left: int | None = None
@@ -42,10 +48,14 @@ class Proxy:
             scope.cancel()
         self.go_on()
 
-    async def serve(self, client: trio.abc.Stream) -> None:
+    async def serve(self, stream: trio.SocketStream) -> None:
         with trio.CancelScope() as scope:
             self._scopes.add(scope)
             try:
+                client: trio.abc.Stream = stream
+                if self._context is not None and await stream.socket.recv(1, socket.MSG_PEEK) == _HANDSHAKE:
+                    self.over_tls += 1
+                    client = trio.SSLStream(stream, self._context, server_side=True)
                 async with (
                     client,
                     await trio.open_tcp_stream("127.0.0.1", self.server_port) as server,
@@ -81,12 +91,10 @@ class Proxy:
 
 @asynccontextmanager
 async def open_proxy(port: int, context: ssl.SSLContext | None = None) -> AsyncGenerator[Proxy, None]:
-    """A proxy in front of a port; with a context its clients speak TLS."""
-    proxy = Proxy(port)
-
-    tcp = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    proxy.port = tcp[0].socket.getsockname()[1]
-    listeners: list[Any] = [*tcp] if context is None else [trio.SSLListener(each, context) for each in tcp]
+    """A proxy in front of a port; with a context its clients may speak TLS."""
+    proxy = Proxy(port, context)
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    proxy.port = listeners[0].socket.getsockname()[1]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, proxy.serve, listeners)
         yield proxy

@@ -53,7 +53,9 @@ class Server:
         self._mode = mode
         self._options = {"save": "", "appendonly": "no", **options}
         self._process: subprocess.Popen[bytes] | None = None
-        self.client: Any = valkey.Valkey(port=self.port, socket_timeout=5)
+        self.client: Any = valkey.Valkey(
+            port=self.port, password=options.get("requirepass"), socket_timeout=5
+        )
 
     @property
     def url(self) -> str:

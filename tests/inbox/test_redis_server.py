@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -234,43 +235,93 @@ async def test_of_a_cluster_the_node_is_found_that_has_the_inbox(tmp_path: Path)
 # --- Sentinel ---------------------------------------------------------------------------------------------------
 
 
-async def test_sentinels_say_where_the_server_is_also_after_a_failover(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+async def test_sentinels_say_where_the_server_is_also_after_a_failover_while_events_arrive(
+    tmp_path: Path,
 ) -> None:
-    caplog.set_level(logging.WARNING, "feishu_trio")
+    options = {
+        "requirepass": "of-the-server",
+        "masterauth": "of-the-server",
+        "repl_diskless_sync_delay": "0",  # the replica has all at once
+    }
     with (
-        running(tmp_path / "one") as one,
-        running(tmp_path / "two", replicaof=f"127.0.0.1 {one.port}") as two,
+        running(tmp_path / "one", **options) as one,
+        running(tmp_path / "two", replicaof=f"127.0.0.1 {one.port}", **options) as two,
     ):
         sentinel_lines = {
+            "requirepass": "of+the+sentinel",
             "sentinel monitor main": f"127.0.0.1 {one.port} 1",
+            "sentinel auth-pass main": "of-the-server",
             "sentinel down-after-milliseconds main": "300",
             "sentinel failover-timeout main": "2000",
         }
         with running(tmp_path / "sentinel", "--sentinel", **sentinel_lines) as sentinel:
-            url = f"redis+sentinel://127.0.0.1:{free_port()},{sentinel.address}/main"
-            await refused_once(RedisInbox(url.replace("main", "none")), "knows no 'none'")
+            hosts = f"redis+sentinel://:of-the-server@127.0.0.1:{free_port()},{sentinel.address}"
+            sentinel_password = "?sentinel_user=default&sentinel_password=of+the%2bsentinel"
+            await refused_once(RedisInbox(f"{hosts}/none{sentinel_password}"), "knows no 'none'")
+            for wrong in ("", sentinel_password + "s"):
+                await refused_once(
+                    RedisInbox(f"{hosts}/main{wrong}"),
+                    f"the Sentinel at {sentinel.address} refuses the user or password",
+                )
             with trio.fail_after(10):  # the Sentinel learns of the replica from its primary
                 await come_true(lambda: sentinel.client.execute_command("SENTINEL", "REPLICAS", "main"))
-            inbox = RedisInbox(url)
-            async with serving(inbox):
+            answered: dict[str, float] = {}
+            async with serving(RedisInbox(f"{hosts}/main{sentinel_password}")) as inbox:
                 await inbox.store([entry("a"), entry("b")])
                 claims = await claim(inbox)
                 inbox.done(claims["a"])
                 await inbox.flush()
-                one.client.wait(1, 5000)  # for the replica
-                one.kill()
-                inbox.done(claims["b"])
-                with trio.fail_after(20):
-                    while True:
-                        try:
-                            (stored,) = await inbox.store([entry("c")])
-                            break
-                        except InboxError:
-                            await trio.sleep(0.1)
-                assert stored.is_new
+                with trio.fail_after(10):  # at first a replica is sent nothing for up to a second
+                    await come_true(lambda: two.client.zcard("{feishu}:done") == 1)
+
+                async def arrive() -> None:
+                    """As from Feishu, which delivers again what was refused."""
+                    for number in count():
+                        name = f"e{number}"
+                        while name not in answered:
+                            with suppress(InboxError):
+                                await inbox.store([entry(name)])
+                                answered[name] = trio.current_time()
+                            await trio.sleep(0.002)
+
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(arrive)
+                    await come_true(lambda: len(answered) > 50)
+                    one.kill()
+                    killed = trio.current_time()
+                    before = len(answered)
+                    inbox.done(claims["b"])
+                    with trio.fail_after(20):
+                        await come_true(lambda: len(answered) > before + 50)
+                    nursery.cancel_scope.cancel()
                 await inbox.flush()
-                counts = await inbox.counts()
-                assert (counts.done, counts.ready) == (2, 1)
+                assert (await inbox.counts()).done == 2
                 assert inbox.fault is None
-                assert two.client.info("replication")["role"] == "master"
+                known = {each.id for each in await inbox.list("ready", 10_000)}
+            assert two.client.info("replication")["role"] == "master"
+            lost = answered.keys() - known
+            assert all(killed - 0.1 < answered[name] < killed + 0.1 for name in lost), (
+                "they were not sent yet"
+            )
+            assert len(lost) < 20
+
+
+async def test_over_tls_sentinels_are_asked_and_what_they_name_is_spoken_to(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    async with open_proxy(server.port, context) as proxy:
+        lines = {"sentinel monitor main": f"127.0.0.1 {proxy.port} 1"}
+        with running(tmp_path / "sentinel", "--sentinel", **lines) as sentinel:
+            async with open_proxy(sentinel.port, context) as in_front:
+                server.set("requirepass", "secret")
+                server.client.auth("secret")
+                await works(RedisInbox(f"rediss+sentinel://:secret@127.0.0.1:{in_front.port}/main"))
+                assert (in_front.over_tls, proxy.over_tls) == (1, 2)
+                await refused_once(
+                    RedisInbox(f"rediss+sentinel://:secret@{sentinel.address}/main"), "no Sentinel knows"
+                )

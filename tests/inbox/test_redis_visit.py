@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import trio
@@ -121,10 +122,12 @@ async def test_what_the_block_raises_leaves_as_itself(make: Make) -> None:
 
 async def test_a_link_that_breaks_is_opened_anew(make: Make, redis_url: str, prefix: str) -> None:
     await fill(make())
-    port = client_of(redis_url).get_connection_kwargs()["port"]
-    async with open_proxy(port) as proxy, RedisInbox(f"{proxy.url}?prefix={prefix}").visit() as inbox:
-        proxy.cut()
-        assert (await inbox.counts()).dead == 2
+    server = urlsplit(redis_url)
+    async with open_proxy(server.port or 6379) as proxy:
+        through = server._replace(netloc=urlsplit(proxy.url).netloc).geturl()
+        async with RedisInbox(through, prefix=prefix).visit() as inbox:
+            proxy.cut()
+            assert (await inbox.counts()).dead == 2
 
 
 async def test_where_there_is_no_inbox_it_says_what_to_change(
