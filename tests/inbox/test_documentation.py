@@ -15,9 +15,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from feishu_trio import Event, Inbox, InboxFile, InboxState, MemoryInbox, Router
+from feishu_trio import Event, Inbox, InboxFile, InboxState, MemoryInbox, RedisInbox, Router
 from feishu_trio.testing import Gateway, open_gateway
 from session.rig import come_true, open_session
+
+from .test_contract import entry, serving
 
 PAGE = Path(__file__).parents[2] / "docs" / "inbox.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
@@ -106,5 +108,17 @@ def test_the_block_about_workers() -> None:
     assert callable(run(2)["work"])
 
 
+async def test_what_looks_into_an_inbox_visits_one_in_redis(
+    redis_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    visited = RedisInbox(redis_url, prefix=prefix)
+    async with serving(RedisInbox(redis_url, prefix=prefix, max_attempts=1)) as inbox:
+        await inbox.store([entry("a")])
+        inbox.die((await inbox.claim(1))[0], "no")
+    monkeypatch.setattr("feishu_trio.RedisInbox", lambda url: visited, raising=False)
+    await run(5)["visit"](run(4)["look"])
+    assert "a x.y 1 no" in capsys.readouterr().out
+
+
 def test_all_blocks_are_run() -> None:
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
