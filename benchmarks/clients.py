@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Final, Self
@@ -18,7 +19,19 @@ import attrs
 
 from .gateway import Connection, Gateway, SilentError
 
-__all__ = ["CLIENTS", "PINNED", "ROOT", "Client", "Running", "pin_gateway", "spawn"]
+__all__ = [
+    "CLIENTS",
+    "CLIENT_CORES",
+    "CORES",
+    "PINNED",
+    "ROOT",
+    "Client",
+    "Running",
+    "cpu_of",
+    "on_cores",
+    "pin_gateway",
+    "spawn",
+]
 
 ROOT: Final = Path(__file__).parent.parent
 _NODE_HOME: Final = ROOT / "tests" / "node"  # where package.json pins the version
@@ -26,15 +39,16 @@ _NODE_SDK: Final = "@larksuiteoapi/node-sdk"
 _NODE_VERSION: Final = json.loads((_NODE_HOME / "package.json").read_text())["dependencies"][_NODE_SDK]
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
-_CORES: Final = sorted(os.sched_getaffinity(0))
-PINNED: Final = len(_CORES) > 1
+CORES: Final = sorted(os.sched_getaffinity(0))
+CLIENT_CORES: Final = CORES[-1:]
+PINNED: Final = len(CORES) > 1
 """Whether there are cores enough to give gateway and client one each."""
 
 
 def pin_gateway() -> None:
     """Keep this process on the first core; clients get the last."""
     if PINNED:
-        os.sched_setaffinity(0, _CORES[:1])
+        os.sched_setaffinity(0, CORES[:1])
 
 
 @attrs.frozen
@@ -108,8 +122,7 @@ class Running:
 
     def cpu(self) -> float:
         """Seconds of processor time it has had so far, all threads, to the nanosecond."""
-        # What clock_getcpuclockid(3) returns for a process on Linux; Python has no name for it.
-        return time.clock_gettime((~self._process.pid << 3) | 2)
+        return cpu_of(self._process)
 
     def rss(self) -> int:
         """Bytes of memory it has now."""
@@ -120,12 +133,29 @@ class Running:
         return self._output.read()[-2000:].decode("utf-8", "replace")
 
 
-def spawn(command: Sequence[str], output: IO[bytes] | int) -> subprocess.Popen[bytes]:
-    """Start a program on the clients' core; what it says, and its complaints, go to `output`."""
+def cpu_of(process: subprocess.Popen[bytes]) -> float:
+    """Seconds of processor time a process has had so far, all threads, to the nanosecond."""
+    # What clock_getcpuclockid(3) returns for a process on Linux; Python has no name for it.
+    return time.clock_gettime((~process.pid << 3) | 2)
+
+
+@contextmanager
+def on_cores(cores: Sequence[int]) -> Iterator[None]:
+    """Have this process, and what it starts, on these cores, where there are enough to tell them apart."""
     ours = os.sched_getaffinity(0)
     if PINNED:
-        os.sched_setaffinity(0, _CORES[-1:])  # which the child takes over, with all its threads to come
+        os.sched_setaffinity(0, cores)
     try:
+        yield
+    finally:
+        os.sched_setaffinity(0, ours)
+
+
+def spawn(
+    command: Sequence[str], output: IO[bytes] | int, cores: Sequence[int] = CLIENT_CORES
+) -> subprocess.Popen[bytes]:
+    """Start a program on the clients' core; what it says, and its complaints, go to `output`."""
+    with on_cores(cores):  # which the child takes over, with all its threads to come
         return subprocess.Popen(
             command,
             cwd=ROOT,
@@ -134,8 +164,6 @@ def spawn(command: Sequence[str], output: IO[bytes] | int) -> subprocess.Popen[b
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    finally:
-        os.sched_setaffinity(0, ours)
 
 
 def _environment() -> dict[str, str]:

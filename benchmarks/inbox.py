@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import logging
 import multiprocessing
 import random
@@ -35,28 +34,13 @@ from feishu_trio.inbox.storing import entry_of
 
 from .clients import ROOT
 from .frames import message
-from .results import OURS, Results, Sample
+from .targets import Target, table, write
 
-_RESULTS: Final = Path(__file__).parent / "results"
 _APP: Final = "cli_9f5343c580712544"
 _WAITING: Final = 64  # tasks, each of which stores one event at a time; and the most that a claim asks for
 _SLOWER: Final = 0.002
 _RATE: Final = 1000.0
 _FILLED: Final = 120.0  # seconds that the process that is killed may take to store everything
-
-
-@attrs.frozen
-class Target:
-    """What is claimed of a number."""
-
-    title: str
-    bound: float
-    is_most: bool = False
-    """Whether the number may not be more than that; else it may not be less."""
-    unit: str = "×"
-
-    def holds(self, value: float) -> bool:
-        return value <= self.bound if self.is_most else value >= self.bound
 
 
 TARGETS: Final = {
@@ -378,27 +362,6 @@ DIVIDED: Final = {
 }
 
 
-def table(values: dict[str, list[float]], waiting: int) -> list[str]:
-    """Medians, in Markdown, with what the rounds have between them."""
-    lines = ["| | median | rounds | target | holds |", "| --- | ---: | ---: | ---: | --- |"]
-    for name, target in TARGETS.items():
-        middle, least, most = (_shown(of(values[name])) for of in (median, min, max))
-        lines.append(
-            f"| {target.title.format(waiting=waiting)} | {middle}{target.unit} | {least} to {most} "
-            f"| {'≤' if target.is_most else '≥'} {target.bound:g}{target.unit} "
-            f"| {'yes' if target.holds(median(values[name])) else '**no**'} |"
-        )
-    lines += ["", "| what was divided | median | rounds |", "| --- | ---: | ---: |"]
-    for name, (title, unit) in DIVIDED.items():
-        middle, least, most = (_shown(of(values[name])) for of in (median, min, max))
-        lines.append(f"| {title} | {middle} {unit} | {least} to {most} |")
-    return lines
-
-
-def _shown(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inbox", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small and short: to see that it works")
@@ -407,16 +370,15 @@ def main() -> None:
     logging.disable(logging.WARNING)
     with TemporaryDirectory(prefix=".inbox-", dir=ROOT) as folder:
         values = trio.run(measure, sizes, Path(folder))
-    results = Results.here({"inbox": attrs.asdict(sizes)})
-    results.samples = [
-        Sample("inbox", name, "", OURS, each) for name, found in values.items() for each in found
-    ]
-    text = "\n".join(table(values, sizes.waiting))
+    targets = {
+        name: attrs.evolve(target, title=target.title.format(waiting=sizes.waiting))
+        for name, target in TARGETS.items()
+    }
+    text = "\n".join(table(values, targets, DIVIDED, "what was divided"))
     print(text)
     if not arguments.quick:
-        (_RESULTS / "inbox.md").write_text(text + "\n")
-        (_RESULTS / "inbox.json").write_text(json.dumps(results.to_json(), indent=1) + "\n")
-    sys.exit(not all(target.holds(median(values[name])) for name, target in TARGETS.items()))
+        write("inbox", sizes, values, text)
+    sys.exit(not all(target.holds(values[name]) for name, target in TARGETS.items()))
 
 
 if __name__ == "__main__":
