@@ -13,6 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 from feishu_trio.errors import ConfigError, InboxError
 from feishu_trio.inbox.records import Claim, Entry, State
 from feishu_trio.inbox.redis import RedisInbox
+from feishu_trio.inbox.redis_scripts import VERSION
 from session.rig import come_true
 
 from .servers import client_of
@@ -180,7 +181,7 @@ async def test_an_inbox_is_one_apps_and_of_one_version(make: Make, client: Any, 
     await opened(make(), "cli_a")
     client.hset(f"{{{prefix}}}", "version", 99)
     with pytest.RaisesGroup(
-        pytest.RaisesExc(InboxError, match="its keys are of version 99, and this one knows 1"),
+        pytest.RaisesExc(InboxError, match=f"its keys are of version 99, and this one knows {VERSION}"),
         flatten_subgroups=True,
     ):
         await opened(make(), "cli_a")
@@ -610,6 +611,8 @@ async def test_a_text_without_a_form_in_utf8_is_refused_and_keeps_no_other_out(m
     async with serving(make()) as inbox:
         with pytest.raises(InboxError, match="surrogates not allowed"):
             await inbox.store([entry("half a pair: \ud800")])
+        with pytest.raises(InboxError, match="surrogates not allowed"):
+            await inbox.store([Entry(keys=("a",), id="a", type="x.y", lane=None, payload=b"{}", message_id="\ud800")])
         await inbox.store([entry("b")])
         assert list(await claim(inbox)) == ["b"]
 

@@ -43,6 +43,7 @@ from .redis_replies import (
     Claimed,
     Opened,
     Status,
+    encode_body,
     optional,
     read_cancelled,
     read_claimed,
@@ -433,7 +434,10 @@ class RedisInbox(Inbox):
         stored: list[Stored] = []
         for first in range(0, len(entries), _GROUP):
             some = entries[first : first + _GROUP]
-            step = ("store", self._window, [_entry(each) for each in some])
+            try:
+                step = ("store", self._window, [_entry(each) for each in some])
+            except UnicodeEncodeError as error:
+                raise InboxError(f"{self!r}: {error}") from error
             stored += await self._ask(STORE, step, read_stored)
             types = {each.type for each in some}
             if not types.issubset(self.types):
@@ -801,9 +805,7 @@ def _entry(entry: Entry) -> tuple[Any, ...]:
         entry.id,
         entry.type,
         False if entry.lane is None else entry.lane,
-        string(entry.payload),
-        entry.message_id,
-        entry.trace_id,
+        string(encode_body(entry.message_id, entry.trace_id, entry.payload)),
         entry.received,
         EVENT_KEY + entry.id not in entry.keys,
     )

@@ -19,6 +19,7 @@ __all__ = [
     "Requeued",
     "Scanned",
     "Status",
+    "encode_body",
     "optional",
     "read_cancelled",
     "read_claimed",
@@ -43,6 +44,14 @@ T = TypeVar("T")
 def optional(value: T | bool) -> T | None:
     """None for false."""
     return None if isinstance(value, bool) else value
+
+
+class _Body(QuietStruct, array_like=True):
+    """What an event has while it is not done."""
+
+    message_id: str
+    trace_id: str
+    payload: bytes | None
 
 
 class Status(msgspec.Struct, array_like=True):
@@ -83,9 +92,7 @@ class _Claim(QuietStruct, array_like=True):
     id: str
     type: str
     lane: str | bool
-    payload: msgspec.Raw
-    message_id: str
-    trace_id: str
+    body: msgspec.Raw
     received: float
     stored: float
     attempt: int
@@ -94,15 +101,16 @@ class _Claim(QuietStruct, array_like=True):
     parts: tuple[list[tuple[str, msgspec.Raw]], list[tuple[str, str, msgspec.Raw]]] | bool
 
     def claim(self) -> Claim:
+        body = _body_of(self.body)
         claim = Claim(
             number=self.number,
             token=self.token,
             id=self.id,
             type=self.type,
             lane=optional(self.lane),
-            payload=bytes_of(self.payload) or b"",
-            message_id=self.message_id,
-            trace_id=self.trace_id,
+            payload=body.payload or b"",
+            message_id=body.message_id,
+            trace_id=body.trace_id,
             received=self.received,
             stored=self.stored,
             attempt=self.attempt,
@@ -146,8 +154,6 @@ class _Summary(QuietStruct, array_like=True):
     due: float | bool
     settled: float | bool
     error: str | bool
-    message_id: str
-    trace_id: str
 
     def summary(self) -> Summary:
         return Summary(
@@ -168,16 +174,17 @@ class _Summary(QuietStruct, array_like=True):
 
 class _Details(QuietStruct, array_like=True):
     event: _Summary
-    payload: msgspec.Raw
+    body: msgspec.Raw
     handlers: list[tuple[str, float, str | bool]]
 
     def details(self) -> Details:
         summary = self.event.summary()
+        body = _body_of(self.body)
         return Details(
             **{name: getattr(summary, name) for name in summary.__struct_fields__},
-            message_id=self.event.message_id,
-            trace_id=self.event.trace_id,
-            payload=bytes_of(self.payload),
+            message_id=body.message_id,
+            trace_id=body.trace_id,
+            payload=body.payload,
             handlers=tuple(
                 HandlerState(name=name, error=optional(error), at=at)
                 for name, at, error in sorted(self.handlers)
@@ -218,6 +225,8 @@ class Requeued(msgspec.Struct, array_like=True):
     has_untold: bool
 
 
+_encode_body: Final = msgspec.msgpack.Encoder().encode
+_decode_body: Final = msgspec.msgpack.Decoder(_Body).decode
 _decode_claims: Final = msgspec.msgpack.Decoder(_Claims | bool).decode
 _decode_details: Final = msgspec.msgpack.Decoder(_Details | bool).decode
 _decode_untold: Final = msgspec.msgpack.Decoder(list[_Details]).decode
@@ -234,6 +243,16 @@ read_numbers: Final = msgspec.msgpack.Decoder(list[int]).decode
 read_opened: Final = msgspec.msgpack.Decoder(Opened).decode
 read_requeued: Final = msgspec.msgpack.Decoder(Requeued).decode
 read_scanned: Final = msgspec.msgpack.Decoder(Scanned).decode
+
+
+def encode_body(message_id: str, trace_id: str, payload: bytes) -> bytes:
+    """What is kept of an event until it is done."""
+    return _encode_body((message_id, trace_id, payload))
+
+
+def _body_of(raw: msgspec.Raw) -> _Body:
+    packed = bytes_of(raw)
+    return _decode_body(packed) if packed else _Body("", "", None)
 
 
 def read_claimed(raw: msgspec.Raw) -> Claimed | None:

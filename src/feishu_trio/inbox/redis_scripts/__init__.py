@@ -33,7 +33,7 @@ __all__ = [
     "string",
 ]
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the keys: raised when an older version of the scripts cannot go on with them."""
 
 

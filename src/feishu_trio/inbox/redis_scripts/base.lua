@@ -1,8 +1,8 @@
 -- What every script begins with. All that an inbox keeps is under KEYS[1], its own hash, and keys that start with it:
 --
 -- {prefix}             app, version, types, number, token, strict: facts of the inbox, and its counters
--- :e:NUMBER    hash    an event without its payload; what is 0 or empty is not there
--- :b:NUMBER    string  its payload
+-- :e:NUMBER    hash    an event without its body; what is 0 or empty is not there
+-- :b:NUMBER    string  its body: what came with it, and its payload
 -- :h:NUMBER    hash    handler -> [when it ended, whether it succeeded, its result or error]
 -- :n:NUMBER    hash    [handler, key] -> what the handler noted
 -- :k:DIGEST    string  a key by which an event is known -> its number
@@ -34,8 +34,62 @@ local steps = {}
 local MOST_BYTES = 8388608 -- of payloads in one reply, unless one has more
 local tickets, readied = {}, 0 -- how many became ready in this call, by type and together
 
+local keys_of = {}
 local function key_of(number)
-  return P .. 'e:' .. number
+  local key = keys_of[number]
+  if not key then
+    key = P .. 'e:' .. number
+    keys_of[number] = key
+  end
+  return key
+end
+
+-- A command for any number of arguments, which are one each or pairs.
+local function all(command, key, arguments)
+  for at = 1, #arguments, 1000 do
+    call(command, key, unpack(arguments, at, math.min(at + 999, #arguments)))
+  end
+end
+
+local function append(list, first, second)
+  local size = #list
+  list[size + 1], list[size + 2] = first, second
+end
+
+-- What is written for many events as one, with the arguments of each command: by `write`, which is called before anything of
+-- it is read, and in the end.
+local offered = {} -- type -> numbers for :r:TYPE, twice each
+local come, left = {}, {} -- numbers for :live, twice each; and those that are out of it, then or since
+local over = {} -- times and numbers for :done
+local freed = {} -- owner -> numbers that are out of :o:OWNER
+local bodies = {} -- names of what is not needed any more
+local holders = {} -- lane -> the number of the event that holds it now, for :lanes; false if none does
+
+local function write()
+  for kind, numbers in pairs(offered) do
+    all('ZADD', P .. 'r:' .. kind, numbers)
+  end
+  offered = {}
+  all('ZADD', P .. 'live', come)
+  all('ZREM', P .. 'live', left)
+  all('ZADD', P .. 'done', over)
+  for owner, numbers in pairs(freed) do
+    all('SREM', P .. 'o:' .. owner, numbers)
+  end
+  for at = 1, #bodies, 1000 do
+    call('DEL', unpack(bodies, at, math.min(at + 999, #bodies)))
+  end
+  local held, free = {}, {}
+  for lane, number in pairs(holders) do
+    if number then
+      append(held, lane, number)
+    else
+      free[#free + 1] = lane
+    end
+  end
+  all('HSET', P .. 'lanes', held)
+  all('HDEL', P .. 'lanes', free)
+  come, left, over, freed, bodies, holders = {}, {}, {}, {}, {}, {}
 end
 
 -- A lane or id as a part of keys: whatever its length.
@@ -45,6 +99,7 @@ end
 
 -- Up to `limit` of those that stand in `place`, 'r:' or 'p:', by type, the oldest first: number, type of each.
 local function oldest(place, kinds, limit)
+  write()
   local found = {}
   for _, kind in ipairs(kinds) do
     for _, number in ipairs(call('ZRANGE', P .. place .. kind, 0, limit - 1)) do

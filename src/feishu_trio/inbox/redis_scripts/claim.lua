@@ -18,16 +18,16 @@ local function parts_of(number)
   return {handlers, notes}
 end
 
--- Claim one event, unless it is too old, or too young to be parked: what is known of it, and the bytes of its payload.
-local function take(number, kind, ask, token)
-  local id, lane, message, trace, received, stored, attempts, crashes, parts, again = unpack(
-    call('HMGET', key_of(number), 'id', 'lane', 'message', 'trace', 'received', 'stored', 'attempts', 'crashes',
-      'parts', 'again'))
+-- Claim one event, unless it is too old, or too young to be parked: what is known of it, and the bytes of its body.
+-- In `taken` are those that are not ready any more.
+local function take(number, kind, ask, token, taken)
+  local id, lane, received, stored, attempts, crashes, parts = unpack(
+    call('HMGET', key_of(number), 'id', 'lane', 'received', 'stored', 'attempts', 'crashes', 'parts'))
   local age = now - count(stored)
-  if ask.parks and now - math.max(count(stored), count(again)) < PATIENCE then
+  if ask.parks and now - math.max(count(stored), count(call('HGET', key_of(number), 'again'))) < PATIENCE then
     return
   end
-  unready(number, kind)
+  taken[#taken + 1] = number
   if ask.max_age and age > ask.max_age then
     bury(number, ask.too_old)
     free(lane)
@@ -44,11 +44,11 @@ local function take(number, kind, ask, token)
     free(lane)
     lane = false
   end
-  local payload = call('GET', P .. 'b:' .. number) or ''
+  local body = call('GET', P .. 'b:' .. number) or ''
   return {
-    number, token, id, kind, lane, payload, message or '', trace or '', count(received), count(stored), attempt,
-    count(crashes), ask.gathers, parts and parts_of(number),
-  }, #payload
+    number, token, id, kind, lane, body, count(received), count(stored), attempt, count(crashes), ask.gathers,
+    parts and parts_of(number),
+  }, #body
 end
 
 -- All types of which an event may be ready, also since this call began.
@@ -72,8 +72,8 @@ steps.claim = function(ask)
   local token = call('HINCRBY', KEYS[1], 'token', 1)
   local claims, numbers, bytes, looked_at = {}, {}, 0, 0
   local is_all = false
-  local function try(number, kind)
-    local claim, size = take(number, kind, ask, token)
+  local function try(number, kind, taken)
+    local claim, size = take(number, kind, ask, token, taken)
     looked_at = looked_at + 1
     if claim then
       claims[#claims + 1], numbers[#numbers + 1] = claim, number
@@ -83,7 +83,9 @@ steps.claim = function(ask)
   if ask.alone then
     local number = call('ZRANGE', P .. 'suspects', 0, 0)[1]
     while number and #claims == 0 do
-      try(tonumber(number), call('HGET', key_of(number), 'type'))
+      local taken = {}
+      try(tonumber(number), call('HGET', key_of(number), 'type'), taken)
+      all('ZREM', P .. 'suspects', taken)
       number = call('ZRANGE', P .. 'suspects', 0, 0)[1]
     end
   else
@@ -91,11 +93,17 @@ steps.claim = function(ask)
       kinds = ask.kinds or every_kind()
       local found = oldest('r:', kinds, ask.limit - #claims)
       is_all = #found < ask.limit - #claims
+      local taken = {} -- by type
       for _, each in ipairs(found) do
         if #claims == ask.limit or bytes >= MOST_BYTES then
           break
         end
-        try(each[1], each[2])
+        local number, kind = unpack(each)
+        taken[kind] = taken[kind] or {}
+        try(number, kind, taken[kind])
+      end
+      for kind, these in pairs(taken) do
+        all('ZREM', P .. 'r:' .. kind, these)
       end
       -- Others may be ready in the place of these.
       local again = not ask.parks and (ask.max_age or not ask.in_order)
@@ -107,8 +115,6 @@ steps.claim = function(ask)
       end
     end
   end
-  for at = 1, #numbers, 1000 do
-    call('SADD', P .. 'o:' .. ask.owner, unpack(numbers, at, math.min(at + 999, #numbers)))
-  end
+  all('SADD', P .. 'o:' .. ask.owner, numbers)
   return {claims, is_all and bytes < MOST_BYTES, status(ask.owner, ask.version)}
 end

@@ -1,4 +1,6 @@
--- An event without its payload and its handlers; false if it is not there.
+local SCORED = {waiting = true, done = true, dead = true, parked = true}
+
+-- An event without its body and its handlers; false if it is not there.
 local function summary(number)
   local fields = call('HGETALL', key_of(number))
   if #fields == 0 then
@@ -8,10 +10,12 @@ local function summary(number)
   for at = 1, #fields, 2 do
     event[fields[at]] = fields[at + 1]
   end
+  local at = SCORED[event.state] and tonumber(call('ZSCORE', P .. event.state, number))
+  local is_waiting = event.state == 'waiting'
   return {
     tonumber(number), event.id, event.type, event.state, event.lane or false, count(event.attempts),
-    count(event.crashes), count(event.received), count(event.stored), tonumber(event.due) or false,
-    tonumber(event.settled) or false, event.error or false, event.message or '', event.trace or '',
+    count(event.crashes), count(event.received), count(event.stored), is_waiting and at or false,
+    not is_waiting and at or false, event.error or false,
   }
 end
 

@@ -2,14 +2,13 @@
 
 local LONG = 256 -- bytes of an id or a lane beyond which they take memory: Feishu's have less than 100
 
--- Only what it is known by is kept of it, and what it was. `has_parts` if its handlers may have left something.
-local function finish(number, has_parts, id, lane)
-  call('HSET', key_of(number), 'state', 'done', 'settled', now)
-  call('HDEL', key_of(number), 'owner', 'message', 'trace', 'error', 'due', 'parts')
-  if has_parts then
-    call('DEL', P .. 'b:' .. number, P .. 'h:' .. number, P .. 'n:' .. number)
-  else
-    call('DEL', P .. 'b:' .. number)
+-- Only what it is known by is kept of it, and what it was. `has_more` if it may have handlers' results, or an error.
+local function finish(number, has_more, id, lane)
+  call('HSET', key_of(number), 'state', 'done')
+  bodies[#bodies + 1] = P .. 'b:' .. number
+  if has_more then
+    call('HDEL', key_of(number), 'error', 'parts')
+    append(bodies, P .. 'h:' .. number, P .. 'n:' .. number)
   end
   if #id > LONG then -- its keys are what it is known by
     local beginning = id:sub(1, LONG):gsub('[\192-\255][\128-\191]*$', '') -- in whole characters
@@ -20,14 +19,14 @@ local function finish(number, has_parts, id, lane)
   if lane and #lane > LONG then
     call('HDEL', key_of(number), 'lane')
   end
-  call('ZREM', P .. 'live', number)
-  call('ZADD', P .. 'done', now, number)
+  left[#left + 1] = number
+  append(over, now, number)
 end
 
 -- It is a dead letter, of which nobody has been told.
 local function bury(number, reason)
-  call('HSET', key_of(number), 'state', 'dead', 'settled', now, 'error', reason)
-  call('ZREM', P .. 'live', number)
+  call('HSET', key_of(number), 'state', 'dead', 'error', reason)
+  left[#left + 1] = number
   call('ZADD', P .. 'dead', now, number)
   call('ZADD', P .. 'untold', number, number)
 end

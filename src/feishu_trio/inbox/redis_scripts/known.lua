@@ -12,7 +12,6 @@ local function renew(number, names, known)
     call('HSET', key_of(number), 'keys', (keys or '') .. table.concat(fresh))
   end
   if state == 'done' then
-    call('HSET', key_of(number), 'settled', now)
     call('ZADD', P .. 'done', 'GT', now, number)
   end
 end

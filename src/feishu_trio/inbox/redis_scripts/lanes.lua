@@ -5,7 +5,12 @@ local SUSPECT = 2 -- crashes from which on an event runs with no other beside it
 
 -- Its state is that it is ready: it can be claimed from here on.
 local function offer(number, kind)
-  call('ZADD', P .. 'r:' .. kind, number, number)
+  local numbers = offered[kind]
+  if not numbers then
+    numbers = {}
+    offered[kind] = numbers
+  end
+  append(numbers, number, number)
   tickets[kind] = (tickets[kind] or 0) + 1
   readied = readied + 1
 end
@@ -23,6 +28,7 @@ end
 
 -- It cannot be claimed any more.
 local function unready(number, kind)
+  write()
   if call('ZREM', P .. 'r:' .. kind, number) == 0 then
     call('ZREM', P .. 'suspects', number)
   end
@@ -36,10 +42,10 @@ local function free(lane)
   local name = short(lane)
   local number = call('ZPOPMIN', P .. 'l:' .. name)[1]
   if not number then
-    call('HDEL', P .. 'lanes', name)
+    holders[name] = false
     return
   end
-  call('HSET', P .. 'lanes', name, number)
+  holders[name] = number
   local kind, crashes = unpack(call('HMGET', key_of(number), 'type', 'crashes'))
   ready(number, kind, count(crashes))
 end
@@ -48,6 +54,7 @@ end
 local function enter(number, lane, kind, crashes)
   if lane then
     local name = short(lane)
+    write()
     local holder = tonumber(call('HGET', P .. 'lanes', name))
     if holder and holder ~= tonumber(number) then
       local state, its_kind = unpack(call('HMGET', key_of(holder), 'state', 'type'))
@@ -72,7 +79,6 @@ local function wake(limit)
   for _, number in ipairs(call('ZRANGEBYSCORE', P .. 'waiting', '-inf', now, 'LIMIT', 0, limit)) do
     local lane, kind, crashes = unpack(call('HMGET', key_of(number), 'lane', 'type', 'crashes'))
     call('ZREM', P .. 'waiting', number)
-    call('HDEL', key_of(number), 'due')
     if lane then
       call('SREM', P .. 'a:' .. short(lane), number)
     end

@@ -8,9 +8,8 @@ steps.unpark = function(kinds, limit)
     local number, kind = unpack(found[at])
     local lane, crashes = unpack(call('HMGET', key_of(number), 'lane', 'crashes'))
     unpark(number, kind, lane)
-    call('HDEL', key_of(number), 'settled')
     call('HSET', key_of(number), 'again', now)
-    call('ZADD', P .. 'live', number, number)
+    append(come, number, number)
     enter(number, lane, kind, count(crashes))
   end
   return many
@@ -42,8 +41,8 @@ steps.requeue = function(owner, numbers)
       end
       call('ZREM', P .. 'dead', number)
       call('ZREM', P .. 'untold', number)
-      call('ZADD', P .. 'live', new, new)
-      call('HDEL', key_of(new), 'attempts', 'crashes', 'settled', 'teller', 'gathered')
+      append(come, new, new)
+      call('HDEL', key_of(new), 'attempts', 'crashes', 'teller', 'gathered')
       call('HSET', key_of(new), 'stored', now)
       enter(new, lane, kind, 0)
     end
@@ -94,6 +93,7 @@ steps.cancel = function(ask)
     known = known + (is_known[number] and 1 or 0)
   end
   -- The holder comes last: nothing is to become ready meanwhile.
+  write()
   local aside = call('SRANDMEMBER', P .. 'a:' .. name, ask.limit + 1)
   for at = 1, math.min(#aside, ask.limit) do
     over(aside[at])

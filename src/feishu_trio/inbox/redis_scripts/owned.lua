@@ -2,13 +2,14 @@
 -- settled by this very claim: a step may come twice, as its first reply was lost. Whoever takes an event from its owner
 -- forgets the token.
 local function owned(number, token)
-  local state, current, owner, id, kind, lane, attempts, crashes, parts = unpack(
-    call('HMGET', key_of(number), 'state', 'token', 'owner', 'id', 'type', 'lane', 'attempts', 'crashes', 'parts'))
+  local state, current, owner, id, kind, lane, attempts, crashes, parts, error = unpack(
+    call('HMGET', key_of(number), 'state', 'token', 'owner', 'id', 'type', 'lane', 'attempts', 'crashes', 'parts',
+      'error'))
   if state ~= 'running' or tonumber(current) ~= token then
     return nil, tonumber(current) == token
   end
   return {
     owner = owner, id = id, kind = kind, lane = lane, attempts = count(attempts), crashes = count(crashes),
-    has_parts = parts,
+    has_more = parts or error,
   }
 end

@@ -7,6 +7,7 @@ for at, step in ipairs(cmsgpack.unpack(ARGV[1])) do
   end
 end
 
+write()
 local MOST_TICKETS = 1000 -- of a type: whoever comes later looks without one
 for kind, many in pairs(tickets) do
   many = math.min(many, call('ZCARD', P .. 'r:' .. kind), 100)

@@ -26,20 +26,25 @@ local function settling(settle)
     if not event then
       return was_ours
     end
-    call('SREM', P .. 'o:' .. event.owner, number)
+    local numbers = freed[event.owner]
+    if not numbers then
+      numbers = {}
+      freed[event.owner] = numbers
+    end
+    numbers[#numbers + 1] = number
     settle(number, event, ...)
     return true
   end
 end
 
 steps.done = settling(function(number, event)
-  finish(number, event.has_parts, event.id, event.lane)
+  finish(number, event.has_more, event.id, event.lane)
   free(event.lane)
 end)
 
 steps.retry = settling(function(number, event, delay, error, counts, is_strict)
-  call('HSET', key_of(number), 'state', 'waiting', 'due', now + delay, 'error', error,
-    'attempts', counts and event.attempts or event.attempts - 1)
+  call('HSET', key_of(number), 'state', 'waiting', 'error', error, 'attempts',
+    counts and event.attempts or event.attempts - 1)
   call('ZADD', P .. 'waiting', now + delay, number)
   if event.lane and not is_strict then
     call('SADD', P .. 'a:' .. short(event.lane), number)
@@ -61,8 +66,8 @@ end)
 
 -- No route takes it: it waits beside its lane for a process that has one.
 steps.park = settling(function(number, event)
-  call('HSET', key_of(number), 'state', 'parked', 'settled', now, 'attempts', event.attempts - 1)
-  call('ZREM', P .. 'live', number)
+  call('HSET', key_of(number), 'state', 'parked', 'attempts', event.attempts - 1)
+  left[#left + 1] = number
   call('ZADD', P .. 'parked', now, number)
   call('ZADD', P .. 'p:' .. event.kind, number, number)
   call('SADD', P .. 'unrouted', event.kind)
@@ -94,6 +99,7 @@ end
 
 -- The event of these keys has arrived again: if it is known and done, its window starts anew.
 steps.seen = function(window, keys)
+  write()
   local names = names_of(keys)
   local number, known = find(names, window)
   if number then
@@ -104,6 +110,7 @@ end
 
 -- A ticket that was taken out by one who did not wait any more wakes another.
 steps.give_ticket = function(kind)
+  write()
   if call('EXISTS', P .. 'r:' .. kind) == 1 then
     call('LPUSH', P .. 't:' .. kind, '')
   end

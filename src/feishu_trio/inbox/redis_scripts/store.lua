@@ -1,54 +1,48 @@
--- Store an event, unless it is known: its number, and whether it is new.
-local function store(window, keys, id, kind, lane, payload, message, trace, received, odd)
+-- Store an event as number `new`, unless it is known: its number, and whether it is new.
+local function store(new, window, keys, id, kind, lane, body, received, odd)
   local names = names_of(keys)
   local number, known = find(names, window)
   if number then
     renew(number, names, known)
     return {tonumber(number), false}
   end
-  number = call('HINCRBY', KEYS[1], 'number', 1)
+  number = tostring(new)
   local is_blocked = lane and call('HSETNX', P .. 'lanes', short(lane), number) == 0
   local fields = {
     'state', is_blocked and 'blocked' or 'ready', 'type', kind, 'id', id, 'keys', keys, 'received', received,
     'stored', now,
   }
-  local function add(field, value)
-    fields[#fields + 1] = field
-    fields[#fields + 1] = value
-  end
-  if message ~= '' then
-    add('message', message)
-  end
-  if trace ~= '' then
-    add('trace', trace)
-  end
   if lane then
-    add('lane', lane)
+    append(fields, 'lane', lane)
   end
   if odd then
-    add('odd', 1)
+    append(fields, 'odd', 1)
     call('ZADD', P .. 'i:' .. short(id), number, number)
   end
   call('HSET', key_of(number), unpack(fields))
-  local values = {P .. 'b:' .. number, payload}
+  local values = {P .. 'b:' .. number, body}
   for _, name in ipairs(names) do
-    values[#values + 1] = name
-    values[#values + 1] = number
+    append(values, name, number)
   end
   call('MSET', unpack(values))
-  call('ZADD', P .. 'live', number, number)
+  append(come, number, number)
   if is_blocked then
     call('ZADD', P .. 'l:' .. short(lane), number, number)
   else
     offer(number, kind)
   end
-  return {number, true}
+  return {new, true}
 end
 
 steps.store = function(window, entries)
-  local stored = {}
+  local last = call('HINCRBY', KEYS[1], 'number', #entries)
+  local stored, used = {}, last - #entries
   for at, entry in ipairs(entries) do
-    stored[at] = store(window, unpack(entry))
+    stored[at] = store(used + 1, window, unpack(entry))
+    used = used + (stored[at][2] and 1 or 0)
+  end
+  if used < last then
+    call('HINCRBY', KEYS[1], 'number', used - last)
   end
   return stored
 end
