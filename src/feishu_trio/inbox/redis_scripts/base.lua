@@ -44,41 +44,42 @@ local function key_of(number)
   return key
 end
 
--- A command for any number of arguments, which are one each or pairs.
-local function all(command, key, arguments)
-  for at = 1, #arguments, 1000 do
-    call(command, key, unpack(arguments, at, math.min(at + 999, #arguments)))
-  end
-end
-
 local function append(list, first, second)
   local size = #list
   list[size + 1], list[size + 2] = first, second
 end
 
--- What is written for many events as one, with the arguments of each command: by `write`, which is called before anything of
--- it is read, and in the end.
-local offered = {} -- type -> numbers for :r:TYPE, twice each
-local come, left = {}, {} -- numbers for :live, twice each; and those that are out of it, then or since
+-- A command for any number of arguments, which are one each or pairs, behind a key if it has one.
+local function all(command, arguments, key)
+  for at = 1, #arguments, 1000 do
+    if key then
+      call(command, key, unpack(arguments, at, math.min(at + 999, #arguments)))
+    else
+      call(command, unpack(arguments, at, math.min(at + 999, #arguments)))
+    end
+  end
+end
+
+-- What is written for many events as one: by `write`, which is called before anything of it is read, and in the end.
+local strings = {} -- names and values
+local ranked = {} -- name of a zset whose scores are its numbers -> numbers, twice each
+local left = {} -- numbers that are out of :live, then or since
 local over = {} -- times and numbers for :done
 local freed = {} -- owner -> numbers that are out of :o:OWNER
-local bodies = {} -- names of what is not needed any more
-local holders = {} -- lane -> the number of the event that holds it now, for :lanes; false if none does
+local needless = {} -- names
+local holders = {} -- lane -> the number for :lanes; false if none holds it
 
 local function write()
-  for kind, numbers in pairs(offered) do
-    all('ZADD', P .. 'r:' .. kind, numbers)
+  all('MSET', strings)
+  for name, numbers in pairs(ranked) do
+    all('ZADD', numbers, P .. name)
   end
-  offered = {}
-  all('ZADD', P .. 'live', come)
-  all('ZREM', P .. 'live', left)
-  all('ZADD', P .. 'done', over)
+  all('ZREM', left, P .. 'live')
+  all('ZADD', over, P .. 'done')
   for owner, numbers in pairs(freed) do
-    all('SREM', P .. 'o:' .. owner, numbers)
+    all('SREM', numbers, P .. 'o:' .. owner)
   end
-  for at = 1, #bodies, 1000 do
-    call('DEL', unpack(bodies, at, math.min(at + 999, #bodies)))
-  end
+  all('DEL', needless)
   local held, free = {}, {}
   for lane, number in pairs(holders) do
     if number then
@@ -87,9 +88,22 @@ local function write()
       free[#free + 1] = lane
     end
   end
-  all('HSET', P .. 'lanes', held)
-  all('HDEL', P .. 'lanes', free)
-  come, left, over, freed, bodies, holders = {}, {}, {}, {}, {}, {}
+  all('HSET', held, P .. 'lanes')
+  all('HDEL', free, P .. 'lanes')
+  strings, ranked, left, over, freed, needless, holders = {}, {}, {}, {}, {}, {}, {}
+end
+
+local function list_of(lists, name)
+  local list = lists[name]
+  if not list then
+    list = {}
+    lists[name] = list
+  end
+  return list
+end
+
+local function rank(name, number)
+  append(list_of(ranked, name), number, number)
 end
 
 -- A lane or id as a part of keys: whatever its length.

@@ -85,7 +85,7 @@ steps.claim = function(ask)
     while number and #claims == 0 do
       local taken = {}
       try(tonumber(number), call('HGET', key_of(number), 'type'), taken)
-      all('ZREM', P .. 'suspects', taken)
+      all('ZREM', taken, P .. 'suspects')
       number = call('ZRANGE', P .. 'suspects', 0, 0)[1]
     end
   else
@@ -99,11 +99,10 @@ steps.claim = function(ask)
           break
         end
         local number, kind = unpack(each)
-        taken[kind] = taken[kind] or {}
-        try(number, kind, taken[kind])
+        try(number, kind, list_of(taken, kind))
       end
       for kind, these in pairs(taken) do
-        all('ZREM', P .. 'r:' .. kind, these)
+        all('ZREM', these, P .. 'r:' .. kind)
       end
       -- Others may be ready in the place of these.
       local again = not ask.parks and (ask.max_age or not ask.in_order)
@@ -115,6 +114,6 @@ steps.claim = function(ask)
       end
     end
   end
-  all('SADD', P .. 'o:' .. ask.owner, numbers)
+  all('SADD', numbers, P .. 'o:' .. ask.owner)
   return {claims, is_all and bytes < MOST_BYTES, status(ask.owner, ask.version)}
 end

@@ -5,10 +5,10 @@ local LONG = 256 -- bytes of an id or a lane beyond which they take memory: Feis
 -- Only what it is known by is kept of it, and what it was. `has_more` if it may have handlers' results, or an error.
 local function finish(number, has_more, id, lane)
   call('HSET', key_of(number), 'state', 'done')
-  bodies[#bodies + 1] = P .. 'b:' .. number
+  needless[#needless + 1] = P .. 'b:' .. number
   if has_more then
     call('HDEL', key_of(number), 'error', 'parts')
-    append(bodies, P .. 'h:' .. number, P .. 'n:' .. number)
+    append(needless, P .. 'h:' .. number, P .. 'n:' .. number)
   end
   if #id > LONG then -- its keys are what it is known by
     local beginning = id:sub(1, LONG):gsub('[\192-\255][\128-\191]*$', '') -- in whole characters

@@ -16,12 +16,31 @@ local function renew(number, names, known)
   end
 end
 
+-- Whether an event may have one of these keys, or two of them are the same.
+local function are_known(names)
+  write()
+  local is_there = {}
+  for at, name in ipairs(names) do
+    if is_there[name] then
+      return true
+    end
+    is_there[name] = true
+  end
+  for at = 1, #names, 1000 do
+    if call('EXISTS', unpack(names, at, math.min(at + 999, #names))) > 0 then
+      return true
+    end
+  end
+  return false
+end
+
 -- The number of the event that has one of these keys, and the numbers of each; nothing if there is none. One that was
 -- done longer ago than the window is none.
 local function find(names, window)
   if #names == 0 then
     return
   end
+  write()
   local known = call('MGET', unpack(names))
   for _, number in ipairs(known) do
     if number then

@@ -5,12 +5,7 @@ local SUSPECT = 2 -- crashes from which on an event runs with no other beside it
 
 -- Its state is that it is ready: it can be claimed from here on.
 local function offer(number, kind)
-  local numbers = offered[kind]
-  if not numbers then
-    numbers = {}
-    offered[kind] = numbers
-  end
-  append(numbers, number, number)
+  rank('r:' .. kind, number)
   tickets[kind] = (tickets[kind] or 0) + 1
   readied = readied + 1
 end

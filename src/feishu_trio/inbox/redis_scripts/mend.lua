@@ -9,7 +9,7 @@ steps.unpark = function(kinds, limit)
     local lane, crashes = unpack(call('HMGET', key_of(number), 'lane', 'crashes'))
     unpark(number, kind, lane)
     call('HSET', key_of(number), 'again', now)
-    append(come, number, number)
+    rank('live', number)
     enter(number, lane, kind, count(crashes))
   end
   return many
@@ -41,7 +41,7 @@ steps.requeue = function(owner, numbers)
       end
       call('ZREM', P .. 'dead', number)
       call('ZREM', P .. 'untold', number)
-      append(come, new, new)
+      rank('live', new)
       call('HDEL', key_of(new), 'attempts', 'crashes', 'teller', 'gathered')
       call('HSET', key_of(new), 'stored', now)
       enter(new, lane, kind, 0)

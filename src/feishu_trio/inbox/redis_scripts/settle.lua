@@ -26,11 +26,7 @@ local function settling(settle)
     if not event then
       return was_ours
     end
-    local numbers = freed[event.owner]
-    if not numbers then
-      numbers = {}
-      freed[event.owner] = numbers
-    end
+    local numbers = list_of(freed, event.owner)
     numbers[#numbers + 1] = number
     settle(number, event, ...)
     return true
@@ -43,8 +39,9 @@ steps.done = settling(function(number, event)
 end)
 
 steps.retry = settling(function(number, event, delay, error, counts, is_strict)
+  local attempts = count(call('HGET', key_of(number), 'attempts'))
   call('HSET', key_of(number), 'state', 'waiting', 'error', error, 'attempts',
-    counts and event.attempts or event.attempts - 1)
+    counts and attempts or attempts - 1)
   call('ZADD', P .. 'waiting', now + delay, number)
   if event.lane and not is_strict then
     call('SADD', P .. 'a:' .. short(event.lane), number)
@@ -58,19 +55,21 @@ steps.die = settling(function(number, event, error)
 end)
 
 -- It was not begun, or was cancelled: it is ready again, and that was no attempt.
-steps.release = settling(function(number, event)
-  call('HSET', key_of(number), 'attempts', event.attempts - 1)
+steps.release = settling(function(number)
+  local kind, attempts, crashes = unpack(call('HMGET', key_of(number), 'type', 'attempts', 'crashes'))
+  call('HSET', key_of(number), 'attempts', count(attempts) - 1)
   call('HDEL', key_of(number), 'gathered')
-  ready(number, event.kind, event.crashes)
+  ready(number, kind, count(crashes))
 end)
 
 -- No route takes it: it waits beside its lane for a process that has one.
 steps.park = settling(function(number, event)
-  call('HSET', key_of(number), 'state', 'parked', 'attempts', event.attempts - 1)
+  local kind, attempts = unpack(call('HMGET', key_of(number), 'type', 'attempts'))
+  call('HSET', key_of(number), 'state', 'parked', 'attempts', count(attempts) - 1)
   left[#left + 1] = number
   call('ZADD', P .. 'parked', now, number)
-  call('ZADD', P .. 'p:' .. event.kind, number, number)
-  call('SADD', P .. 'unrouted', event.kind)
+  call('ZADD', P .. 'p:' .. kind, number, number)
+  call('SADD', P .. 'unrouted', kind)
   if event.lane then
     call('SADD', P .. 'a:' .. short(event.lane), number)
   end
@@ -99,7 +98,6 @@ end
 
 -- The event of these keys has arrived again: if it is known and done, its window starts anew.
 steps.seen = function(window, keys)
-  write()
   local names = names_of(keys)
   local number, known = find(names, window)
   if number then

@@ -1,13 +1,15 @@
--- Store an event as number `new`, unless it is known: its number, and whether it is new.
-local function store(new, window, keys, id, kind, lane, body, received, odd)
-  local names = names_of(keys)
-  local number, known = find(names, window)
-  if number then
-    renew(number, names, known)
-    return {tonumber(number), false}
-  end
-  number = tostring(new)
-  local is_blocked = lane and call('HSETNX', P .. 'lanes', short(lane), number) == 0
+local held = {} -- lanes that are held, as was seen in this call; none is given up in it
+
+local function is_held(lane, number)
+  local name = short(lane)
+  local was_held = held[name] or call('HSETNX', P .. 'lanes', name, number) == 0
+  held[name] = true
+  return was_held
+end
+
+-- Store an event as this number.
+local function store(number, names, keys, id, kind, lane, body, received, odd)
+  local is_blocked = lane and is_held(lane, number)
   local fields = {
     'state', is_blocked and 'blocked' or 'ready', 'type', kind, 'id', id, 'keys', keys, 'received', received,
     'stored', now,
@@ -20,29 +22,46 @@ local function store(new, window, keys, id, kind, lane, body, received, odd)
     call('ZADD', P .. 'i:' .. short(id), number, number)
   end
   call('HSET', key_of(number), unpack(fields))
-  local values = {P .. 'b:' .. number, body}
+  append(strings, P .. 'b:' .. number, body)
   for _, name in ipairs(names) do
-    append(values, name, number)
+    append(strings, name, number)
   end
-  call('MSET', unpack(values))
-  append(come, number, number)
+  rank('live', number)
   if is_blocked then
-    call('ZADD', P .. 'l:' .. short(lane), number, number)
+    rank('l:' .. short(lane), number)
   else
     offer(number, kind)
   end
-  return {new, true}
 end
 
+-- Of each event, its number, and whether it is new: unknown by any of its keys.
 steps.store = function(window, entries)
-  local last = call('HINCRBY', KEYS[1], 'number', #entries)
-  local stored, used = {}, last - #entries
+  local names, many = {}, {}
   for at, entry in ipairs(entries) do
-    stored[at] = store(used + 1, window, unpack(entry))
-    used = used + (stored[at][2] and 1 or 0)
+    names[at] = names_of(entry[1])
+    for _, name in ipairs(names[at]) do
+      many[#many + 1] = name
+    end
   end
-  if used < last then
-    call('HINCRBY', KEYS[1], 'number', used - last)
+  local is_known = are_known(many)
+  local last = call('HINCRBY', KEYS[1], 'number', #entries)
+  local stored, number = {}, last - #entries
+  for at, entry in ipairs(entries) do
+    local same, known
+    if is_known then
+      same, known = find(names[at], window)
+    end
+    if same then
+      renew(same, names[at], known)
+      stored[at] = {tonumber(same), false}
+    else
+      number = number + 1
+      store(tostring(number), names[at], unpack(entry))
+      stored[at] = {number, true}
+    end
+  end
+  if number < last then
+    call('HINCRBY', KEYS[1], 'number', number - last)
   end
   return stored
 end
