@@ -62,6 +62,8 @@ class Both:
             entries.append(
                 Entry(keys=keys, id=name, type=self.random.choice(TYPES), lane=lane, payload=name.encode())
             )
+            if self.random.random() < 0.2:
+                entries.append(self.random.choice(entries))
         mine, others = await self.ask("store", entries)
         assert mine == others
 
@@ -98,8 +100,17 @@ class Both:
                     await inbox.begin([each])
 
     async def settle(self) -> None:
-        if not self.claims:
-            return
+        """Several at a time are written as a group, also if events that are done arrive again between them."""
+        for _ in range(self.random.randint(1, 4)):
+            if self.claims:
+                self.settle_one()
+            if self.stored and self.random.random() < 0.2:
+                keys = [f"event:e{self.random.randint(1, self.stored)}"]
+                self.steps.append(f"seen {keys}")
+                for each in self.inboxes:
+                    each.seen(keys)
+
+    def settle_one(self) -> None:
         name = self.random.choice(list(self.claims))
         claims = self.claims[name]
         step = self.random.choice(
