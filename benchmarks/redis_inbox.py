@@ -29,7 +29,7 @@ from feishu_trio.inbox.redis import RedisInbox
 from . import answers
 from .clients import CLIENT_CORES, CLIENTS, CORES, ROOT, Client, Running, cpu_of, on_cores, pin_gateway
 from .frames import SHAPES, message
-from .gateway import Gateway, attend
+from .gateway import Gateway
 from .inbox import Store
 from .peers.queues.ours import APP, entry
 from .queues import OURS, QUEUES, install
@@ -40,7 +40,9 @@ from .valkey import Server
 _CHATS: Final = 100
 _MANY_CHATS: Final = 1000  # so that no worker waits for the order of one
 _WINDOW: Final = 512
+_WARM: Final = 4096  # events before it is measured
 _RATE: Final = 1000.0
+_TURN: Final = 100
 _PAUSE: Final = 0.01
 _WORKERS: Final = (1, 2, 4)
 _PATIENCE: Final = 120.0
@@ -120,42 +122,27 @@ def events_file(folder: Path, count: int, chats: int) -> Path:
     return file
 
 
-class Receivers:
-    """Two sessions: one that stores what it receives, and one whose handler does nothing."""
+def receive(gateway: Gateway, server: Server, count: int) -> dict[str, float]:
+    """µs of processor time for an event, of a session that stores it, and of one whose handler does nothing."""
+    server.clear()
+    storing = (sys.executable, "-m", "benchmarks.peers.stored", server.url)
+    clients = {"receives": CLIENTS["ours"], "stores": Client("stored", "feishu_trio, storing", storing, ())}
+    found: dict[str, float] = {}
+    for name in random.sample(list(clients), len(clients)):
+        with clients[name].start(gateway) as running:
+            receiver_seconds(running, 0, _WARM)
+            found[name] = receiver_seconds(running, _WARM, count) / count * 1e6
+    return found | {"receiver": found["stores"] - found["receives"]}
 
-    def __init__(self, stack: ExitStack, gateway: Gateway, url: str) -> None:
-        storing = (sys.executable, "-m", "benchmarks.peers.stored", url)
-        clients = {
-            "receives": CLIENTS["ours"],
-            "stores": Client("stored", "feishu_trio, storing", storing, ()),
-        }
-        self._running = {name: stack.enter_context(client.start(gateway)) for name, client in clients.items()}
-        self._sent = 0
-        for running in self._running.values():
-            self._cost(running, 2 * _WINDOW)
 
-    def measure(self, count: int) -> dict[str, float]:
-        """µs of processor time for an event."""
-        found = {
-            name: self._cost(self._running[name], count)
-            for name in random.sample(list(self._running), len(self._running))
-        }
-        return found | {"receiver": found["stores"] - found["receives"]}
-
-    def attend(self) -> None:
-        """Answer their heartbeats."""
-        attend([each.connection for each in self._running.values()], 0)
-
-    def _cost(self, running: Running, count: int) -> float:
-        shape, sent = SHAPES["1 kB"], range(self._sent, self._sent + count)
-        self._sent += count
-        events = shape.batch(sent)
-        self.attend()
-        before = running.cpu()
-        exchange(running.connection, events, shape.size, _WINDOW)
-        cpu = running.cpu() - before
-        answers.check(running.connection.take_transcript(), sent, shape)
-        return cpu / count * 1e6
+def receiver_seconds(running: Running, first: int, count: int) -> float:
+    shape, sent = SHAPES["1 kB"], range(first, first + count)
+    events = shape.batch(sent)
+    before = running.cpu()
+    exchange(running.connection, events, shape.size, _WINDOW)
+    cpu = running.cpu() - before
+    answers.check(running.connection.take_transcript(), sent, shape)
+    return cpu
 
 
 def answer(server: Server, disk: Server, count: int) -> dict[str, float]:
@@ -171,11 +158,12 @@ def answer(server: Server, disk: Server, count: int) -> dict[str, float]:
                 inbox = RedisInbox(each.url)
                 await nursery.start(inbox.serve, APP, 3600.0)
                 calls[name] = storing(inbox)
-            found = {
-                name: await call_seconds(calls[name], entries) * 1000
-                for name in random.sample(list(calls), len(calls))
-            }
+            times: dict[str, list[float]] = defaultdict(list)
+            for at in range(0, count, _TURN):  # short turns: what goes on beside falls on all of them
+                for name in random.sample(list(calls), len(calls)):
+                    times[name] += await call_seconds(calls[name], entries[at : at + _TURN])
             nursery.cancel_scope.cancel()
+        found = {name: median(each) * 1000 for name, each in times.items()}
         return found | {"answer": found["answered"] / found["ping"]}
 
     with on_cores(CLIENT_CORES):
@@ -186,8 +174,8 @@ def storing(inbox: RedisInbox) -> Store:
     return lambda each: inbox.store([each])
 
 
-async def call_seconds(call: Store, entries: Sequence[Entry]) -> float:
-    """The median time that calls take, of which one begins each ms, whatever becomes of the others."""
+async def call_seconds(call: Store, entries: Sequence[Entry]) -> list[float]:
+    """The times that calls take, of which one begins each ms, whatever becomes of the others."""
     times: list[float] = []
 
     async def one(each: Entry) -> None:
@@ -200,7 +188,7 @@ async def call_seconds(call: Store, entries: Sequence[Entry]) -> float:
         for number, each in enumerate(entries):
             await trio.sleep_until(started + number / _RATE)
             nursery.start_soon(one, each)
-    return median(times)
+    return times
 
 
 def pause(server: Server, sizes: Sizes, folder: Path) -> dict[str, float]:
@@ -242,21 +230,17 @@ def measure(sizes: Sizes, folder: Path) -> dict[str, list[float]]:
     values: dict[str, list[float]] = defaultdict(list)
     with ExitStack() as stack:
         gateway = stack.enter_context(Gateway())
-        server, disk, kept = [
-            stack.enter_context(Server(folder / name, is_on_disk=name == "disk"))
-            for name in ("memory", "disk", "receivers")
-        ]
-        receivers = Receivers(stack, gateway, kept.url)
+        server = stack.enter_context(Server(folder / "memory"))
+        disk = stack.enter_context(Server(folder / "disk", is_on_disk=True))
         parts: list[Callable[[], dict[str, float]]] = [
             lambda: work(server, sizes, folder),
             lambda: work_on_disk(disk, sizes, folder),
-            lambda: receivers.measure(sizes.received),
+            lambda: receive(gateway, server, sizes.received),
             lambda: answer(server, disk, sizes.answers),
             lambda: pause(server, sizes, folder),
         ]
         for _ in range(sizes.rounds):
             for part in random.sample(parts, len(parts)):
-                receivers.attend()
                 for name, value in part().items():
                     values[name].append(value)
     return values

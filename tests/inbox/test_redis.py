@@ -612,7 +612,9 @@ async def test_a_text_without_a_form_in_utf8_is_refused_and_keeps_no_other_out(m
         with pytest.raises(InboxError, match="surrogates not allowed"):
             await inbox.store([entry("half a pair: \ud800")])
         with pytest.raises(InboxError, match="surrogates not allowed"):
-            await inbox.store([Entry(keys=("a",), id="a", type="x.y", lane=None, payload=b"{}", message_id="\ud800")])
+            await inbox.store(
+                [Entry(keys=("a",), id="a", type="x.y", lane=None, payload=b"{}", message_id="\ud800")]
+            )
         await inbox.store([entry("b")])
         assert list(await claim(inbox)) == ["b"]
 
