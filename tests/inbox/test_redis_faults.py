@@ -15,9 +15,10 @@ from feishu_trio.errors import ConfigError, InboxError, InboxUnreachable
 from feishu_trio.inbox.records import State, Stored
 from feishu_trio.inbox.redis import RedisInbox
 from feishu_trio.inbox.redis_scripts import VERSION
+from feishu_trio.inbox.redis_server import Link
 from session.rig import come_true
 
-from .proxy import open_proxy
+from .proxy import Proxy, open_proxy
 from .servers import Server, free_port, running
 from .test_contract import claim, entry, serving
 
@@ -271,6 +272,67 @@ async def test_what_was_claimed_in_a_reply_that_never_came_is_free_again_and_has
         await inbox.flush()
         assert list(await claim(inbox)) == ["b"]
         assert inbox.late == 0, "what it held it still does, under another name"
+
+
+class Watched(RedisInbox):
+    """One whose proxy holds back the reply in which the server gives it another name, while it is to."""
+
+    def __init__(self, proxy: Proxy, lease: float) -> None:
+        super().__init__(proxy.url, lease=lease)
+        self.proxy = proxy
+        self.is_held_back = False
+        self.entered: list[str] = []
+        """The names that it had in the end."""
+
+    async def _enter(self, link: Link) -> None:
+        if self.is_held_back:
+            self.proxy.stall(after=0)
+        await super()._enter(link)
+        self.entered.append(self._lease.owner)
+
+
+async def test_what_the_server_gave_to_a_name_in_a_reply_that_never_came_is_kept_under_the_next(
+    server: Server,
+) -> None:
+    async with open_proxy(server.port) as proxy, serving(Watched(proxy, lease=30)) as inbox:
+        await inbox.store([entry("a")])
+        (held,) = await inbox.claim(1)
+        inbox.is_held_back = True
+        proxy.cut()
+        await soon(lambda: not server.client.exists(f"{{feishu}}:o:{inbox.entered[0]}"))
+        inbox.is_held_back = False
+        proxy.cut()
+        await soon(lambda: len(inbox.entered) == 2)
+        assert inbox.owns(held)
+        inbox.done(held)
+        await inbox.flush()
+        assert (await inbox.counts()).done == 1
+
+
+async def test_a_lease_that_ends_while_the_server_gives_another_name(server: Server) -> None:
+    async with open_proxy(server.port) as proxy, serving(Watched(proxy, lease=1)) as inbox:
+        await inbox.store([entry("a")])
+        await inbox.claim(1)
+        inbox.is_held_back = True
+        proxy.cut()
+        with trio.fail_after(3):
+            await inbox.wait_lost()
+        proxy.go_on()
+        with trio.fail_after(5):
+            while not (found := await claim(inbox)):
+                await inbox.wait_changed()
+        assert found["a"].crashes == 1
+
+
+async def test_after_an_outage_that_is_longer_than_the_lease_one_name_is_taken(server: Server) -> None:
+    async with open_proxy(server.port) as proxy, serving(Watched(proxy, lease=1)) as inbox:
+        proxy.stall()
+        # Once its lease is over it asks for a name, too, as soon as there is a link.
+        await soon(lambda: len(inbox._lease.names) == 2)
+        proxy.go_on()
+        await soon(lambda: len(inbox.entered) == 2)
+        await inbox.flush()
+        assert inbox._lease.owner == inbox.entered[-1]
 
 
 async def test_a_result_that_is_sent_twice_as_its_reply_was_lost_is_not_late(server: Server) -> None:

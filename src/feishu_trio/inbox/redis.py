@@ -288,11 +288,16 @@ class RedisInbox(Inbox):
         if self._is_visited:
             await self._look_in(link)
             return
-        asked_at = trio.current_time()
-        name = self._lease.new_name()
-        (reply,) = await link.run([(TEND, group([encode(self._opening(name))]))])
-        if isinstance(reply, Refusal):
-            raise LinkError(str(reply))
+        lease = self._lease
+        while True:
+            asked_at, was_over, name = trio.current_time(), lease.is_over, lease.new_name()
+            (reply,) = await link.run([(TEND, group([encode(self._opening(name))]))])
+            if isinstance(reply, Refusal):
+                raise LinkError(str(reply))
+            lease.check()
+            if lease.is_over == was_over:
+                break
+            # It has ended meanwhile: what the server has given to this name is nobody's here any more.
         self._opened(read_opened(reading(reply).replies[0]), name, asked_at)
 
     def _opening(self, name: str) -> tuple[Any, ...]:
@@ -366,7 +371,8 @@ class RedisInbox(Inbox):
         if lease.is_over:
             name = lease.new_name()
             opened = await self._pump.ask(TEND, self._opening(name), read_opened, is_first=True)
-            self._opened(opened, name, asked_at)
+            if name == lease.names[-1]:  # else there is another link since
+                self._opened(opened, name, asked_at)
             return
         ask = {
             "owner": lease.owner,

@@ -17,6 +17,7 @@ __all__ = ["Lease"]
 logger = logging.getLogger("feishu_trio.inbox")
 
 _NAME_BYTES: Final = 6
+_NAMES: Final = 100  # that the server may know: one a second, while it takes links and does not answer
 
 
 class Lease:
@@ -46,9 +47,12 @@ class Lease:
         self._changed = trio.lowlevel.ParkingLot()
 
     def new_name(self) -> str:
-        """Another name than the one there is; it is this process's once `begin` is called with it."""
-        if self.names[-1:] == [self.owner] or not self.names:
-            self.names.append(secrets.token_urlsafe(_NAME_BYTES))
+        """Another name than any before; it is this process's once `begin` is called with it.
+
+        Nor is one used again for which no reply came: the server may have given claims to it. It gives them to the next;
+        those of a name that is forgotten here are free when the lease ends that it has there.
+        """
+        self.names = [*self.names[1 - _NAMES :], secrets.token_urlsafe(_NAME_BYTES)]
         return self.names[-1]
 
     def begin(self, name: str, asked_at: float) -> None:
