@@ -27,9 +27,10 @@ __all__ = [
     "ROOT",
     "Client",
     "Running",
-    "cpu_of",
+    "environment",
     "on_cores",
     "pin_gateway",
+    "processor_seconds",
     "spawn",
 ]
 
@@ -122,7 +123,7 @@ class Running:
 
     def cpu(self) -> float:
         """Seconds of processor time it has had so far, all threads, to the nanosecond."""
-        return cpu_of(self._process)
+        return processor_seconds(self._process.pid)
 
     def rss(self) -> int:
         """Bytes of memory it has now."""
@@ -133,10 +134,10 @@ class Running:
         return self._output.read()[-2000:].decode("utf-8", "replace")
 
 
-def cpu_of(process: subprocess.Popen[bytes]) -> float:
+def processor_seconds(pid: int) -> float:
     """Seconds of processor time a process has had so far, all threads, to the nanosecond."""
     # What clock_getcpuclockid(3) returns for a process on Linux; Python has no name for it.
-    return time.clock_gettime((~process.pid << 3) | 2)
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 @contextmanager
@@ -159,14 +160,14 @@ def spawn(
         return subprocess.Popen(
             command,
             cwd=ROOT,
-            env=_environment(),
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     theirs = {name: value for name, value in os.environ.items() if not name.startswith(("FEISHU_", "LARK_"))}
     loopback = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     return {**theirs, **loopback, "NODE_PATH": str(_NODE_HOME / "node_modules")}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import attrs
@@ -92,12 +93,12 @@ class Shape:
         """Bytes of one event, all told."""
         return len(self.template)
 
-    def batch(self, numbers: range) -> memoryview:
-        """The events of these numbers, one behind the other."""
+    def batch(self, numbers: range, chats: Sequence[int] | None = None) -> memoryview:
+        """The events of these numbers, one behind the other, in these chats; if none are given, in all in turn."""
         data = bytearray(self.template * len(numbers))
         at = 0
-        for number in numbers:
-            digits, chat = b"%012x" % number, b"%04x" % (number % CHATS)
+        for number, its_chat in zip(numbers, chats or (number % CHATS for number in numbers), strict=True):
+            digits, chat = b"%012x" % number, b"%04x" % its_chat
             seq_id = b"\x08" + varint(FIRST_SEQ_ID + number)
             for place in self._numbers:
                 data[at + place : at + place + 12] = digits

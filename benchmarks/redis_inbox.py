@@ -27,7 +27,17 @@ from feishu_trio.inbox.records import Entry
 from feishu_trio.inbox.redis import RedisInbox
 
 from . import answers
-from .clients import CLIENT_CORES, CLIENTS, CORES, ROOT, Client, Running, cpu_of, on_cores, pin_gateway
+from .clients import (
+    CLIENT_CORES,
+    CLIENTS,
+    CORES,
+    ROOT,
+    Client,
+    Running,
+    on_cores,
+    pin_gateway,
+    processor_seconds,
+)
 from .frames import SHAPES, message
 from .gateway import Gateway
 from .inbox import Store
@@ -212,7 +222,7 @@ def pause(server: Server, sizes: Sizes, folder: Path) -> dict[str, float]:
 
 
 def busy_seconds(server: Server, workers: Sequence[subprocess.Popen[bytes]]) -> float:
-    return server.cpu() + sum(map(cpu_of, workers))
+    return server.cpu() + sum(processor_seconds(worker.pid) for worker in workers)
 
 
 def done(server: Server, least: int) -> int:

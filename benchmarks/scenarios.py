@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import subprocess
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from statistics import quantiles
 from typing import Final
@@ -18,7 +18,7 @@ from .frames import SHAPES, Shape
 from .gateway import Connection, Gateway, attend
 from .results import Sample
 
-__all__ = ["SCENARIOS", "Arena", "Scenario", "exchange"]
+__all__ = ["SCENARIOS", "Arena", "Scenario", "exchange", "paced"]
 
 Steps = Generator[list[Sample], None, None]
 
@@ -153,7 +153,8 @@ def _latency(arena: Arena) -> Steps:
                 _attend_all(clients)
                 sent = arena.numbers(int(_RATE * arena.latency_seconds))
                 before = client.cpu()
-                latencies = _paced(client.connection, shape, sent)
+                due = [place / _RATE for place in range(len(sent))]
+                latencies = paced(client.connection, shape, shape.batch(sent), sent, due)
                 cpu = client.cpu() - before
                 cuts = quantiles(latencies, n=1000, method="inclusive")
                 yield _samples(
@@ -169,9 +170,11 @@ def _latency(arena: Arena) -> Steps:
                 )
 
 
-def _paced(connection: Connection, shape: Shape, sent: range) -> list[float]:
-    """Send the events at `_RATE`, whatever comes back; seconds from each event to its answer."""
-    events, size = shape.batch(sent), shape.size
+def paced(
+    connection: Connection, shape: Shape, events: memoryview, sent: range, due: Sequence[float]
+) -> list[float]:
+    """Send events so many seconds after the beginning, whatever comes back; seconds from each to its answer."""
+    size = shape.size
     sent_at: list[float] = []
     came: list[tuple[int, float]] = []  # so many answers had come by then
     answered = 0
@@ -180,7 +183,7 @@ def _paced(connection: Connection, shape: Shape, sent: range) -> list[float]:
         wait = 1.0
         if len(sent_at) < len(sent):
             now = time.perf_counter()
-            wait = start + len(sent_at) / _RATE - now
+            wait = start + due[len(sent_at)] - now
             if wait <= 0:
                 at = len(sent_at) * size
                 sent_at.append(now)

@@ -1,0 +1,1 @@
+"""How far one server carries an inbox of many processes: `python -m benchmarks.scale [--quick]`."""
