@@ -243,6 +243,12 @@ METRICS: Final = (
         lambda r: r.stats.dead,
     ),
     _one(
+        "results_late_total",
+        "counter",
+        "Results of events from the inbox that came too late, and were refused.",
+        lambda r: r.stats.late_results,
+    ),
+    _one(
         "events_in_flight",
         "gauge",
         "Events with a handler that runs or waits.",

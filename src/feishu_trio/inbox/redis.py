@@ -269,7 +269,7 @@ class RedisInbox(Inbox):
     async def _close(self) -> None:
         """Whoever handled events has ended: what was claimed and not settled was cut off."""
         try:
-            await self._pump.flush()
+            await self._pump.drain()
             if not self.owes:
                 await self._pump.ask(TEND, ("close", self._lease.owner, list(self._kept)), bool_of)
                 return

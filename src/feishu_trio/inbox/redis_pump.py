@@ -184,6 +184,12 @@ class Pump:
         while (self._asked or self._owed or self._is_writing) and not self.owes and self._down_since is None:
             await self._flushed.park()
 
+    async def drain(self) -> None:
+        """Wait until all is done, also for a link, for as long as an answer is waited for."""
+        with trio.move_on_after(PATIENCE):
+            while self._asked or self._owed or self._is_writing:
+                await self._flushed.park()
+
     # Sending
 
     async def run(
