@@ -18,6 +18,7 @@ from cli.commands import COMMAND, environment
 from feishu_trio import ConfigError, InboxError, InboxUnreachable, RedisInbox, SQLiteInbox
 from feishu_trio.cli import main
 from feishu_trio.inbox.protocol import Inbox
+from feishu_trio.inbox.redis_scripts import VERSION
 
 from .proxy import open_proxy
 from .servers import client_of, free_port
@@ -141,8 +142,8 @@ async def test_where_there_is_no_inbox_it_says_what_to_change(
     await refused(make(), r"there is no inbox yet; if its bot has another prefix, give that: \?prefix=PREFIX")
     assert not client.exists(f"{{{prefix}}}"), "asking left none"
     await fill(make())
-    client.hset(f"{{{prefix}}}", "version", 2)
-    await refused(make(), "keys are of version 2, and this one knows 1")
+    client.hset(f"{{{prefix}}}", "version", VERSION + 1)
+    await refused(make(), f"keys are of version {VERSION + 1}, and this one knows {VERSION}")
     for command in (("SET", "a"), ("HSET", "a", "b")):
         client.delete(f"{{{prefix}}}")
         client.execute_command(command[0], f"{{{prefix}}}", *command[1:])
