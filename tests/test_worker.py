@@ -15,7 +15,10 @@ from feishu_trio import (
     ConfigError,
     Event,
     Inbox,
+    InboxError,
+    MemoryInbox,
     Router,
+    SessionState,
     SQLiteInbox,
     Worker,
     open_worker,
@@ -181,3 +184,66 @@ async def test_without_credentials(path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ConfigError, match="open_worker"):
         async with open_worker(SQLiteInbox(path), Router()):
             pass
+
+
+class Doomed(MemoryInbox):
+    """An inbox that nothing helps any more once it is told so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.doom = trio.Event()
+
+    async def serve(
+        self,
+        app_id: str,
+        window: float,
+        *,
+        tries: int | None = None,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def rest(*, task_status: trio.TaskStatus[None]) -> None:
+                await super(Doomed, self).serve(app_id, window, tries=tries, task_status=task_status)
+
+            await nursery.start(rest)
+            task_status.started()
+            await self.doom.wait()
+            raise InboxError("it belongs to another app now")
+
+
+async def test_an_inbox_that_fails_for_good_fails_its_worker_and_leaves_as_itself(
+    feishu_gateway: Gateway,
+) -> None:
+    inbox = Doomed()
+    ids = (feishu_gateway.app_id, feishu_gateway.app_secret)
+    with pytest.raises(InboxError, match="another app now"):
+        async with (
+            nothing_left(),
+            open_worker(
+                inbox,
+                Router(),
+                app_id=ids[0],
+                app_secret=ids[1],
+                domain=feishu_gateway.domain,
+            ) as work,
+        ):
+            inbox.doom.set()
+            await work.wait_closed()
+    assert work.health().reasons == ("the worker is failed",)
+
+
+async def test_an_inbox_that_fails_for_good_fails_its_session(feishu_gateway: Gateway) -> None:
+    inbox = Doomed()
+    with pytest.raises(InboxError, match="another app now"):
+        async with nothing_left(), open_session(feishu_gateway, router=Router(), inbox=inbox) as session:
+            inbox.doom.set()
+            await session.wait_closed()
+    assert session.state is SessionState.FAILED
+
+
+async def test_an_error_of_the_body_is_no_failure_of_the_session(feishu_gateway: Gateway) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with open_session(feishu_gateway, router=Router(), inbox=MemoryInbox()) as session:
+            1 / 0  # noqa: B018
+    assert session.state is SessionState.CLOSED

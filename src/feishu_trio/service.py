@@ -34,7 +34,7 @@ from .telemetry.lifecycle import Follower, LifecycleStream
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["ENDING", "OVER", "Counted", "Health", "Service", "SessionState", "in_block", "served"]
+__all__ = ["ENDING", "OVER", "Counted", "Health", "Service", "SessionState", "in_block"]
 
 # Seconds for which what an inbox held is not asked again: looking may cost it a search through all there is.
 _COUNT_AGAIN: Final = 1.0
@@ -342,15 +342,15 @@ class Service(ABC):
                     self._bot.start(nursery)
                     await self._engine.run(self._sources, task_status=task_status)
         except BaseExceptionGroup as group:
-            self._failure = first_error(group)
+            self._failure = self._failure or first_error(group)
             raise
-        self._finish(SessionState.CLOSED)
+        self._finish()
 
-    def _finish(self, state: SessionState) -> None:
+    def _finish(self) -> None:
         if self._state.value not in OVER:
             for stream in self._streams:
                 stream.end()
-            self._state.value = state
+            self._state.value = SessionState.CLOSED if self._failure is None else SessionState.FAILED
             for scope in self._waiting:
                 scope.cancel()
             self._telemetry.end()
@@ -361,10 +361,13 @@ S = TypeVar("S", bound=Service)
 
 @asynccontextmanager
 async def in_block(service: S) -> AsyncGenerator[S, None]:
-    """Run a service: it works when the block is entered, and nothing of it is left when the block is left."""
+    """Run a service: it works when the block is entered, and nothing of it is left when the block is left.
+
+    Its inbox is open within, and until all within has ended, even if that is cancelled.
+    """
     error: BaseException | None = None
     try:
-        async with trio.open_nursery() as nursery:
+        async with _inbox_open(service), trio.open_nursery() as nursery:
             try:
                 await nursery.start(service._serve, name=f"feishu_trio {type(service).__name__.lower()}")
                 await service._begin()
@@ -376,44 +379,40 @@ async def in_block(service: S) -> AsyncGenerator[S, None]:
             except BaseException as raised:
                 error = raised
                 raise
-    except BaseException:
-        # What counts is raised below, as itself: here it is in the nursery's group.
-        error = service._failure or error
+    except BaseException as raised:
+        # What counts is raised below, as itself: here it is in a nursery's group.
+        error = service._failure or error or raised
     finally:
-        service._finish(SessionState.CLOSED if service._failure is None else SessionState.FAILED)
+        service._finish()
     if error is not None:
         raise error
 
 
 @asynccontextmanager
-async def served(inbox: Inbox | None, config: SessionConfig) -> AsyncGenerator[None, None]:
-    """The inbox is open within, and until all within has ended, even if that is cancelled."""
+async def _inbox_open(service: Service) -> AsyncGenerator[None, None]:
+    inbox, config = service._inbox, service._config
     if inbox is None:
         yield
         return
-    failure: BaseException | None = None
     scope = trio.CancelScope()
 
     async def serve(*, task_status: trio.TaskStatus[None]) -> None:
         assert config.app_id is not None
-        with scope:
-            tries = config.max_reconnect_attempts if config.auto_reconnect else 0
-            await inbox.serve(config.app_id, config.dedupe_window, tries=tries, task_status=task_status)
+        tries = config.max_reconnect_attempts if config.auto_reconnect else 0
+        try:
+            with scope:
+                await inbox.serve(config.app_id, config.dedupe_window, tries=tries, task_status=task_status)
+        except BaseException as error:
+            service._failure = first_error(BaseExceptionGroup("", [error]))
+            raise
 
-    try:
-        async with trio.open_nursery() as nursery:
-            try:
-                await nursery.start(serve, name=f"feishu_trio {type(inbox).__name__}")
-                scope.shield = True  # it ends after all that is within, however that ends
-                yield
-            except BaseException as error:
-                failure = error  # raised below, so that the nursery does not wrap it in a group
-            finally:
-                scope.cancel()
-    except BaseExceptionGroup as group:
-        failure = first_error(group) or failure or group
-    if failure is not None:
-        raise failure
+    async with trio.open_nursery() as nursery:
+        try:
+            await nursery.start(serve, name=f"feishu_trio {type(inbox).__name__}")
+            scope.shield = True  # it ends after all that is within, however that ends
+            yield
+        finally:
+            scope.cancel()
 
 
 def _card_of(result: object) -> dict[str, Any] | None:

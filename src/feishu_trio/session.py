@@ -13,7 +13,7 @@ from .connection import Connections, http_client
 from .inbox.protocol import Inbox
 from .prepare import check_storing, configured
 from .router import Router
-from .service import ENDING, OVER, Health, Service, SessionState, in_block, served
+from .service import ENDING, OVER, Health, Service, SessionState, in_block
 from .telemetry.heartbeat import HeartbeatStats
 from .telemetry.lifecycle import Follower
 
@@ -183,7 +183,7 @@ async def open_feishu_session(
     config = configured("open_feishu_session", config, given, router, inbox, on_lifecycle)
     check_storing(inbox, store, claim)
     patterns = router.selection(store)[0] if store else ()
-    async with http_client(config) as http, served(inbox, config):
+    async with http_client(config) as http:
         session = Session(config, router, http, on_lifecycle, inbox=inbox, store=patterns, claim=claim)
         async with in_block(session):
             yield session

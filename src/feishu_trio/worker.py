@@ -14,7 +14,7 @@ from .connection import http_client
 from .inbox.protocol import Inbox
 from .prepare import configured
 from .router import Router
-from .service import OVER, Service, SessionState, in_block, served
+from .service import OVER, Service, SessionState, in_block
 from .telemetry.lifecycle import Follower
 
 if TYPE_CHECKING:
@@ -94,7 +94,6 @@ async def open_worker(
     config = configured("open_worker", config, given, router, inbox, on_lifecycle)
     async with (
         http_client(config) as http,
-        served(inbox, config),
         in_block(Worker(config, router, http, on_lifecycle, inbox=inbox)) as worker,
     ):
         yield worker
