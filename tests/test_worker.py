@@ -1,7 +1,10 @@
 """Workers: handlers for what an inbox holds, without a connection."""
 
+# ruff: noqa: PT012 - what leaves a whole block is what some of these tests are about
+
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -184,6 +187,19 @@ async def test_without_credentials(path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ConfigError, match="open_worker"):
         async with open_worker(SQLiteInbox(path), Router()):
             pass
+
+
+async def test_it_tells_of_a_loop_that_stands_still(feishu_gateway: Gateway, path: Path) -> None:
+    """Though nothing that is claimed has a deadline to miss."""
+    router = Router()
+
+    @router.on(MessageReceived)
+    async def blocks(event: Event[MessageReceived]) -> None:
+        time.sleep(0.6)  # noqa: ASYNC251 - as it should not
+
+    await filled(feishu_gateway, path, router, "hello")
+    async with worker(feishu_gateway, path, router) as work, within(5):
+        await come_true(lambda: work.stats().loop_blocked == 1)
 
 
 class Doomed(MemoryInbox):

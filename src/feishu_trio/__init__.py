@@ -72,6 +72,7 @@ from .telemetry.lifecycle import (
     EventReceived,
     Follower,
     HandlerFailed,
+    HandlerStuck,
     HeartbeatReceived,
     LifecycleEvent,
     LifecycleStream,
@@ -82,6 +83,7 @@ from .telemetry.lifecycle import (
     ReconnectScheduled,
     TextMessageReceived,
 )
+from .telemetry.stuck import HeldUp, StuckHandler, StuckStats
 from .worker import Worker, open_worker
 
 if TYPE_CHECKING:
@@ -127,10 +129,12 @@ __all__ = [
     "HandlerObject",
     "HandlerState",
     "HandlerStats",
+    "HandlerStuck",
     "Health",
     "HeartbeatReceived",
     "HeartbeatSeries",
     "HeartbeatStats",
+    "HeldUp",
     "HistogramSnapshot",
     "Inbox",
     "InboxCounts",
@@ -180,6 +184,8 @@ __all__ = [
     "Setting",
     "SettingOrigin",
     "Streamed",
+    "StuckHandler",
+    "StuckStats",
     "TextMessageReceived",
     "ToMe",
     "Toast",

@@ -126,7 +126,8 @@ async def _serve(
                     async with answered as probes, opened() as service:
                         if probes is not None:
                             probes.add(service)
-                        await service.wait_closed()
+                        with service.taking_stacks():
+                            await service.wait_closed()
             except BaseException as error:
                 failure = error  # raised below, so that the nursery does not wrap it in a group
             nursery.cancel_scope.cancel()

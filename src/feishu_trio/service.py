@@ -6,7 +6,7 @@ import enum
 import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Hashable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -30,6 +30,8 @@ from .routes import count
 from .telemetry import Telemetry
 from .telemetry.counters import SessionStats
 from .telemetry.lifecycle import Follower, LifecycleStream
+from .telemetry.stacks import stacks_taken
+from .telemetry.stuck import HeldUp, StuckHandler, StuckStats, by_handler
 
 if TYPE_CHECKING:
     import httpx
@@ -59,6 +61,7 @@ class SessionState(enum.Enum):
 
 OVER: Final = frozenset({SessionState.CLOSED, SessionState.FAILED})
 ENDING: Final = OVER | {SessionState.CLOSING}
+_NAMED: Final = 10  # of what is stuck, where there may be many
 
 
 @attrs.frozen
@@ -67,6 +70,9 @@ class Health:
 
     ok: bool
     reasons: tuple[str, ...] = ()
+    """Why it does not."""
+    warnings: tuple[str, ...] = ()
+    """What may keep it from that: handlers that are stuck, and the chats whose events wait behind one."""
 
     def __bool__(self) -> bool:
         return self.ok
@@ -116,9 +122,17 @@ class Service(ABC):
             late=self._use_late_result,
             queue_bytes=config.queue_bytes,
             handler_mode=config.handler_mode,
+            stuck_after=config.stuck_after,
             storing=None if inbox is None else storing_for(inbox, store, self._telemetry),
         )
-        self._bot = Bot(self._api, self._telemetry, self._engine.own_handler, self.cancel, can_ask=can_ask)
+        self._bot = Bot(
+            self._api,
+            self._telemetry,
+            self._engine.own_handler,
+            self.cancel,
+            self._engine.aside,
+            can_ask=can_ask,
+        )
         self._engine.port = self._bot
         self._engine.questions = self._bot.answer_click
         self._inbox = inbox
@@ -171,7 +185,28 @@ class Service(ABC):
         if self._inbox is not None and self._inbox.fault is not None:
             reasons.append(f"nothing can be written to {self._inbox!r}: {self._inbox.fault}")
         reasons += [f"pool {pool.name} is full" for pool in self._engine.pools.named.values() if pool.is_full]
-        return Health(not reasons, tuple(reasons))
+        stuck = self.stuck()
+        reasons += [
+            f"pool {name} is filled by {count} handlers that are stuck"
+            for name, count in self._engine.watch.full_pools(stuck)
+        ]
+        warnings = [*_named(stuck), *_named(self.held_up())]
+        return Health(not reasons, tuple(reasons), tuple(warnings))
+
+    def stuck(self) -> tuple[StuckHandler, ...]:
+        """The handlers that have been at work for `stuck_after` seconds or more, the longest first."""
+        return self._engine.watch.stuck()
+
+    def stuck_by_handler(self) -> Mapping[str, StuckStats]:
+        """How many runs of each handler are stuck, and for how long; those that have none are not there."""
+        return by_handler(self.stuck())
+
+    def held_up(self) -> tuple[HeldUp, ...]:
+        """The order keys, such as chats, of which an event has waited for `stuck_after` seconds behind a handler.
+
+        The longest wait first. Those of stored events are not among them: they wait in the inbox.
+        """
+        return self._engine.watch.held_up()
 
     async def count_inbox(self, timeout: float = 1.0) -> Counts | None:
         """How many events stand where in the inbox; None if there is none. It is asked once a second at the most.
@@ -244,6 +279,12 @@ class Service(ABC):
             stream.end()
             self._streams.discard(stream)
             self._engine.pools.detach(stream.route)
+
+    @contextmanager
+    def taking_stacks(self) -> Iterator[None]:
+        """Within, a thread takes the stack of this one while that stands still, for the warning that says so."""
+        with stacks_taken() as stacks, self._engine.watch.taking(stacks):
+            yield
 
     # What can be asked of it
 
@@ -413,6 +454,12 @@ async def _inbox_open(service: Service) -> AsyncGenerator[None, None]:
             yield
         finally:
             scope.cancel()
+
+
+def _named(what: Sequence[object]) -> list[str]:
+    """The first of these in words, and how many more there are."""
+    more = len(what) - _NAMED
+    return [*map(str, what[:_NAMED]), *([f"and {more} more"] if more > 0 else [])]
 
 
 def _card_of(result: object) -> dict[str, Any] | None:

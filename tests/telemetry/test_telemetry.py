@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
@@ -15,9 +16,11 @@ from feishu_trio import (
     ConnectError,
     EventDecodeError,
     HandlerFailed,
+    HeldUp,
     LifecycleEvent,
     PingReceived,
     Retry,
+    StuckHandler,
 )
 from feishu_trio.errors import FrameError
 from feishu_trio.events import Event, decode_event
@@ -25,6 +28,18 @@ from feishu_trio.telemetry import Telemetry, described
 
 INFO, WARNING, ERROR = logging.INFO, logging.WARNING, logging.ERROR
 BROKEN = RuntimeError("broken")
+STUCK = StuckHandler(
+    handler="a",
+    pool="default",
+    event_id="e1",
+    event_type="x",
+    key="oc_1",
+    events=1,
+    since=datetime(2026, 1, 1, tzinfo=UTC),
+    seconds=61.0,
+    in_thread=False,
+)
+HELD_UP = HeldUp(key="oc_1", handler="a", event_id="e1", pool="default", events=2, seconds=61.0)
 
 
 def event(event_id: str = "e1", event_type: str = "x") -> Event[Any]:
@@ -90,7 +105,9 @@ FACTS = {
         lambda t: t.answer_without_effect("a", event(), "it is a string"), {}, WARNING
     ),
     "late_result_lost": Fact(lambda t: t.late_result_lost("a", event(), BROKEN), {}, ERROR, "ErrorOccurred"),
-    "loop_blocked": Fact(lambda t: t.loop_blocked(1.5), {}, WARNING),
+    "loop_blocked": Fact(lambda t: t.loop_blocked(1.5, ("bot.py:3 in f",)), {"loop_blocked": 1}, WARNING),
+    "handler_stuck": Fact(lambda t: t.handler_stuck(STUCK), {}, WARNING, "HandlerStuck"),
+    "key_held_up": Fact(lambda t: t.key_held_up(HELD_UP), {}, WARNING),
     "pool_missing": Fact(lambda t: t.pool_missing("a", "gpu"), {}, ERROR),
     "connected": Fact(lambda t: t.connected("7250", "peer", 42, 1), {}, INFO, "Connected"),
     "disconnected": Fact(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Final
 
 import trio
@@ -42,6 +42,7 @@ class Bot:
         telemetry: Where facts go.
         handler: The name of the handler that calls it; None if that is none.
         cancel: Ends what runs or waits behind a key.
+        aside: Within it time is not that of the handler that calls it.
         can_ask: Whether clicks come here: not to a worker, which has no connection.
     """
 
@@ -51,6 +52,7 @@ class Bot:
         telemetry: Telemetry,
         handler: Callable[[], str | None],
         cancel: Callable[[Hashable], Awaitable[int]],
+        aside: Callable[[], AbstractContextManager[None]],
         *,
         can_ask: bool = True,
     ) -> None:
@@ -58,6 +60,7 @@ class Bot:
         self._telemetry = telemetry
         self._handler = handler
         self._cancel = cancel
+        self._aside = aside
         self._can_ask = can_ask
         self._log_limit = LogLimit()
         self._asking = Asking(api, self._log_limit)
@@ -158,7 +161,7 @@ class Bot:
                 "do the rest"
             )
         card = card_of(question, choices)
-        with in_thread_of_handler() as scope:
+        with in_thread_of_handler() as scope, self._aside():
             return await self._asking.ask(
                 event,
                 # The answer to a question counts for the same question alone, in whatever order they are asked.

@@ -300,6 +300,14 @@ class SessionConfig:
             "comes again; a warning says how much would be enough."
         ),
     )
+    stuck_after: float = field(
+        default=60,
+        validator=number(float, 0.001, 30 * 86_400, unit="seconds"),
+        metadata=about(
+            "Seconds at work, time in `ask` aside, after which a handler is stuck: a warning and `health()` name it, and "
+            "`health()` is not ok once such handlers fill a pool."
+        ),
+    )
     connections: int = field(
         default=1,
         validator=number(int, 1, 50, why="Feishu allows an app 50 connections"),

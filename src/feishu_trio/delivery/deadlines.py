@@ -6,16 +6,12 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
-from typing import Final
 
 import trio
 
 from .run import Run
 
 __all__ = ["Deadlines"]
-
-# Seconds by which the loop may wake late before somebody must have blocked it.
-_LAG: Final = 0.5
 
 
 class Deadlines:
@@ -61,18 +57,14 @@ class Deadlines:
             self._early.pop(run, None)
             self._overdue.pop(run, None)
 
-    async def watch(self, overdue: Callable[[Run], None], lagged: Callable[[float], None]) -> None:
-        """Call `overdue` with each run whose deadline passes without an outcome, `lagged` with the seconds by
-        which this woke late, if that means that something blocked the loop.
-        """
+    async def watch(self, overdue: Callable[[Run], None]) -> None:
+        """Call `overdue` with each run whose deadline passes without an outcome."""
         while True:
             # When that run has its outcome by then, this wakes once for nothing: less than a wake-up a run.
             self._wake_at = self._next()
             with trio.move_on_at(self._wake_at):
                 await self._sooner.park()
             now = trio.current_time()
-            if now - self._wake_at > _LAG:
-                lagged(now - self._wake_at)
             for run in self._passed(now):
                 self._overdue[run] = None
                 overdue(run)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias
@@ -35,6 +36,7 @@ from .pools import MESSAGE_POOL, Pools
 from .run import CALLBACKS, ENDED, HELD, RUNNING, WITHDRAWN, Run
 from .settlement import Settlement
 from .source import ARRIVED, CLAIMED, DONE, Delivery, Outcome, Source
+from .watch import Watch
 
 __all__ = ["Engine"]
 
@@ -84,6 +86,7 @@ class Engine:
         handler_mode: Which handlers of an event run, and how: "all" side by side; "single", the one that was
             registered last; "sequential", one after the other, whether or not the one before failed.
         storing: How events that arrive are stored, if there is an inbox.
+        stuck_after: Seconds at work after which a handler is stuck.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Engine:
         queue_bytes: float = math.inf,
         handler_mode: HandlerMode = "all",
         storing: Storing | None = None,
+        stuck_after: float = 60,
     ) -> None:
         self.in_flight = 0
         """Events with a handler that runs or waits."""
@@ -129,6 +133,8 @@ class Engine:
         self._has_ended = False
         self._late = LateResults(late, telemetry, self._context)
         self._claimed: dict[Run, list[Job]] = {}  # the jobs of those that may be withdrawn
+        self.watch = Watch(self.pools, self.loops, telemetry, self._now, stuck_after)
+        """Tells of handlers that are stuck, and of a loop that stands still."""
 
     # Life
 
@@ -147,7 +153,8 @@ class Engine:
             for source in sources:
                 nursery.start_soon(source.run, name=f"feishu_trio {type(source).__name__}")
             task_status.started()
-            await self._settlement.deadlines.watch(self._expire, self._telemetry.loop_blocked)
+            nursery.start_soon(self.watch.run, name="feishu_trio watch")
+            await self._settlement.deadlines.watch(self._expire)
 
     async def _run_workers(self, *, task_status: trio.TaskStatus[None]) -> None:
         with self._workers:
@@ -306,6 +313,10 @@ class Engine:
     def own_handler(self) -> str | None:
         """The name of whatever handler, or loop over events, calls this; None if it is neither."""
         return next((job.route.name for job in self._own_jobs()), None)
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Time within is a person's, and not that of whatever handler, or loop over events, calls this."""
+        return self.watch.aside(self._own_jobs())
 
     def _own_runs(self) -> list[Run]:
         return [run for job in self._own_jobs() for run in job.runs]
@@ -639,13 +650,16 @@ class Engine:
             self.withdraw(run.deliveries[0])
             return
         result = failure = None
-        started = self._now()
+        job.started = started = self._now()
+        if self.watch.is_asleep:
+            self.watch.wake(started)
         try:
             if route.batch is not None and run is not None and run.origin is CLAIMED:
                 await run.deliveries[0].begin([each for one in job.runs for each in one.deliveries])
                 if not job.drop_withdrawn():  # meanwhile
                     return
-                run, started = job.run, self._now()
+                run = job.run
+                job.started = started = self._now()
             coroutine: Any = route.handler(job.argument) if route.is_direct else call(job, threads)
             context = self._context.copy()
             try:

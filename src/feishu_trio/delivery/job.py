@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from typing import Any
 
@@ -10,7 +11,18 @@ from ..router import Route
 from .pool import Pool
 from .run import WITHDRAWN, Run
 
-__all__ = ["Job"]
+__all__ = ["Aside", "Job"]
+
+
+class Aside(QuietStruct, eq=False):
+    """The time of a job that is not its handler's own, in seconds: it waits for a person."""
+
+    before: float = 0.0
+    """Time that is over."""
+    depth: int = 0
+    """How many waits there are at the moment."""
+    since: float = 0.0
+    """When the first of these began."""
 
 
 class Job(QuietStruct, eq=False):
@@ -40,6 +52,10 @@ class Job(QuietStruct, eq=False):
     """Whether its handler is at work in a thread, which nothing can stop."""
     is_over: bool = False
     """Whether somebody ended it: it counts as done, and does not begin."""
+    started: float = math.inf
+    """When its handler was called, in seconds of trio's clock."""
+    aside: Aside | None = None
+    """Made once its handler waits for a person."""
 
     def drop_withdrawn(self) -> bool:
         """Leave out the runs that were withdrawn while it waited; whether there are others."""

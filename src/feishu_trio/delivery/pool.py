@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import trio
@@ -105,6 +105,8 @@ class Pool(Generic[J]):
         """Events that wait."""
         self.running = 0
         """Jobs that run."""
+        self.begun = 0
+        """Jobs that have begun so far."""
         self._run = run
         self._bytes = WaitingBytes() if waiting_bytes is None else waiting_bytes
         self._bytes.pools.append(self)
@@ -122,7 +124,6 @@ class Pool(Generic[J]):
         self._closed = False
         self._patience = PATIENCE
         self._spent_at = 0.0  # when some of it was last spent
-        self._begun = 0
         self._stuck_at = -1  # how many had begun when it was last found stuck
         self._held: list[object] = []  # callers in wait_room, who have room in this order
         self._waking = False  # a worker has been woken, or started, and has not looked for a job yet
@@ -226,6 +227,16 @@ class Pool(Generic[J]):
         if self.is_idle:
             self._idle.unpark_all()
 
+    def at_work(self) -> Iterator[tuple[trio.lowlevel.Task, J]]:
+        """The jobs that run, each with the worker's task."""
+        return ((worker.task, worker.job) for worker in self._crew if worker.job is not None)
+
+    def lines(self) -> Iterator[tuple[Hashable, J, J, int]]:
+        """Of each key for which others wait: its job that runs or is queued, the next one, and how many wait."""
+        for key, lane in self._lanes.items():
+            if isinstance(lane, deque) and len(lane) > 1:
+                yield key, lane[0], lane[1], len(lane) - 1
+
     def job_of(self, task: trio.lowlevel.Task) -> J | None:
         """The job that a task runs, if it is a worker of this pool."""
         return next((worker.job for worker in self._crew if worker.task is task), None)
@@ -272,12 +283,12 @@ class Pool(Generic[J]):
         For callers who serve no other pool, and who must drop what has no room.
         """
         while not self.has_room:
-            if self._begun == self._stuck_at:
+            if self.begun == self._stuck_at:
                 return False
-            begun = self._begun
+            begun = self.begun
             with trio.move_on_after(PATIENCE):
                 await self._room.park()
-            if self._begun == begun:
+            if self.begun == begun:
                 self._stuck_at = begun
         return True
 
@@ -356,7 +367,7 @@ class Pool(Generic[J]):
                         else:
                             waiting_bytes.give_back(job.size)
                         self.running += 1
-                        self._begun += 1
+                        self.begun += 1
                         if self._room and self.has_room:
                             self._room.unpark_all()
                         worker.job = job

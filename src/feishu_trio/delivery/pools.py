@@ -125,6 +125,15 @@ class Pools:
         """Whether there was a route for this type once that was detached."""
         return any(route.matches(event_type) for route in self._former.values())
 
+    def counts(self) -> tuple[int, int]:
+        """How many jobs run in all of them, and how many have begun."""
+        running = begun = 0
+        for pools in (self.named.values(), self.attached.values(), self._closing):
+            for pool in pools:
+                running += pool.running
+                begun += pool.begun
+        return running, begun
+
     @property
     def are_idle(self) -> bool:
         """Whether nothing runs and nothing waits in any of them."""

@@ -120,6 +120,8 @@ class Counts:
     over by then, say."""
     late: int = 0
     """Events that were not answered by `ack_deadline`."""
+    loop_blocked: int = 0
+    """Times that the event loop stood still for more than half a second."""
     unhandled: int = 0
     """Events that no handler took."""
     bad_frames: int = 0

@@ -10,6 +10,8 @@ from typing import TypeAlias
 import attrs
 import trio
 
+from .stuck import StuckHandler
+
 __all__ = [
     "Authenticated",
     "Connected",
@@ -20,6 +22,7 @@ __all__ = [
     "EventReceived",
     "Follower",
     "HandlerFailed",
+    "HandlerStuck",
     "HeartbeatReceived",
     "Lifecycle",
     "LifecycleEvent",
@@ -145,6 +148,13 @@ class HandlerFailed(LifecycleEvent):
     event_id: str
     event_type: str
     error: BaseException
+
+
+@attrs.frozen(kw_only=True)
+class HandlerStuck(LifecycleEvent):
+    """A handler has been at work for `stuck_after` seconds, and still is."""
+
+    stuck: StuckHandler
 
 
 @attrs.frozen(kw_only=True)

@@ -28,6 +28,7 @@ from .lifecycle import (
     EventReceived,
     Follower,
     HandlerFailed,
+    HandlerStuck,
     HeartbeatReceived,
     Lifecycle,
     MessageIgnored,
@@ -38,6 +39,8 @@ from .lifecycle import (
     TextMessageReceived,
 )
 from .limits import LogLimit, one_line
+from .stacks import in_lines
+from .stuck import HeldUp, StuckHandler
 
 __all__ = ["Telemetry"]
 
@@ -275,15 +278,27 @@ class Telemetry:
         )
         self._publish_error("late result", error)
 
-    def loop_blocked(self, seconds: float) -> None:
-        """The event loop woke late: something did not let it run."""
+    def loop_blocked(self, seconds: float, stack: tuple[str, ...] = ()) -> None:
+        """The event loop stood still: something did not let it run. `stack` is where, as far as that is known."""
+        self.counters.loop_blocked += 1
         self._limit.log(
             _delivery,
             WARNING,
             "the event loop stood still for %.1f s: something blocked it, a handler perhaps; "
-            "plain (not async) handlers run in threads, where they may",
+            "plain (not async) handlers run in threads, where they may%s",
             seconds,
+            in_lines(stack),
         )
+
+    def handler_stuck(self, stuck: StuckHandler) -> None:
+        """A handler has been at work for `stuck_after` seconds."""
+        self._limit.log(_delivery, WARNING, "stuck: %s", stuck, about=stuck.handler)
+        if self.lifecycle.is_followed:
+            self.lifecycle.publish(HandlerStuck(stuck=stuck))
+
+    def key_held_up(self, held_up: HeldUp) -> None:
+        """An event has waited for `stuck_after` seconds behind a handler of its order key."""
+        self._limit.log(_delivery, WARNING, "held up: %s", held_up, about=held_up.handler)
 
     def pool_missing(self, handler: str, pool: str) -> None:
         """A handler that was added later names a pool that there is not."""
