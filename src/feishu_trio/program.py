@@ -11,6 +11,7 @@ from typing import Any
 import trio
 
 from .inbox.protocol import Inbox
+from .logs import LogFormat, set_up
 from .prepare import check_no_loop
 from .probes import EVERYWHERE, Probes, open_probes
 from .router import Router
@@ -28,6 +29,7 @@ def run(
     *,
     metrics_port: int | None = None,
     metrics_host: str = EVERYWHERE,
+    log_format: LogFormat | None = "text",
     **arguments: Any,
 ) -> None:
     """Run a bot until it is told to stop: a whole program in one call, under trio.
@@ -42,6 +44,8 @@ def run(
         metrics_port: Where `/metrics`, `/healthz` and `/readyz` are answered from the start to the end, as `open_probes`
             says; 0 is any free port, which the log names. None: nowhere.
         metrics_host: The address for that; all of this machine's, if not given.
+        log_format: How the log looks on stderr, "text" or "json", if the program has set up no logging: neither the root
+            logger nor this package's has a handler. None leaves it alone.
         arguments: All others of `open_feishu_session`: `config`, `inbox`, settings by name and so on.
 
     Raises:
@@ -50,7 +54,7 @@ def run(
         RuntimeError: A loop of trio's or asyncio's runs here already.
     """
     opened = partial(open_feishu_session, app_id, app_secret, router=router, **arguments)
-    _run("run", opened, metrics_port, metrics_host)
+    _run("run", opened, metrics_port, metrics_host, log_format)
 
 
 def run_worker(
@@ -59,6 +63,7 @@ def run_worker(
     *,
     metrics_port: int | None = None,
     metrics_host: str = EVERYWHERE,
+    log_format: LogFormat | None = "text",
     **arguments: Any,
 ) -> None:
     """Run a worker until it is told to stop, as `run` does with a session.
@@ -68,6 +73,7 @@ def run_worker(
         router: As for `open_worker`.
         metrics_port: As for `run`.
         metrics_host: As for `run`.
+        log_format: As for `run`.
         arguments: All others of `open_worker`.
 
     Raises:
@@ -75,13 +81,18 @@ def run_worker(
         FeishuError: Whatever `open_worker` and `open_probes` raise, or what ended the worker.
         RuntimeError: A loop of trio's or asyncio's runs here already.
     """
-    _run("run_worker", partial(open_worker, inbox, router, **arguments), metrics_port, metrics_host)
+    _run("run_worker", partial(open_worker, inbox, router, **arguments), metrics_port, metrics_host, log_format)
 
 
 def _run(
-    opener: str, opened: Callable[[], AbstractAsyncContextManager[Service]], port: int | None, host: str
+    opener: str,
+    opened: Callable[[], AbstractAsyncContextManager[Service]],
+    port: int | None,
+    host: str,
+    log_format: LogFormat | None,
 ) -> None:
     check_no_loop(opener)
+    set_up(log_format)
     code = trio.run(_serve, opened, port, host)
     if code:
         raise SystemExit(code)

@@ -17,12 +17,14 @@ from trio_util import AsyncValue
 from .api import Api
 from .bot import Bot, ToMe
 from .config import SessionConfig
+from .config.secrets import secrets_of
 from .delivery import Engine, Ledger, Source
 from .errors import InboxError, first_error
 from .events import Event, encode_result
 from .inbox.protocol import Inbox
 from .inbox.records import Counts
 from .inbox.source import InboxSource
+from .logs import hidden
 from .prepare import ack_of, pools_of, storing_for
 from .pull import EventStream
 from .router import Router
@@ -404,11 +406,11 @@ S = TypeVar("S", bound=Service)
 async def in_block(service: S) -> AsyncGenerator[S, None]:
     """Run a service: it works when the block is entered, and nothing of it is left when the block is left.
 
-    Its inbox is open within, and until all within has ended, even if that is cancelled.
+    Its inbox is open within, and until all within has ended, even if that is cancelled; so long its secrets are not in logs.
     """
     error: BaseException | None = None
     try:
-        async with _inbox_open(service), trio.open_nursery() as nursery:
+        async with _prepared(service), trio.open_nursery() as nursery:
             try:
                 await nursery.start(service._serve, name=f"feishu_trio {type(service).__name__.lower()}")
                 await service._begin()
@@ -430,11 +432,18 @@ async def in_block(service: S) -> AsyncGenerator[S, None]:
 
 
 @asynccontextmanager
-async def _inbox_open(service: Service) -> AsyncGenerator[None, None]:
-    inbox, config = service._inbox, service._config
-    if inbox is None:
-        yield
-        return
+async def _prepared(service: Service) -> AsyncGenerator[None, None]:
+    with hidden(*secrets_of(service._config)):
+        if service._inbox is None:
+            yield
+        else:
+            async with _inbox_open(service, service._inbox):
+                yield
+
+
+@asynccontextmanager
+async def _inbox_open(service: Service, inbox: Inbox) -> AsyncGenerator[None, None]:
+    config = service._config
     scope = trio.CancelScope()
 
     async def serve(*, task_status: trio.TaskStatus[None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from pathlib import Path
@@ -140,6 +141,68 @@ async def test_mistakes(feishu_gateway: Gateway, arguments: list[str], words: st
     assert (done.code, done.out) == (2, "")
     assert words in done.err
     assert "Traceback" not in done.err
+
+
+FAULTY = """
+import logging, time
+from feishu_trio import Router, run
+router = Router()
+
+@router.on("im.message.receive_v1")
+async def breaks(event):
+    logging.getLogger("mine").warning("got %s", event.text)
+    if "block" in event.text:
+        time.sleep(1.6)
+        await event.reply("done")
+    else:
+        raise RuntimeError("app_secret=hunter2\\nand more")
+
+if __name__ == "__main__":
+    run(router, log_format="json")
+"""
+
+
+@pytest.mark.parametrize("kind", ["run", "program"])
+async def test_its_log_is_one_object_a_line(feishu_gateway: Gateway, folder: Path, kind: str) -> None:
+    """Connections, an exception, the bot's own lines, and where the loop stood still."""
+    (folder / "bot.py").write_text(FAULTY)
+    program, arguments = commands.COMMAND, ["run", "bot:router", "--log-format", "json"]
+    if kind == "program":
+        program, arguments = [sys.executable, "bot.py"], []
+    tom = feishu_gateway.user("Tom")
+    async with running(*arguments, env=environment(feishu_gateway), command=program) as service:
+        await feishu_gateway.wait_connected()
+        said = await tom.says("hello\nyou")
+        assert (await said.push.answer()).code == 500
+        if kind == "run":
+            await tom.says("block")
+            await tom.waits_for("done")
+        service.process.send_signal(signal.SIGTERM)
+        done = await service.done()
+    assert done.code == 0
+    assert feishu_gateway.app_secret not in done.err
+    assert "hunter2" not in done.err
+    lines = [json.loads(line) for line in done.err.splitlines()]
+    own = next(line for line in lines if line["logger"] == "mine")
+    assert own["message"] == "got hello\nyou"
+    connected = next(line for line in lines if line["message"].startswith("connected"))
+    assert connected["level"] == "INFO"
+    assert connected["feishu_connection_id"]
+    (failed,) = (line for line in lines if "exception" in line)
+    assert (failed["feishu_event_type"], failed["feishu_handler"]) == ("im.message.receive_v1", "breaks")
+    assert failed["feishu_event_id"] in failed["message"]
+    assert failed["feishu_trace_id"]
+    assert failed["exception"]["type"] == "RuntimeError"
+    still = [line["message"] for line in lines if "stood still for 1." in line["message"]]
+    assert len(still) == (kind == "run")
+    assert all("bot.py:10 in breaks" in each for each in still)
+
+
+async def test_an_error_that_ends_it_is_an_object_too(feishu_gateway: Gateway, folder: Path) -> None:
+    feishu_gateway.refuse_discovery(403)
+    done = await commands.run("run", "bot:router", "--log-format", "json", env=environment(feishu_gateway))
+    assert done.code == 3
+    assert json.loads(done.err.splitlines()[-1])["level"] == "ERROR"
 
 
 async def test_it_is_a_whole_program() -> None:

@@ -33,6 +33,7 @@ STUCK = StuckHandler(
     pool="default",
     event_id="e1",
     event_type="x",
+    trace_id="t1",
     key="oc_1",
     events=1,
     since=datetime(2026, 1, 1, tzinfo=UTC),
@@ -82,7 +83,7 @@ FACTS = {
     "event_dead": Fact(lambda t: t.event_dead("e", "x.y", "no"), {"dead": 1}, ERROR, "EventDead"),
     "message_ignored": Fact(lambda t: t.message_ignored(event(), "no"), {}, logging.DEBUG, "MessageIgnored"),
     "inbox_failed": Fact(lambda t: t.inbox_failed(BROKEN), {}, ERROR, "ErrorOccurred"),
-    "dead_handler_failed": Fact(lambda t: t.dead_handler_failed("h", BROKEN), {}, ERROR),
+    "dead_handler_failed": Fact(lambda t: t.dead_handler_failed("h", event(), BROKEN), {}, ERROR),
     "event_refused": Fact(lambda t: t.event_refused(event(), "default"), {"refused": 1}, INFO),
     "event_unrouted": Fact(lambda t: t.event_unrouted("x"), {"unhandled": 1}, WARNING),
     "payload_refused": Fact(

@@ -18,6 +18,7 @@ from ..events import Card, CardAnswer, Event, Toast, encode_result
 from ..events.port import Choice
 from ..events.subject import Person
 from ..routes import seconds_or_none
+from ..telemetry.fields import of_event
 from ..telemetry.limits import LogLimit
 from .addressed import are_ids
 from .question_cards import MARK, closed_card, label_of, marked_card
@@ -135,7 +136,7 @@ class Asking:
             if waiting.settle is not None:
                 waiting.settle(_answer(card, waiting.click, choice, is_over=is_over or saying.is_last))
             elif (message_id or may_be_sent) and (is_over or saying.is_last):
-                await self._close(message_id, send, card)
+                await self._close(event, message_id, send, card)
 
     def answer(self, click: Event[Any], settle: Settle) -> bool:
         """Whether a click is one for a question; then `settle` is called with the JSON of its answer, now or soon."""
@@ -154,7 +155,11 @@ class Asking:
         return True
 
     async def _close(
-        self, message_id: str | None, send: Callable[[], Awaitable[str]], card: Mapping[str, Any]
+        self,
+        event: Event[Any],
+        message_id: str | None,
+        send: Callable[[], Awaitable[str]],
+        card: Mapping[str, Any],
     ) -> None:
         """Nobody can answer any more: have the card say so. Sending it again tells its id, where that is not known."""
         with trio.move_on_after(_CLOSE, shield=True):
@@ -167,6 +172,7 @@ class Asking:
                     logging.WARNING,
                     "the card of a question that is closed could not be updated: %s",
                     error,
+                    extra=of_event(event),
                 )
 
 

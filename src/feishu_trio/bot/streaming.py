@@ -18,6 +18,7 @@ from ..errors import ApiError, InboxError, PermissionMissing, first_error
 from ..events import Event
 from ..events.content import Markdown
 from ..events.port import Sent
+from ..telemetry.fields import of_event
 from ..telemetry.limits import LogLimit
 from .replying import reply, say
 from .speech import Saying
@@ -175,7 +176,9 @@ class StreamedAnswer:
             try:
                 await self._put()
             except (ApiError, InboxError) as error:
-                logger.debug("%r: a streamed answer waits: %s", self._event, error)
+                logger.debug(
+                    "%r: a streamed answer waits: %s", self._event, error, extra=of_event(self._event)
+                )
                 self._is_changed = True
                 await trio.sleep(_AGAIN)
 
@@ -208,7 +211,7 @@ class StreamedAnswer:
 
     def warn(self, message: str, error: Exception) -> None:
         """Log what went wrong."""
-        self._limit.log(logger, logging.WARNING, message, error)
+        self._limit.log(logger, logging.WARNING, message, error, extra=of_event(self._event))
 
     # Inside
 

@@ -1,17 +1,23 @@
 """The command line, `feishu-trio`. Nothing imports it; typer and rich come with the extra `cli`.
 
 The command line is a user of the package: its modules import public names from `feishu_trio`, `feishu_trio.events`,
-`feishu_trio.doctor` and `feishu_trio.testing` by absolute imports, and each other by relative ones.
+`feishu_trio.doctor`, `feishu_trio.logs` and `feishu_trio.testing` by absolute imports, and each other by relative ones.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import sys
+from typing import NoReturn
 
-from ._endings import ending
+from feishu_trio.logs import JsonFormatter
+
+from ._endings import Ending, ending
 
 __all__ = ["main"]
+
+logger = logging.getLogger("feishu_trio.cli")
 
 
 def main() -> None:
@@ -33,8 +39,19 @@ def main() -> None:
         app(prog_name="feishu-trio")
     except (Exception, BaseExceptionGroup) as error:
         end = ending(error)
+        if any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers):
+            _log_end(end, error)
         if end is None:
             raise
         if end.message:
             print(f"feishu-trio: {end.message}", file=sys.stderr)
         sys.exit(end.code)
+
+
+def _log_end(end: Ending | None, error: BaseException) -> NoReturn:
+    """End a command whose stderr holds JSON alone."""
+    if end is None:
+        logger.critical("ended by a defect", exc_info=error)
+    elif end.message:
+        logger.error("%s", end.message)
+    sys.exit(1 if end is None else end.code)

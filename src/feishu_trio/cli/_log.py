@@ -1,7 +1,8 @@
-"""The package's log records on stderr, a line each."""
+"""The log on stderr: the package's records as lines, or that of a service, as text or JSON."""
 
 from __future__ import annotations
 
+import enum
 import logging
 import time
 from typing import Annotated, Final
@@ -10,13 +11,27 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from feishu_trio.logs import JsonFormatter, set_levels
+
 from ._text import printable
 
-__all__ = ["Verbose", "log_to_stderr"]
+__all__ = ["Format", "LogFormat", "Verbose", "log_of_service", "log_to_stderr"]
+
+
+class Format(enum.StrEnum):
+    """How the log of a service looks."""
+
+    TEXT = "text"
+    JSON = "json"
+
 
 Verbose = Annotated[
     int,
     typer.Option("--verbose", "-v", count=True, show_default=False, help="Log more; twice for everything."),
+]
+LogFormat = Annotated[
+    Format,
+    typer.Option("--log-format", help="What the log on stderr is: lines of text, or one JSON object a line."),
 ]
 
 _STYLES: Final = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "red"}
@@ -45,11 +60,17 @@ def log_to_stderr(verbose: int, *, quiet: bool = False) -> None:
     package = logging.getLogger("feishu_trio")
     package.addHandler(_Lines())
     package.propagate = False
-    if verbose:
-        package.setLevel(logging.INFO if verbose == 1 else logging.DEBUG)
-    elif quiet:
+    set_levels(verbose)
+    if quiet and not verbose:
         package.setLevel(logging.ERROR)
-    else:
-        package.setLevel(logging.WARNING)
-        for name in ("connection", "probes"):
-            package.getChild(name).setLevel(logging.INFO)
+        logging.getLogger("feishu_trio.connection").setLevel(logging.NOTSET)
+
+
+def log_of_service(verbose: int, log_format: Format) -> None:
+    """The same for all loggers, the bot's own among them."""
+    handler: logging.Handler = _Lines()
+    if log_format is Format.JSON:
+        handler = logging.StreamHandler()
+        handler.setFormatter(JsonFormatter())
+    logging.getLogger().addHandler(handler)
+    set_levels(verbose)

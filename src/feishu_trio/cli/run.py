@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import feishu_trio
 
-from ._log import Verbose, log_to_stderr
+from ._log import Format, LogFormat, Verbose, log_of_service
 from ._serving import InboxUrl, MetricsHost, MetricsPort, RouterName, inbox_of, router_of
 from ._session import AppId, AppSecret, Config, Connections, Domain, settings_with_app
 
@@ -21,6 +21,7 @@ def run(
     connections: Connections = None,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "0.0.0.0",
+    log_format: LogFormat = Format.TEXT,
     verbose: Verbose = 0,
 ) -> None:
     """Run a bot until SIGTERM or Ctrl-C, which let its handlers end; a second one ends it at once.
@@ -28,7 +29,7 @@ def run(
     Exit codes: 0 after a signal, 130 or 143 after a second one, 2 for a wrong setting, 3 if Feishu refuses the app, 4 if it
     cannot be reached.
     """
-    log_to_stderr(verbose)
+    log_of_service(verbose, log_format)
     chosen = settings_with_app(
         config, app_id=app_id, app_secret=app_secret, domain=domain, connections=connections
     )

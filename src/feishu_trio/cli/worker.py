@@ -8,7 +8,7 @@ import typer
 
 from feishu_trio import run_worker
 
-from ._log import Verbose, log_to_stderr
+from ._log import Format, LogFormat, Verbose, log_of_service
 from ._serving import MetricsHost, MetricsPort, RouterName, inbox_of, router_of
 from ._session import AppId, AppSecret, Config, Domain, settings_with_app
 
@@ -27,13 +27,14 @@ def worker(
     config: Config = None,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "0.0.0.0",
+    log_format: LogFormat = Format.TEXT,
     verbose: Verbose = 0,
 ) -> None:
     """Handle what an inbox holds, until SIGTERM or Ctrl-C; a second one ends it at once.
 
     The sessions that fill the inbox have the same handlers, and leave the work to workers (claim=False).
     """
-    log_to_stderr(verbose)
+    log_of_service(verbose, log_format)
     chosen = settings_with_app(config, app_id=app_id, app_secret=app_secret, domain=domain)
     run_worker(
         inbox_of(inbox),

@@ -216,6 +216,7 @@ class Watch:
             pool=pool.name,
             event_id="" if run is None else run.event.id,
             event_type=job.route.patterns[0] if run is None else run.event.type,
+            trace_id="" if run is None else run.event.trace_id,
             key=_key_of(job),
             events=max(1, len(job.runs)),
             since=datetime.fromtimestamp(time.time() - (now - job.started), UTC),

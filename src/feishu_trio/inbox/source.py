@@ -303,7 +303,9 @@ class InboxSource:
                 wish = _seconds(outcome.after)
                 delay = max(delay, wish) if outcome.is_fault else wish
             if outcome.is_fault:
-                self._telemetry.attempt_failed(claim.id, claim.type, claim.attempt, rules.max_attempts, delay)
+                self._telemetry.attempt_failed(
+                    claim.id, claim.type, claim.attempt, rules.max_attempts, delay, claim.trace_id
+                )
             inbox.retry(claim, delay, error, counts=outcome.is_fault)
 
     async def _tell(self) -> None:
@@ -321,7 +323,7 @@ class InboxSource:
 
     async def _tell_of(self, dead: Details) -> None:
         error = dead.error or ""
-        self._telemetry.event_dead(dead.id, dead.type, error)
+        self._telemetry.event_dead(dead.id, dead.type, error, dead.trace_id)
         handlers = tuple(self._dead_handlers())
         event: Event[Any] | None = None
         if handlers and dead.payload is not None:
@@ -346,7 +348,7 @@ class InboxSource:
                 if inspect.isawaitable(given):
                     await given
         except Exception as raised:
-            self._telemetry.dead_handler_failed(name_of(handler), raised)
+            self._telemetry.dead_handler_failed(name_of(handler), event, raised)
 
     async def _begin(self, handler: DeadHandler, event: Event[Any], error: str) -> object:
         """Call a handler: a plain one in a thread, which is left to end by itself if it takes too long."""

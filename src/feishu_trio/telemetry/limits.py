@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final
 
 import trio
@@ -48,6 +48,7 @@ class LogLimit:
         *arguments: Any,
         about: Hashable = None,
         exc_info: BaseException | None = None,
+        extra: Mapping[str, str] | None = None,
     ) -> None:
         """Log a line, unless there were ten of its kind within the last minute."""
         kind = self._kind(logger, level, message, about)
@@ -59,7 +60,7 @@ class LogLimit:
             message += " (%d more lines like this were kept back)"
             arguments += (kind.kept_back,)
             kind.kept_back = 0
-        logger.log(level, message, *arguments, exc_info=exc_info)
+        logger.log(level, message, *arguments, exc_info=exc_info, extra=extra)
 
     def first(self, *what: Hashable) -> bool:
         """Whether this is asked about `what` for the first time; also False once too many things were."""

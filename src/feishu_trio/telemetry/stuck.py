@@ -23,6 +23,8 @@ class StuckHandler:
     """Of a batch that of its first event; "" of a JSON text message."""
     event_type: str
     """Or the type of JSON text messages that it takes."""
+    trace_id: str
+    """The frame's; "" without one."""
     key: str
     """The order key that it holds, as a text, or else the chat that its event is of; "" for none."""
     events: int

@@ -17,6 +17,7 @@ import trio
 from ..errors import EventDecodeError, wished_retry
 from ..events import Event, nearest
 from .counters import Counters
+from .fields import of_connection, of_event, of_ids
 from .heartbeat import HeartbeatStats
 from .lifecycle import (
     Authenticated,
@@ -124,6 +125,7 @@ class Telemetry:
             after,
             f"still at work: {', '.join(waiting_for)}" if waiting_for else "its pool is full",
             about=waiting_for[0] if waiting_for else None,
+            extra=of_event(event, waiting_for[0] if len(waiting_for) == 1 else ""),
         )
 
     def event_refused(self, event: Event[Any], pool: str) -> None:
@@ -136,6 +138,7 @@ class Telemetry:
             *_names(event),
             pool,
             about=pool,
+            extra=of_event(event),
         )
 
     def event_unrouted(self, event_type: str) -> None:
@@ -146,7 +149,10 @@ class Telemetry:
             known = nearest(name)
             hint = f"; the nearest known type is {known!r}" if known not in (None, event_type) else ""
             _delivery.warning(
-                "no handler takes events of type %r: they are answered and dropped%s", name, hint
+                "no handler takes events of type %r: they are answered and dropped%s",
+                name,
+                hint,
+                extra=of_ids(event_type=event_type),
             )
 
     def payload_refused(self, error: EventDecodeError, trace_id: str) -> None:
@@ -159,6 +165,7 @@ class Telemetry:
             "a payload that is no event was refused (trace %s): %s",
             one_line(trace_id),
             one_line(str(error), _ERROR_CHARACTERS),
+            extra=of_ids(trace_id=trace_id),
         )
         self._publish_error("payload", error)
 
@@ -201,6 +208,7 @@ class Telemetry:
                     name,
                     *_names(first),
                     about=name,
+                    extra=of_event(first, name),
                 )
             else:
                 self._limit.log(
@@ -210,6 +218,7 @@ class Telemetry:
                     *_names(first),
                     one_line(_text(wish)) or f"handler {name} asks for it",
                     about=name,
+                    extra=of_event(first, name),
                 )
             return
         counter.failed += 1
@@ -224,6 +233,7 @@ class Telemetry:
             described(error),
             about=name,
             exc_info=error,
+            extra=of_event(first, name),
         )
         if self.lifecycle.is_followed:
             for event in events:
@@ -250,6 +260,7 @@ class Telemetry:
             *_names(event),
             error,
             about=name,
+            extra=of_event(event, name),
         )
 
     def answer_without_effect(self, name: str, event: Event[Any], flaw: str) -> None:
@@ -262,6 +273,7 @@ class Telemetry:
             *_names(event),
             flaw,
             about=name,
+            extra=of_event(event, name),
         )
 
     def late_result_lost(self, name: str, event: Event[Any], error: Exception) -> None:
@@ -275,6 +287,7 @@ class Telemetry:
             described(error),
             about=name,
             exc_info=error,
+            extra=of_event(event, name),
         )
         self._publish_error("late result", error)
 
@@ -292,13 +305,32 @@ class Telemetry:
 
     def handler_stuck(self, stuck: StuckHandler) -> None:
         """A handler has been at work for `stuck_after` seconds."""
-        self._limit.log(_delivery, WARNING, "stuck: %s", stuck, about=stuck.handler)
+        self._limit.log(
+            _delivery,
+            WARNING,
+            "stuck: %s",
+            stuck,
+            about=stuck.handler,
+            extra=of_ids(
+                event_id=stuck.event_id,
+                event_type=stuck.event_type,
+                trace_id=stuck.trace_id,
+                handler=stuck.handler,
+            ),
+        )
         if self.lifecycle.is_followed:
             self.lifecycle.publish(HandlerStuck(stuck=stuck))
 
     def key_held_up(self, held_up: HeldUp) -> None:
         """An event has waited for `stuck_after` seconds behind a handler of its order key."""
-        self._limit.log(_delivery, WARNING, "held up: %s", held_up, about=held_up.handler)
+        self._limit.log(
+            _delivery,
+            WARNING,
+            "held up: %s",
+            held_up,
+            about=held_up.handler,
+            extra=of_ids(event_id=held_up.event_id, handler=held_up.handler),
+        )
 
     def pool_missing(self, handler: str, pool: str) -> None:
         """A handler that was added later names a pool that there is not."""
@@ -307,6 +339,7 @@ class Telemetry:
                 "handler %s: there is no pool %r, so it runs in the default one; name it in pools= of the session",
                 handler,
                 pool,
+                extra=of_ids(handler=handler),
             )
 
     # Stored events
@@ -319,9 +352,15 @@ class Telemetry:
         """A stored event waits for a process that has a route for its type."""
         name = event_type[:_CHARACTERS]
         if self._limit.first("parked", name):
-            _delivery.warning("no durable handler takes stored events of type %r: they wait for one", name)
+            _delivery.warning(
+                "no durable handler takes stored events of type %r: they wait for one",
+                name,
+                extra=of_ids(event_type=event_type),
+            )
 
-    def attempt_failed(self, event_id: str, event_type: str, attempt: int, most: int, delay: float) -> None:
+    def attempt_failed(
+        self, event_id: str, event_type: str, attempt: int, most: int, delay: float, trace_id: str = ""
+    ) -> None:
         """A handler of a stored event failed; the event runs again in `delay` seconds."""
         self._limit.log(
             _delivery,
@@ -333,6 +372,7 @@ class Telemetry:
             most,
             delay,
             about=event_type[:_CHARACTERS],
+            extra=of_ids(event_id=event_id, event_type=event_type, trace_id=trace_id),
         )
 
     def result_refused(self, event_id: str, event_type: str) -> None:
@@ -345,13 +385,14 @@ class Telemetry:
             one_line(event_id),
             one_line(event_type),
             about=event_type[:_CHARACTERS],
+            extra=of_ids(event_id=event_id, event_type=event_type),
         )
 
     def events_cancelled(self, count: int) -> None:
         """Stored events were ended as if they had been handled."""
         self.counters.handled += count
 
-    def event_dead(self, event_id: str, event_type: str, error: str) -> None:
+    def event_dead(self, event_id: str, event_type: str, error: str, trace_id: str = "") -> None:
         """A stored event has become a dead letter."""
         self.counters.dead += 1
         self._limit.log(
@@ -362,13 +403,22 @@ class Telemetry:
             one_line(event_type),
             one_line(error, _ERROR_CHARACTERS),
             about=event_type[:_CHARACTERS],
+            extra=of_ids(event_id=event_id, event_type=event_type, trace_id=trace_id),
         )
         if self.lifecycle.is_followed:
             self.lifecycle.publish(EventDead(event_id=event_id, event_type=event_type, error=error))
 
     def message_ignored(self, event: Event[Any], reason: str) -> None:
         """A filter turned a message away, as it is not for the bot."""
-        self._limit.log(_delivery, logging.DEBUG, "message %s is ignored: %s", one_line(event.id), reason)
+        if _delivery.isEnabledFor(logging.DEBUG):
+            self._limit.log(
+                _delivery,
+                logging.DEBUG,
+                "message %s is ignored: %s",
+                one_line(event.id),
+                reason,
+                extra=of_event(event),
+            )
         if self.lifecycle.is_followed:
             self.lifecycle.publish(MessageIgnored(event_id=event.id, reason=reason))
 
@@ -377,7 +427,7 @@ class Telemetry:
         self._limit.log(_delivery, ERROR, "%s", one_line(str(error), _ERROR_CHARACTERS))
         self._publish_error("inbox", error)
 
-    def dead_handler_failed(self, name: str, error: Exception) -> None:
+    def dead_handler_failed(self, name: str, event: Event[Any], error: Exception) -> None:
         """A handler of dead letters raised."""
         self._limit.log(
             _delivery,
@@ -387,13 +437,21 @@ class Telemetry:
             described(error),
             about=name,
             exc_info=error,
+            extra=of_event(event, name),
         )
 
     # Connections
 
     def connected(self, connection_id: str, host: str, service_id: int, attempt: int) -> None:
         """A connection is up."""
-        self._limit.log(_connection, INFO, "connected: connection %s to %s", connection_id, host)
+        self._limit.log(
+            _connection,
+            INFO,
+            "connected: connection %s to %s",
+            connection_id,
+            host,
+            extra=of_connection(connection_id),
+        )
         if self.lifecycle.is_followed:
             self.lifecycle.publish(
                 Connected(connection_id=connection_id, service_id=service_id, attempt=attempt)
@@ -415,6 +473,7 @@ class Telemetry:
             reason,
             with_code,
             in_detail,
+            extra=of_connection(connection_id),
         )
         if self.lifecycle.is_followed:
             self.lifecycle.publish(
@@ -457,7 +516,11 @@ class Telemetry:
     def machine_slept(self, connection_id: str) -> None:
         """The wall clock ran ahead of the monotonic one."""
         self._limit.log(
-            _connection, INFO, "the machine seems to have slept: connection %s is probed", connection_id
+            _connection,
+            INFO,
+            "the machine seems to have slept: connection %s is probed",
+            connection_id,
+            extra=of_connection(connection_id),
         )
 
     def ping_sent(self, connection_id: str, *, probe: bool) -> None:
@@ -492,7 +555,12 @@ class Telemetry:
         """A frame came that nothing here is made for."""
         self.counters.ignored += 1
         self._limit.log(
-            _connection, INFO, "connection %s: a frame of type %.100r is ignored", connection_id, kind
+            _connection,
+            INFO,
+            "connection %s: a frame of type %.100r is ignored",
+            connection_id,
+            kind,
+            extra=of_connection(connection_id),
         )
 
     # JSON text messages
@@ -539,7 +607,13 @@ class Telemetry:
 
     def authenticated(self, connection_id: str) -> None:
         """The server accepted the app access token."""
-        self._limit.log(_messages, INFO, "connection %s: the app access token was accepted", connection_id)
+        self._limit.log(
+            _messages,
+            INFO,
+            "connection %s: the app access token was accepted",
+            connection_id,
+            extra=of_connection(connection_id),
+        )
         if self.lifecycle.is_followed:
             self.lifecycle.publish(Authenticated(connection_id=connection_id))
 
@@ -563,6 +637,7 @@ class Telemetry:
             described(error),
             about=handler,
             exc_info=error,
+            extra=of_ids(handler=handler),
         )
         self._publish_error("raw message", error)
 
@@ -577,6 +652,7 @@ class Telemetry:
             described(error),
             about=handler,
             exc_info=error,
+            extra=of_ids(handler=handler),
         )
         self._publish_error("message", error)
 
@@ -590,6 +666,7 @@ class Telemetry:
             handler,
             message_type,
             about=handler,
+            extra=of_ids(handler=handler),
         )
 
     # Calls to Feishu
@@ -634,6 +711,7 @@ class Telemetry:
             connection_id,
             self.counters.bad_frames,
             one_line(str(error), _ERROR_CHARACTERS),
+            extra=of_connection(connection_id),
         )
         self._publish_error(what, error)
 
