@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -220,6 +221,36 @@ def test_what_happens_again_and_again_is_logged_within_limits(
         fact.happens(telemetry)
     assert len(caplog.records) <= (times if fact in UNLIMITED else 10)
     assert counted(telemetry) == {name: times * count for name, count in fact.counts.items()}
+
+
+@pytest.mark.parametrize("fact", FACTS.values(), ids=FACTS)
+def test_a_line_says_what_it_is_about(fact: Fact, caplog: pytest.LogCaptureFixture) -> None:
+    """As attributes of its record: the event, the handler, the connection that it names."""
+    fact.happens(Telemetry(Clock()))
+    for record in caplog.records:
+        text, about = record.getMessage(), vars(record)
+        for words, name, value in (
+            (r"\b(event|message) e1\b", "feishu_event_id", "e1"),
+            (r"\b(event|message) e\b", "feishu_event_id", "e"),
+            (r"\bhandler [ah]\b", "feishu_handler", "h" if "handler h" in text else "a"),
+            (r"\bconnection 7250\b", "feishu_connection_id", "7250"),
+        ):
+            if re.search(words, text):
+                assert about.get(name) == value, text
+        if re.search(r"\bevent e1? \(", text):
+            assert about["feishu_event_type"] in ("x", "x.y")
+
+
+async def test_a_line_about_an_event_has_its_trace_and_nothing_endless(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made = event("e\n1" + "x" * 1000, "x")
+    made.trace_id = "t1"
+    Telemetry(Clock()).handler_failed("a", [made], BROKEN)
+    about = vars(caplog.records[0])
+    assert (about["feishu_trace_id"], about["feishu_handler"]) == ("t1", "a")
+    assert about["feishu_event_id"].isprintable()
+    assert len(about["feishu_event_id"]) < 200
 
 
 def test_a_later_minute_says_how_many_lines_were_kept_back(caplog: pytest.LogCaptureFixture) -> None:
