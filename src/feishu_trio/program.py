@@ -81,7 +81,9 @@ def run_worker(
         FeishuError: Whatever `open_worker` and `open_probes` raise, or what ended the worker.
         RuntimeError: A loop of trio's or asyncio's runs here already.
     """
-    _run("run_worker", partial(open_worker, inbox, router, **arguments), metrics_port, metrics_host, log_format)
+    _run(
+        "run_worker", partial(open_worker, inbox, router, **arguments), metrics_port, metrics_host, log_format
+    )
 
 
 def _run(

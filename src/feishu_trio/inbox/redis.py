@@ -15,7 +15,6 @@ import trio
 from ..config.rules import Rule, choice, is_text, masked_url, number
 from ..delivery import EVENT_KEY
 from ..errors import ConfigError, InboxError, first_error
-from ..telemetry.fields import of_ids
 from .protocol import (
     LARGEST_NOTE,
     NO_ROUTE,
