@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import attrs
 import pytest
-import trio
 
 from feishu_trio import SessionConfig
 
-from .commands import COMMAND, environment, run
+from .commands import environment, run
+from .terminals import shown
 
 FILE = """
 [feishu]
@@ -53,23 +52,13 @@ async def test_only_those_that_differ(file: str) -> None:
 
 
 async def test_a_terminal_gets_a_table_within_its_width(file: str) -> None:
-    ours, theirs = os.openpty()
-    try:
-        process = await trio.lowlevel.open_process(
-            [*COMMAND, "config", "--changed", "--config", file, "--domain", f"https://{'long.' * 30}example"],
-            env=environment(TERM="dumb"),
-            stdout=theirs,
-        )
-        os.close(theirs)
-        with trio.fail_after(10):
-            assert await process.wait() == 0
-        shown = os.read(ours, 65536).decode()
-    finally:
-        os.close(ours)
-    assert all(len(line) <= 80 for line in shown.splitlines())
-    words = [line.split() for line in shown.splitlines()]
+    domain = f"https://{'long.' * 30}example"
+    _, found = await shown(
+        "config", "--changed", "--config", file, "--domain", domain, env=environment(TERM="dumb")
+    )
+    words = [line.split() for line in found.splitlines()]
     assert ["app_secret", "***"] in [line[:2] for line in words]
-    assert "s3cr3t" not in shown
+    assert "s3cr3t" not in found
 
 
 @pytest.mark.parametrize(

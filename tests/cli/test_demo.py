@@ -4,7 +4,7 @@ import sys
 
 import trio
 
-from .commands import COMMAND, environment, run, running
+from .commands import environment, run, running
 
 
 async def test_the_demo_shows_everything_and_ends_well() -> None:
@@ -60,7 +60,7 @@ main()
 
 
 async def test_the_demo_can_be_interrupted() -> None:
-    async with running("demo", env=environment(), command=COMMAND) as demo:
+    async with running("demo", env=environment()) as demo:
         await demo.line_with("is connected")
         demo.process.terminate()
         done = await demo.done()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 
 import pytest
-import trio
 
 from feishu_trio.doctor import CHECKS
 from feishu_trio.testing import Gateway, open_gateway
 
-from .commands import COMMAND, environment, run, running
+from .commands import environment, run, running
+from .terminals import shown
 
 
 async def test_a_pipe_gets_one_json_object_a_line(feishu_gateway: Gateway) -> None:
@@ -26,27 +25,13 @@ async def test_a_pipe_gets_one_json_object_a_line(feishu_gateway: Gateway) -> No
         assert secret not in done.out
 
 
-async def on_a_terminal(gateway: Gateway, *args: str) -> tuple[int, str]:
-    ours, theirs = os.openpty()
-    try:
-        process = await trio.lowlevel.open_process(
-            [*COMMAND, "doctor", *args], env=environment(gateway, TERM="dumb"), stdout=theirs
-        )
-        os.close(theirs)
-        with trio.fail_after(10):
-            code = await process.wait()
-        return code, os.read(ours, 65536).decode()
-    finally:
-        os.close(ours)
-
-
 async def test_a_terminal_gets_lines_with_what_to_do() -> None:
     async with open_gateway(bot_name="\x1b[2JBot") as gateway:
         gateway.refuse_handshake(514, 1000040350, "too \x1b[2Jmany")
-        code, shown = await on_a_terminal(gateway)
+        code, found = await shown("doctor", env=environment(gateway, TERM="dumb"))
     assert code == 3
-    assert "\x1b[" not in shown
-    lines = shown.splitlines()
+    assert "\x1b[" not in found
+    lines = found.splitlines()
     assert all(len(line) <= 80 for line in lines)
     assert lines[0].startswith("One connection is opened for a moment. Events that come on it are refused")
     marks = {words[1]: words[0] for line in lines if len(words := line.split()) > 1 and words[1] in CHECKS}

@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 import trio
 
-from feishu_trio import CardAnswer, ConfigError, Event, Router, Session, Toast, open_feishu_session
+from feishu_trio import (
+    Ack,
+    CardAnswer,
+    ConfigError,
+    Event,
+    Retry,
+    Router,
+    Session,
+    Toast,
+    open_feishu_session,
+)
+from feishu_trio.cli._keyboard import Prompt
 from feishu_trio.cli._push_requests import PushRequest, read_push_request
 from feishu_trio.events.im import MessageReceived
 
@@ -122,6 +133,85 @@ async def test_a_handler_that_fails_is_shown() -> None:
         open_bot(gateway, router),
     ):
         await gateway.line_with("answered 500 in")
+
+
+async def test_once_it_ends_with_whether_all_was_answered() -> None:
+    router = Router()
+
+    @router.on("im.message.receive_v1", ack=Ack.ON_RECEIPT)
+    async def late(event: Event[MessageReceived]) -> None:
+        await trio.sleep(0.1)
+        await event.reply(f"late to {event.text}")
+
+    @router.on("x.y_v1")
+    async def fail(event: Event[object]) -> None:
+        raise Retry
+
+    for args, code in ((("--send", "a", "--send", "[b]"), 0), (("--send", "a", "--event", "x.y_v1"), 1)):
+        async with (
+            running("gateway", "--once", *args, env=environment()) as gateway,
+            open_bot(gateway, router),
+        ):
+            done = await gateway.done()
+        assert done.code == code
+        assert "late to a" in done.out
+        if code:
+            assert done.err == "feishu-trio: the bot answered 500 to 1 of 2 events; its log says why\n"
+        else:
+            assert "late to [b]" in done.out
+            assert done.err == ""
+
+
+async def test_once_without_a_bot_it_fails_in_time() -> None:
+    done = await run("gateway", "--once", "--send", "a", "--timeout", "0.2")
+    assert done.code == 1
+    assert done.err.startswith("feishu-trio: no bot has connected; ")
+    done = await run("gateway", "--timeout", "0.2")
+    assert (done.code, done.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ("abc\r", "abc"),
+        ("a\x7f\x7fb\r", "b"),
+        ("abc\x1b[D\x1b[D\x1b[3~x\r", "axc"),
+        ("abc\x01x\x05y\r", "xabcy"),
+        ("abc\x1b[Hx\x1b[Fy\r", "xabcy"),
+        ("one two  \x17x\r", "one x"),
+        ("abc\x02\x0b\r", "ab"),
+        ("abc\x02\x15\r", "c"),
+        ("a\x1b[1;5Cb\x1b[200~c\x1bz\x07\td\r", "abcd"),  # keys that do nothing
+    ],
+)
+def test_the_keys_of_the_prompt(keys: str, line: str) -> None:
+    assert Prompt("> ").press(keys) == [line]
+    at_a_time = Prompt("> ")
+    assert [each for key in keys for each in at_a_time.press(key)] == [line]
+
+
+def test_the_prompt_has_a_history() -> None:
+    prompt = Prompt("> ")
+    prompt.press("one\rtwo\rtwo\r\r")
+    assert prompt.press("new\x1b[A\x1b[A\x1b[A\r") == ["one"]
+    assert prompt.press("new\x1b[A\x1b[B!\r") == ["new!"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "shown"),
+    [
+        ("", "> \r\x1b[2C"),
+        ("abc\x02", "> abc\r\x1b[4C"),
+        ("你好", "> 你好\r\x1b[6C"),
+        ("0123456789", "> 456789\r\x1b[8C"),
+        ("0123456789\x01", "> 012345\r\x1b[2C"),
+        ("你好你好你好", "> 好你好\r\x1b[8C"),
+    ],
+)
+def test_the_prompt_shows_what_fits_around_the_cursor(keys: str, shown: str) -> None:
+    prompt = Prompt("> ")
+    prompt.press(keys)
+    assert prompt.line(9) == shown
 
 
 async def test_a_port_that_is_taken_is_1() -> None:

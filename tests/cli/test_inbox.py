@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -15,7 +14,8 @@ from feishu_trio.cli.inbox import _age, _seconds
 from feishu_trio.testing import Gateway
 from session.rig import come_true, open_real_session
 
-from .commands import COMMAND, environment, run, running
+from .commands import environment, run, running
+from .terminals import shown
 
 
 @pytest.fixture
@@ -54,19 +54,12 @@ async def inbox(path: Path, *args: str) -> list[dict[str, Any]]:
 
 
 async def terminal(path: Path, *args: str) -> str:
-    """What a command shows on a terminal, without spaces at the ends of lines."""
-    ours, theirs = os.openpty()
-    try:
-        with trio.fail_after(20):
-            await trio.run_process(
-                [*COMMAND, "inbox", *args, "--inbox", f"sqlite:{path}"],
-                env=environment(COLUMNS="200", TERM="dumb"),
-                stdout=theirs,
-            )
-        return "".join(f"{line.rstrip()}\n" for line in os.read(ours, 100_000).decode().splitlines())
-    finally:
-        os.close(ours)
-        os.close(theirs)
+    """What a command shows on a wide terminal."""
+    url = f"sqlite:{path}"
+    _, found = await shown(
+        "inbox", *args, "--inbox", url, env=environment(TERM="dumb"), columns=200, lines=50
+    )
+    return f"{found}\n"
 
 
 async def test_a_pipe_gets_json_lines(feishu_gateway: Gateway, path: Path) -> None:

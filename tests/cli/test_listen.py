@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import signal
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,9 +9,14 @@ from pathlib import Path
 import pytest
 import trio
 
+from feishu_trio import ConfigError
+from feishu_trio.cli._filters import filter_of
+from feishu_trio.cli._folder import Folder
+from feishu_trio.events import decode_event
 from feishu_trio.testing import Gateway, open_gateway
 
-from .commands import COMMAND, MESSAGE, environment, run, running
+from .commands import MESSAGE, environment, run, running
+from .terminals import on_terminal
 
 
 def message(number: int) -> dict[str, object]:
@@ -56,11 +61,105 @@ async def test_types_choose_what_is_shown_and_all_is_answered(feishu_gateway: Ga
 
 
 async def test_a_misspelt_type_is_reported(feishu_gateway: Gateway) -> None:
-    done = await run(
-        "listen", "--timeout", "0", "-t", "im.mesage.receive_v1", env=environment(feishu_gateway)
-    )
-    assert done.code == 0
+    env = environment(feishu_gateway)
+    async with running("listen", "-t", "im.mesage.receive_v1", env=env) as listen:
+        await feishu_gateway.wait_ping()
+        listen.process.terminate()
+        done = await listen.done()
     assert "did you mean 'im.message.receive_v1'?" in done.err
+
+
+async def test_filters_choose_and_compact_lines_have_what_is_mostly_wanted(feishu_gateway: Gateway) -> None:
+    args = ("--filter", "event.message.chat_id=oc_1", "-f", "text~*2*", "--compact", "--max-events", "1")
+    async with running("listen", *args, env=environment(feishu_gateway)) as listen:
+        await feishu_gateway.wait_connected()
+        for number in (1, 2):
+            content = json.dumps({"text": f"number {number}"})
+            body = {
+                **MESSAGE,
+                "message": {**MESSAGE["message"], "message_id": f"om_{number}", "content": content},
+            }
+            push = await feishu_gateway.push("im.message.receive_v1", body)
+            assert (await push.settled()).code == 200, "what is not shown is answered, too"
+        done = await listen.done()
+    assert done.code == 0
+    (line,) = [json.loads(line) for line in done.out.splitlines()]
+    datetime.fromisoformat(line.pop("time"))
+    assert line == {
+        "id": push.event_id,
+        "type": "im.message.receive_v1",
+        "chat": "oc_1",
+        "sender": "ou_1",
+        "text": "number 2",
+    }
+
+
+async def test_each_event_gets_a_file_of_its_own(feishu_gateway: Gateway, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "events"
+    args = ("--output-dir", str(folder), "--max-events", "2")
+    async with running("listen", *args, env=environment(feishu_gateway)) as listen:
+        await feishu_gateway.wait_connected()
+        pushes = [
+            await feishu_gateway.push("im.message.receive_v1", MESSAGE),
+            await feishu_gateway.push("../x\0/" + "y" * 300, {}, event_id="/../" + "z" * 300),
+        ]
+        done = await listen.done()
+    assert done.code == 0
+    second, first = sorted(folder.iterdir(), key=lambda each: "receive_v1" in each.name)
+    assert re.fullmatch(
+        rf"\d{{8}}T\d{{6}}\.\d{{3}}Z_im\.message\.receive_v1_{pushes[0].event_id}\.json", first.name
+    )
+    assert re.fullmatch(r"\d{8}T\d{6}\.\d{3}Z_\.\._x__y{94}_[_.]{4}z{76}\.json", second.name)
+    assert [json.loads(each.read_text()) for each in (first, second)] == [
+        json.loads(line) for line in done.out.splitlines()
+    ]
+
+
+def test_no_file_is_overwritten_and_none_is_half_written(tmp_path: Path) -> None:
+    event = decode_event(b'{"schema":"2.0","header":{"event_id":"e","event_type":"t"},"event":{}}')
+    folder = Folder(tmp_path)
+    folder.save(event, b"1")
+    folder.save(event, b"2")
+    folder.save(event, b"3")
+    names = sorted(each.name for each in tmp_path.iterdir())
+    assert [re.sub(r"^.*Z_", "", name) for name in names] == ["t_e-2.json", "t_e-3.json", "t_e.json"]
+    assert sorted(each.read_bytes() for each in tmp_path.iterdir()) == [b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("event.message.chat_id=oc_1", True),
+        ("event.message.chat_id!=oc_1", False),
+        ("event.message.chat_id=oc_", False),
+        ("header.event_type~im.*", True),
+        ("event.message.mentions.name=Bob", True),  # of any element
+        ("event.message.mentions.name!=Bob", False),
+        ("event.message.nothing!=x", True),
+        ("event.message.nothing~*", False),
+        ("event.message=x", False),  # an object has no text
+        ("event.flag=true", True),
+        ("event.number=3", True),
+        ("event.number~?", True),
+        ("event.none=null", True),
+        ("text=你好, @Bob", True),
+        ("chat=oc_1", True),
+        ("sender~ou_?", True),
+        ("text~*=*", False),
+        ("event.message.content~*=*", False),
+    ],
+)
+def test_filters(text: str, kept: bool) -> None:
+    body = {**MESSAGE, "flag": True, "number": 3, "none": None}
+    header = {"event_id": "e", "event_type": "im.message.receive_v1"}
+    event = decode_event(json.dumps({"schema": "2.0", "header": header, "event": body}).encode())
+    assert filter_of(text)(event) is kept
+
+
+@pytest.mark.parametrize("text", ["", "a", "=x", "a..b=x", ".a=x", "a.=x", "a b=x", "~x"])
+def test_what_is_no_filter_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"--filter: .* is not allowed; it must be PATH=VALUE"):
+        filter_of(text)
 
 
 async def test_after_max_events_the_others_go_back() -> None:
@@ -75,6 +174,22 @@ async def test_after_max_events_the_others_go_back() -> None:
     shown = [json.loads(line)["event"]["message"]["message_id"] for line in done.out.splitlines()]
     assert shown == ["om_0", "om_1"]
     assert codes == [200, 200, 500, 500, 500, 500]
+
+
+async def test_the_timeout_is_also_for_connecting() -> None:
+    async with open_gateway() as gateway:
+        gateway.hang_discovery()
+        for timeout in ("0", "0.3"):
+            done = await run("listen", "--timeout", timeout, env=environment(gateway))
+            assert (done.code, done.out) == (4, "")
+            assert done.err.startswith(f"feishu-trio: {gateway.domain}: no connection within {timeout} s")
+
+
+async def test_a_directory_that_cannot_be_is_2(feishu_gateway: Gateway, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = await run("listen", "--output-dir", str(tmp_path / "file"), env=environment(feishu_gateway))
+    assert done.code == 2
+    assert done.err.startswith(f"feishu-trio: --output-dir: '{tmp_path}/file' cannot be written to: ")
 
 
 async def test_timeout_ends_it_well(feishu_gateway: Gateway) -> None:
@@ -132,8 +247,10 @@ async def test_a_section_of_a_config_file_counts_less_than_variables(
     config.write_text(json.dumps({"Production": {"Feishu": settings}}))
     env = environment(feishu_gateway)
     del env["FEISHU_DOMAIN"]
-    done = await run("listen", "--timeout", "0", "--config", f"{config}:Production:Feishu", env=env)
-    assert done.code == 0, done.err
+    async with running("listen", "--config", f"{config}:Production:Feishu", env=env) as listen:
+        await feishu_gateway.wait_connected()
+        listen.process.terminate()
+        assert (await listen.done()).code == 143
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -199,14 +316,8 @@ async def test_no_secret_is_logged_even_with_everything_logged(feishu_gateway: G
 
 
 async def test_a_terminal_gets_readable_lines(feishu_gateway: Gateway) -> None:
-    ours, theirs = os.openpty()
-    try:
-        process = await trio.lowlevel.open_process(
-            [*COMMAND, "listen", "--max-events", "4"],
-            env=environment(feishu_gateway, TERM="dumb"),
-            stdout=theirs,
-        )
-        os.close(theirs)
+    env = environment(feishu_gateway, TERM="dumb")
+    async with on_terminal("listen", "--max-events", "4", env=env) as terminal:
         await feishu_gateway.wait_connected()
         hostile = {
             "message_type": "text",
@@ -220,12 +331,9 @@ async def test_a_terminal_gets_readable_lines(feishu_gateway: Gateway) -> None:
         await feishu_gateway.push(
             "im.chat.\x1b[31mdisbanded_v1", {"operator_id": {"open_id": "\x1b[3"}, "n": 1}
         )
-        with trio.fail_after(10):
-            assert await process.wait() == 0
-        shown = os.read(ours, 65536).decode()
-    finally:
-        os.close(ours)
-    lines = [line[10:].rstrip() for line in shown.splitlines()]
+        assert await terminal.ends() == 0
+    found = terminal.sees()
+    lines = [line[10:].rstrip() for line in found.splitlines() if "connect" not in line]
     assert lines[:4] == [
         "im.message.receive_v1  ou_1 in oc_1 (group)",
         "你好, @Bob",
@@ -234,5 +342,5 @@ async def test_a_terminal_gets_readable_lines(feishu_gateway: Gateway) -> None:
     ]
     assert lines[4] == "card.action.trigger  ou_1 in oc_1"
     assert r"im.chat.\x1b[31mdisbanded_v1  \x1b[3" in lines
-    assert "c-s3cr3t" not in shown
-    assert "\x1b[" not in shown
+    assert "c-s3cr3t" not in found
+    assert b"\x1b[" not in terminal.written

@@ -49,11 +49,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def command(kind: str) -> tuple[list[str], list[str]]:
+def command(kind: str) -> tuple[list[str] | None, list[str]]:
     """A command and its arguments: the service, or a program that does the same."""
-    return (
-        (commands.COMMAND, ["run", "bot:router"]) if kind == "run" else ([sys.executable, "program.py"], [])
-    )
+    return (None, ["run", "bot:router"]) if kind == "run" else ([sys.executable, "program.py"], [])
 
 
 @pytest.mark.usefixtures("folder")

@@ -14,6 +14,7 @@ from typing import NoReturn
 from feishu_trio.logs import JsonFormatter
 
 from ._endings import Ending, ending
+from ._text import wrapped
 
 __all__ = ["main"]
 
@@ -36,7 +37,7 @@ def main() -> None:
     try:
         from ._app import app
 
-        app(prog_name="feishu-trio")
+        sys.exit(app(prog_name="feishu-trio", standalone_mode=False))
     except (Exception, BaseExceptionGroup) as error:
         end = ending(error)
         if any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers):
@@ -44,7 +45,8 @@ def main() -> None:
         if end is None:
             raise
         if end.message:
-            print(f"feishu-trio: {end.message}", file=sys.stderr)
+            message = f"feishu-trio: {end.message}"
+            print(wrapped(message) if sys.stderr.isatty() else message, file=sys.stderr)
         sys.exit(end.code)
 
 

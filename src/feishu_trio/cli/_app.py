@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ._help import Command, Group
 from .config import config
 from .demo import demo
 from .doctor import doctor
@@ -19,9 +20,8 @@ from .worker import worker
 __all__ = ["app"]
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -42,11 +42,6 @@ def _root(
     """Feishu (Lark) events over the long connection."""
 
 
-app.command()(demo)
-app.command()(listen)
-app.command()(gateway)
-app.command()(run)
-app.command()(worker)
-app.command()(doctor)
-app.command()(config)
+for _command in (demo, listen, gateway, run, worker, doctor, config):
+    app.command(cls=Command)(_command)
 app.add_typer(inbox, name="inbox")

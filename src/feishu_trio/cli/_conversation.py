@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from rich.box import ROUNDED
-from rich.console import Console
+from rich.console import Console, Group
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Conversation", "answer_note", "seconds"]
 
 _MAX_WIDTH: Final = 100  # columns; longer lines are hard to read
+_NARROW: Final = 64  # below, a text stands under who says it
 _STYLES: Final = {"bot": "green", "gateway": "magenta"}
 
 
@@ -25,32 +27,43 @@ class Conversation:
     """Shows lines on stdout, each with the time that `stamp` returns."""
 
     def __init__(self, stamp: Callable[[], str]) -> None:
-        self.console = Console(highlight=False)
-        self.console.width = min(self.console.width, _MAX_WIDTH)
+        self._console = Console(highlight=False)
         self._stamp = stamp
 
-    def introduce(self, text: str, *, wrap: bool = True) -> None:
-        """Show an introduction; with `wrap` off, lines are not broken, so that they can be copied."""
-        self.console.print(Text(text), soft_wrap=not wrap)
-        self.console.print()
+    @property
+    def _width(self) -> int:
+        return min(self._console.width, _MAX_WIDTH)
+
+    def introduce(self, text: str) -> None:
+        """Show an introduction; lines that begin with a space are not broken, so that they can be copied."""
+        for line in text.splitlines():
+            self._console.print(Text(line), soft_wrap=line.startswith(" "), width=self._width)
+        self._console.print()
 
     def line(self, speaker: str, text: str, note: str = "") -> None:
-        """Show one line; `note` is at the right. `text` may be untrusted."""
+        """Show one line; `note` is at the right, or on a narrow terminal above `text`, which may be untrusted."""
+        shown, style = Text(printable(text, keep="\n")), _STYLES.get(speaker, "bold")
+        if self._width < _NARROW:
+            head = Text.assemble((self._stamp(), "dim"), "  ", (speaker, style), "  ", (note, "dim"))
+            self._console.print(Group(head, Padding(shown, (0, 0, 0, 2))) if text else head)
+            return
         row = Table.grid(padding=(0, 2, 0, 0), expand=True)
         row.add_column(width=8, justify="right", style="dim")
-        row.add_column(width=8, style=_STYLES.get(speaker, "bold"))
+        row.add_column(width=8, style=style)
         row.add_column(ratio=1, overflow="fold")
         row.add_column(justify="right", no_wrap=True, style="dim")
-        row.add_row(self._stamp(), speaker, Text(printable(text, keep="\n")), note)
-        self.console.print(row)
+        row.add_row(self._stamp(), speaker, shown, note)
+        self._console.print(row, width=self._width)
 
     def summary(self, title: str, rows: Iterable[tuple[str, str]]) -> None:
         """Show a table of results."""
-        table = Table(title=title, title_style="bold", show_header=False, box=ROUNDED, min_width=60)
+        table = Table(
+            title=title, title_style="bold", show_header=False, box=ROUNDED, min_width=min(60, self._width)
+        )
         for row in rows:
             table.add_row(*row)
-        self.console.print()
-        self.console.print(table)
+        self._console.print()
+        self._console.print(table, width=self._width)
 
 
 def seconds(time: float) -> str:

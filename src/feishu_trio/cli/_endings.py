@@ -64,6 +64,10 @@ def ending(error: BaseException) -> Ending | None:
             return Ending(128 + signum)
         case InboxUnreachable():
             return Ending(4, str(error))
+        case Exception() if hasattr(error, "format_message"):  # typer's, for a wrong use
+            from ._help import misuse  # here, as it needs typer
+
+            return Ending(2, misuse(error))
         case Failed() | InboxError():
             return Ending(1, str(error))
         case ConfigError():

@@ -49,7 +49,7 @@ class _Lines(logging.Handler):
         line = Text(
             f"{at}  {printable(self.format(record), keep=chr(10))}", _STYLES.get(record.levelno, "dim")
         )
-        self._console.print(line, soft_wrap=True)
+        self._console.print(line, soft_wrap=not self._console.is_terminal)
 
 
 def log_to_stderr(verbose: int, *, quiet: bool = False) -> None:

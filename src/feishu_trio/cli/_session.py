@@ -13,6 +13,8 @@ import typer
 
 from feishu_trio import ConfigError, ConnectError, Router, Session, SessionConfig, open_feishu_session
 
+from ._values import whole
+
 __all__ = [
     "AppId",
     "AppSecret",
@@ -60,7 +62,9 @@ Config = Annotated[
 ]
 Connections = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Connections to open, 1 to 50.", rich_help_panel=_PANEL),
+    typer.Option(
+        parser=whole(1, 50), metavar="N", help="Connections to open, 1 to 50.", rich_help_panel=_PANEL
+    ),
 ]
 
 
@@ -95,11 +99,14 @@ def settings_with_app(config: str | None, **given: str | int | None) -> SessionC
 
 
 @asynccontextmanager
-async def open_session(config: SessionConfig, router: Router) -> AsyncGenerator[Session, None]:
-    """Open a session within eight seconds, or raise `ConnectError`; once open, it reconnects as configured."""
-    with trio.CancelScope(deadline=trio.current_time() + _OPEN_TIMEOUT) as opening:
+async def open_session(
+    config: SessionConfig, router: Router, *, within: float = inf
+) -> AsyncGenerator[Session, None]:
+    """Open a session within eight seconds, or so many, or raise `ConnectError`; once open, it reconnects as configured."""
+    within = min(within, _OPEN_TIMEOUT)
+    with trio.CancelScope(deadline=trio.current_time() + within) as opening:
         async with open_feishu_session(config=config, router=router) as session:
             opening.deadline = inf
             yield session
     if opening.cancelled_caught:
-        raise ConnectError(f"{config.domain}: no connection within {_OPEN_TIMEOUT:g} s")
+        raise ConnectError(f"{config.domain}: no connection within {within:g} s")

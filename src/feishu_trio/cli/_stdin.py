@@ -1,28 +1,37 @@
-"""Lines from stdin: a terminal, a pipe or a file."""
+"""What comes from stdin: a terminal, a pipe or a file."""
 
 from __future__ import annotations
 
+import codecs
 import os
 import signal
 from collections.abc import AsyncGenerator
 
 import trio
 
-__all__ = ["stdin_lines"]
+__all__ = ["stdin_lines", "stdin_texts"]
 
 
 async def stdin_lines() -> AsyncGenerator[str, None]:
     """The lines of stdin, stripped; ends with stdin, or when another job owns the terminal."""
+    rest = ""
+    async for text in stdin_texts():
+        *lines, rest = (rest + text).split("\n")
+        for line in lines:
+            yield line.strip()
+    if rest:
+        yield rest.strip()
+
+
+async def stdin_texts() -> AsyncGenerator[str, None]:
+    """What stdin has, as it comes; ends as `stdin_lines` does."""
     if hasattr(signal, "SIGTTIN"):
         # A background job that reads then gets an error, and is not stopped.
         signal.signal(signal.SIGTTIN, signal.SIG_IGN)
-    rest = b""
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     while data := await trio.to_thread.run_sync(_read, abandon_on_cancel=True):
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            yield line.decode("utf-8", "replace").strip()
-    if rest:
-        yield rest.decode("utf-8", "replace").strip()
+        yield decode(data)
+    yield decode(b"", final=True)
 
 
 def _read() -> bytes:

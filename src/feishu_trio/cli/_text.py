@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from typing import Final
 
-__all__ = ["counted", "printable", "shortened"]
+__all__ = ["counted", "printable", "shortened", "wrapped"]
 
 # No-break and ideographic space, and the joiner of the parts of an emoji.
 _HARMLESS: Final = "\u00a0\u3000\u200d"
@@ -27,3 +29,12 @@ def shortened(text: str, length: int) -> str:
 def counted(count: int, noun: str) -> str:
     """So many of them: `1 event`, `2 events`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def wrapped(text: str) -> str:
+    """`text` in lines as wide as the terminal, broken between words."""
+    width = shutil.get_terminal_size().columns
+    return "\n".join(
+        textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        for line in text.splitlines()
+    )

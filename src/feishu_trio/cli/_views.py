@@ -14,7 +14,7 @@ from feishu_trio import Event, EventDecodeError
 
 from ._text import printable, shortened
 
-__all__ = ["json_line", "readable", "summary"]
+__all__ = ["compact", "compact_json_line", "json_line", "readable", "readable_in_one_line", "summary"]
 
 _INDENT: Final = 10  # the width of the time and the gap after it
 _LONGEST: Final = 500  # characters of a text or a body
@@ -32,9 +32,30 @@ def json_line(event: Event[Any]) -> bytes:
 
     Raises `EventDecodeError` if the payload cannot be decoded.
     """
-    line = {**event.raw, "received_at": event.received_at.isoformat(timespec="milliseconds")}
+    return _line({**event.raw, "received_at": event.received_at.isoformat(timespec="milliseconds")})
+
+
+def compact_json_line(event: Event[Any]) -> bytes:
+    """What `compact` has of the event, as one line of UTF-8."""
+    return _line(compact(event))
+
+
+def compact(event: Event[Any]) -> dict[str, str | None]:
+    """What is mostly wanted of an event: its id, type and time, where, by whom, and what was said."""
+    sender = event.sender
+    return {
+        "id": event.id,
+        "type": event.type,
+        "time": (event.create_time or event.received_at).isoformat(timespec="milliseconds"),
+        "chat": event.chat_id or None,
+        "sender": sender.open_id or sender.user_id or sender.union_id,
+        "text": summary(event) or None,
+    }
+
+
+def _line(fields: Mapping[str, Any]) -> bytes:
     # Half a surrogate pair has no UTF-8; its escape in JSON is written instead.
-    return json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    return json.dumps(fields, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def readable() -> Callable[[Event[Any]], bytes]:
@@ -43,7 +64,26 @@ def readable() -> Callable[[Event[Any]], bytes]:
 
     def render(event: Event[Any]) -> bytes:
         with console.capture() as capture:
-            console.print(_lines(event))
+            console.print(_lines(event, console.width))
+        return capture.get().encode(console.encoding, "backslashreplace")
+
+    return render
+
+
+def readable_in_one_line() -> Callable[[Event[Any]], bytes]:
+    """The same in one line, as far as the terminal is wide: time, type, chat and text."""
+    console = Console(highlight=False)
+
+    def render(event: Event[Any]) -> bytes:
+        told = compact(event)
+        line = Text.assemble(
+            (f"{event.received_at.astimezone():%H:%M:%S}  ", "dim"), (printable(event.type), "bold cyan")
+        )
+        if told["chat"]:
+            line.append(f"  {printable(shortened(told['chat'], 14))}", "dim")
+        line.append(f"  {printable(shortened(told['text'] or '', _LONGEST))}")
+        with console.capture() as capture:
+            console.print(line, no_wrap=True, overflow="ellipsis")
         return capture.get().encode(console.encoding, "backslashreplace")
 
     return render
@@ -65,18 +105,21 @@ def summary(event: Event[Any]) -> str:
     return json.dumps(shown, ensure_ascii=False) if shown else ""
 
 
-def _lines(event: Event[Any]) -> Group:
+def _lines(event: Event[Any], width: int) -> Group:
     head = Text.assemble(
         (f"{event.received_at.astimezone():%H:%M:%S}  ", "dim"), (printable(event.type), "bold cyan")
     )
     if event.redelivered:
         head.append("  again", "yellow")
-    origin = _origin(_body(event))
-    if origin:
-        head.append(f"  {origin}", "dim")
-    text = summary(event)
-    below = Padding(Text(printable(shortened(text, _LONGEST), keep="\n")), (0, 0, 0, _INDENT))
-    return Group(head, below) if text else Group(head)
+    below: list[Padding] = []
+    origin = Text(_origin(_body(event)), "dim")
+    if head.cell_len + 2 + origin.cell_len <= width:
+        head.append("  ").append(origin)
+    else:
+        below.append(Padding(origin, (0, 0, 0, _INDENT)))
+    if text := summary(event):
+        below.append(Padding(Text(printable(shortened(text, _LONGEST), keep="\n")), (0, 0, 0, _INDENT)))
+    return Group(head, *below)
 
 
 def _body(event: Event[Any]) -> Mapping[str, Any]:

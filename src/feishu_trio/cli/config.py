@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +19,8 @@ from ._session import AppId, AppSecret, Config, Connections, Domain, Json, setti
 from ._text import printable
 
 __all__ = ["config"]
+
+_NARROW: Final = 64  # columns; below, a setting has three lines
 
 
 def config(
@@ -41,15 +44,26 @@ def config(
         for setting in shown:
             print(json.dumps(_fields(setting), ensure_ascii=False))
         return
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_column(overflow="fold")
-    for setting in shown:
-        style = "dim" if setting.origin is SettingOrigin.DEFAULT else ""
-        table.add_row(setting.name, Text(_value(setting)), Text(_place(setting)), style=style)
     console = Console(highlight=False)
-    console.print(table if shown else "all settings are the default")
+    if not shown:
+        console.print("all settings are the default")
+    elif console.width < _NARROW:
+        for setting in shown:
+            console.print(Text(setting.name, _style(setting)))
+            told = Text(f"{_value(setting)}\n{_place(setting)}", _style(setting))
+            console.print(Padding(told, (0, 0, 0, 2)))
+    else:
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        table.add_column(overflow="fold")
+        for setting in shown:
+            table.add_row(setting.name, Text(_value(setting)), Text(_place(setting)), style=_style(setting))
+        console.print(table)
+
+
+def _style(setting: Setting) -> str:
+    return "dim" if setting.origin is SettingOrigin.DEFAULT else ""
 
 
 def _fields(setting: Setting) -> dict[str, object]:

@@ -21,6 +21,7 @@ from ._interrupt import interruptible
 from ._log import Verbose, log_to_stderr
 from ._session import AppId, AppSecret, Config, Domain, Json, settings
 from ._text import printable
+from ._values import seconds
 
 __all__ = ["doctor"]
 
@@ -36,7 +37,9 @@ _INTRODUCTION: Final = "One connection is opened for a moment. Events that come 
 
 
 def doctor(
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="For all checks.")] = 30.0,
+    timeout: Annotated[
+        float, typer.Option(parser=seconds(0), metavar="SECONDS", help="For all checks.")
+    ] = 30.0,
     as_json: Json = False,
     app_id: AppId = None,
     app_secret: AppSecret = None,

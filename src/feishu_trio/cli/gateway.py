@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,13 @@ from feishu_trio.events.content import parse_content, plain_text
 from ._conversation import Conversation, answer_note
 from ._endings import Failed
 from ._interrupt import interruptible
+from ._keyboard import Prompt, can_prompt, keys_at_once
 from ._log import Verbose, log_to_stderr
 from ._push_requests import YOU, PushRequest, read_push_request
+from ._screen import is_live, open_screen
 from ._stdin import stdin_lines
-from ._text import shortened
+from ._text import counted, shortened
+from ._values import event_types, seconds, whole
 from ._views import summary
 
 if TYPE_CHECKING:
@@ -34,13 +37,20 @@ if TYPE_CHECKING:
 __all__ = ["gateway"]
 
 _MAX_LENGTH: Final = 300  # characters shown of one event, answer or message
+_QUIET: Final = 0.2  # seconds in which the bot gets the answer to its last call
+_REPLIES: Final = 1.0  # seconds for which replies are waited for, once all is answered
 
 
 def gateway(
     host: Annotated[str, typer.Option(metavar="HOST", help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="0 is any free one.")] = 0,
+    port: Annotated[int, typer.Option(parser=whole(0, 65535), metavar="N", help="0 is any free one.")] = 0,
     event: Annotated[
-        str | None, typer.Option(metavar="TYPE", help="Push an event of this type once a bot is connected.")
+        str | None,
+        typer.Option(
+            metavar="TYPE",
+            autocompletion=event_types,
+            help="Push an event of this type once a bot is connected.",
+        ),
     ] = None,
     file: Annotated[
         Path | None,
@@ -49,20 +59,41 @@ def gateway(
         ),
     ] = None,
     every: Annotated[
-        float | None, typer.Option(min=0.001, metavar="SECONDS", help="Push that again and again.")
+        float | None,
+        typer.Option(parser=seconds(0.001), metavar="SECONDS", help="Push that again and again."),
+    ] = None,
+    send: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="Send this message to the bot once it is connected; repeatable."),
+    ] = None,
+    once: Annotated[
+        bool,
+        typer.Option(
+            "--once", help="End when all of that is answered: with 0 if each was answered 200, else with 1."
+        ),
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            parser=seconds(0), metavar="SECONDS", help="Stop after so long; with --once that is a failure."
+        ),
     ] = None,
     verbose: Verbose = 0,
 ) -> None:
     """A local stand-in for Feishu: a bot connects to it, and you are the user who writes to the bot.
 
-    A line on stdin is a message to the bot, [Yes] a click on the button Yes of the newest card that has it; a line
-    that begins with { is an event's whole payload.
+    A line that you type, or of a pipe, is a message to the bot, [Yes] a click on the button Yes of the newest card that
+    has it; a line that begins with { is an event's whole payload. With --once no lines are read.
     """
     log_to_stderr(verbose)
     request = _push_request(event, file)
     if every is not None and request is None:
         raise ConfigError("--every needs an event to repeat: give --event or --file")
-    trio.run(_gateway, host, port, request, every)
+    if once and not (send or request):
+        raise ConfigError("--once needs something to push: give --send, --event or --file")
+    if once and every is not None:
+        raise ConfigError("--once and --every do not go together: give one of them")
+    trio.run(_gateway, host, port, _Orders(tuple(send or ()), request, every, once), timeout)
 
 
 def _push_request(event: str | None, file: Path | None) -> PushRequest | None:
@@ -76,21 +107,46 @@ def _push_request(event: str | None, file: Path | None) -> PushRequest | None:
         raise ConfigError(f"{file}: {error}") from None
 
 
-async def _gateway(host: str, port: int, request: PushRequest | None, every: float | None) -> None:
+@attrs.frozen
+class _Orders:
+    """What is pushed by itself."""
+
+    texts: tuple[str, ...]
+    request: PushRequest | None
+    every: float | None
+    once: bool
+
+
+async def _gateway(host: str, port: int, orders: _Orders, timeout: float | None) -> None:
     async with interruptible() as interruption, AsyncExitStack() as stack:
         try:
             gateway = await stack.enter_async_context(testing.open_gateway(host=host, port=port))
         except OSError as error:
             raise Failed(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        lines = stdin_lines()
+        if not orders.once and is_live() and can_prompt():
+            prompt = Prompt("you> ")
+            resume = stack.enter_context(keys_at_once())
+            screen = await stack.enter_async_context(open_screen(prompt.line, resume=resume))
+            lines = prompt.lines(screen.wake)
         nursery = await stack.enter_async_context(trio.open_nursery())
-        console = _Console(gateway, Conversation(lambda: time.strftime("%H:%M:%S")), nursery)
+        if timeout is not None:
+            nursery.cancel_scope.deadline = trio.current_time() + timeout
+        console = _Console(gateway, Conversation(lambda: time.strftime("%H:%M:%S")), nursery, orders.once)
         console.introduce()
         nursery.start_soon(console.show_connections)
         nursery.start_soon(console.show_messages)
-        nursery.start_soon(console.push_lines)
-        if request is not None:
-            nursery.start_soon(console.push_request, request, every)
+        if orders.once:
+            await console.push_once(orders.texts, orders.request)
+            nursery.cancel_scope.cancel()
+        else:
+            nursery.start_soon(console.push_lines, lines)
+            nursery.start_soon(console.push_texts, orders.texts)
+            if orders.request is not None:
+                nursery.start_soon(console.push_request, orders.request, orders.every)
     interruption.check()
+    if orders.once:
+        console.check(len(orders.texts) + (orders.request is not None))
 
 
 @attrs.define
@@ -100,6 +156,11 @@ class _Console:
     gateway: Gateway
     conversation: Conversation
     nursery: trio.Nursery
+    once: bool
+    """Only the first answer to each event counts."""
+    _pushes: list[Push] = attrs.field(factory=list)
+    _messages: int = 0
+    """How many messages of bots were shown."""
 
     def introduce(self) -> None:
         """Show how a bot connects to the gateway."""
@@ -110,8 +171,7 @@ class _Console:
             f"  export FEISHU_APP_ID={gateway.app_id}\n"
             f"  export FEISHU_APP_SECRET={gateway.app_secret}\n\n"
             "A line here is a message to the bot, [Yes] a click on the button Yes; JSON is an event's payload. "
-            "Ctrl-C ends it.",
-            wrap=False,
+            "Ctrl-C ends it."
         )
 
     async def show_connections(self) -> None:
@@ -131,18 +191,23 @@ class _Console:
 
     async def show_messages(self) -> None:
         """Show what bots send through the API."""
-        for n in itertools.count(1):
-            message = await self.gateway.wait_message(n)
+        while True:
+            await self.gateway.wait_message(self._messages + 1)
+            self._show_messages()
+
+    def _show_messages(self) -> None:
+        for message in self.gateway.messages[self._messages :]:
             written = json.dumps(message.content, ensure_ascii=False)
             try:
                 shown = plain_text(parse_content(message.msg_type, written), {}) or written
             except EventDecodeError:
                 shown = written
             self.conversation.line("bot", shortened(shown, _MAX_LENGTH), message.kind)
+            self._messages += 1
 
-    async def push_lines(self) -> None:
-        """Push the lines of stdin; the gateway stays open after the last one."""
-        async with aclosing(stdin_lines()) as lines:
+    async def push_lines(self, lines: AsyncGenerator[str, None]) -> None:
+        """Push lines; the gateway stays open after the last one."""
+        async with aclosing(lines):
             async for line in lines:
                 if line.startswith("{"):
                     await self._push_payload(line)
@@ -150,8 +215,39 @@ class _Console:
                     await self._connected()
                     self.nursery.start_soon(self._click, line[1:-1])  # it waits for the bot's answer
                 elif line:
-                    await self._connected()
-                    self._show((await self._you.says(line)).push)
+                    await self.push_texts([line])
+
+    async def push_texts(self, texts: Sequence[str]) -> None:
+        """Push messages."""
+        for text in texts:
+            await self._connected()
+            self._show((await self._you.says(text)).push)
+
+    async def push_once(self, texts: Sequence[str], request: PushRequest | None) -> None:
+        """Push messages and an event, and wait for an answer to each, and for replies to the messages."""
+        await self.push_texts(texts)
+        if request is not None:
+            await self._push(request)
+        async with trio.open_nursery() as nursery:
+            for push in self._pushes:
+                nursery.start_soon(self._follow, push)
+        # A bot may reply after its answer, or never.
+        with trio.move_on_after(_REPLIES):
+            await self.gateway.wait_message(len(texts))
+        await trio.sleep(_QUIET)
+        self._show_messages()
+
+    def check(self, count: int) -> None:
+        """Raise `Failed` unless so many were pushed, and the first answer to each is 200."""
+        codes = [push.answers[0].code for push in self._pushes if push.answers]
+        if not self._pushes:
+            raise Failed("no bot has connected; give it longer with --timeout, or see why it does not")
+        if (missing := count - len(codes)) > 0:
+            raise Failed(f"the bot did not answer {missing} of {counted(count, 'event')}")
+        if wrong := [str(code) for code in codes if code != 200]:
+            raise Failed(
+                f"the bot answered {', '.join(wrong)} to {len(wrong)} of {counted(count, 'event')}; its log says why"
+            )
 
     @property
     def _you(self) -> testing.User:
@@ -200,7 +296,10 @@ class _Console:
         event = decode_event(push.payload)
         prefix = "" if event.type == "im.message.receive_v1" else f"{event.type} "
         self.conversation.line(YOU.name, prefix + shortened(summary(event), _MAX_LENGTH))
-        self.nursery.start_soon(self._follow, push)
+        if self.once:
+            self._pushes.append(push)
+        else:
+            self.nursery.start_soon(self._follow, push)
 
     async def _follow(self, push: Push) -> None:
         """Show every delivery but the first, and every answer, until the event is settled."""
@@ -212,7 +311,7 @@ class _Console:
                 data = "" if answer.data is None else json.dumps(answer.data, ensure_ascii=False)
                 self.conversation.line("bot", shortened(data, _MAX_LENGTH), answer_note(answer))
             delivered, answered = max(delivered, len(push.deliveries)), len(push.answers)
-            if push.done:
+            if push.done or (self.once and push.answers):
                 break
             await wait_any(
                 partial(push.wait_deliveries, delivered + 1),

@@ -28,8 +28,10 @@ from feishu_trio import (
 )
 
 from ._endings import Failed
+from ._help import Command, Group
 from ._serving import shown_url, sqlite_path, wrong_url
-from ._text import counted, printable, shortened
+from ._text import counted, printable, shortened, wrapped
+from ._values import names, one_of, whole
 from ._visit import File, Visited, visit
 
 __all__ = ["inbox"]
@@ -37,10 +39,13 @@ __all__ = ["inbox"]
 _LISTED: Final = 5000  # events that are listed at a time: a server may look through all there are each time
 _PAGE: Final = 500  # events that are changed at a time
 _COLUMN: Final = 60  # characters of an error or a key in a table
+_SETTLED: Final = (InboxState.DONE, InboxState.DEAD, InboxState.PARKED)
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 inbox = typer.Typer(
-    no_args_is_help=True, help="Look into an inbox, and mend what is in it, while its bot runs or not."
+    cls=Group,
+    no_args_is_help=True,
+    help="Look into an inbox, and mend what is in it, while its bot runs or not.",
 )
 
 Inbox = Annotated[
@@ -52,20 +57,23 @@ Inbox = Annotated[
         "`feishu`.",
     ),
 ]
-Ids = Annotated[
-    list[str], typer.Argument(metavar="ID...", help="Event ids, or numbers as `list` shows them.")
-]
 
 
-@inbox.command("list")
+@inbox.command("list", cls=Command)
 def list_(
     inbox: Inbox,
     state: Annotated[
-        InboxState, typer.Option(help="Where the events stand.", case_sensitive=False)
+        InboxState,
+        typer.Option(
+            parser=one_of(InboxState),
+            metavar="STATE",
+            autocompletion=names(InboxState),
+            help=f"Where the events stand: {', '.join(InboxState)}.",
+        ),
     ] = InboxState.DEAD,
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="So many at the most.")] = 100,
+    limit: Annotated[int, typer.Option(parser=whole(1), metavar="N", help="So many at the most.")] = 100,
     after: Annotated[
-        int, typer.Option(min=0, max=(1 << 63) - 1, metavar="NUMBER", help="Those behind this one.")
+        int, typer.Option(parser=whole(0, (1 << 63) - 1), metavar="NUMBER", help="Those behind this one.")
     ] = 0,
 ) -> None:
     """List events: to read on a terminal, one JSON object a line when piped.
@@ -98,7 +106,7 @@ async def _list(inbox: Visited, state: InboxState, limit: int, after: int) -> No
         _tell_of_running(console, inbox, (await inbox.counts()).running)
 
 
-@inbox.command()
+@inbox.command(cls=Command)
 def show(
     event: Annotated[str, typer.Argument(metavar="ID", help="An event's id, or its number.")], inbox: Inbox
 ) -> None:
@@ -139,7 +147,7 @@ async def _show(inbox: Visited, event: str, url: str) -> None:
     console.print(Text(printable(payload, keep="\n")))
 
 
-@inbox.command()
+@inbox.command(cls=Command)
 def requeue(
     inbox: Inbox,
     ids: Annotated[
@@ -179,11 +187,17 @@ async def _requeue(inbox: Visited, url: str, ids: list[str] | None) -> None:
         raise Failed("\n".join(refused))
 
 
-@inbox.command()
+@inbox.command(cls=Command)
 def purge(
     inbox: Inbox,
     state: Annotated[
-        InboxState, typer.Option(metavar="<done|dead|parked>", help="Which events.", case_sensitive=False)
+        InboxState,
+        typer.Option(
+            parser=one_of(_SETTLED),
+            metavar="STATE",
+            autocompletion=names(_SETTLED),
+            help="Which events: done, dead or parked.",
+        ),
     ],
     older_than: Annotated[
         str, typer.Option(metavar="AGE", help="Those that have been so for longer: 90, 90s, 30m, 12h, 7d.")
@@ -202,7 +216,7 @@ async def _purge(inbox: Visited, state: InboxState, older_than: str) -> None:
     _say(f"{count} purged{why}", purged=count)
 
 
-@inbox.command()
+@inbox.command(cls=Command)
 def stats(inbox: Inbox) -> None:
     """Count events by where they stand.
 
@@ -225,9 +239,9 @@ async def _stats(inbox: Visited) -> None:
     _tell_of_running(console, inbox, counts.running)
 
 
-@inbox.command()
+@inbox.command(cls=Command)
 def backup(
-    path: Annotated[Path, typer.Argument(help="The new file.", show_default=False)], inbox: Inbox
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The new file.")], inbox: Inbox
 ) -> None:
     """Copy all that is committed into a new file, which is an inbox, too. Of an inbox in a file alone."""
     file = sqlite_path(inbox)
@@ -308,7 +322,7 @@ def _print_json(fields: dict[str, Any]) -> None:
 
 def _say(text: str, **fields: Any) -> None:
     if sys.stdout.isatty():
-        print(printable(text))
+        print(wrapped(printable(text)))
     else:
         _print_json(fields)
 
