@@ -240,9 +240,7 @@ async def _stats(inbox: Visited) -> None:
 
 
 @inbox.command(cls=Command)
-def backup(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The new file.")], inbox: Inbox
-) -> None:
+def backup(path: Annotated[Path, typer.Argument(metavar="PATH", help="The new file.")], inbox: Inbox) -> None:
     """Copy all that is committed into a new file, which is an inbox, too. Of an inbox in a file alone."""
     file = sqlite_path(inbox)
     if not file:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 import feishu_trio
 
 from ._log import Format, LogFormat, Verbose, log_of_service
@@ -14,6 +18,9 @@ __all__ = ["run"]
 def run(
     router: RouterName,
     inbox: InboxUrl = None,
+    no_claim: Annotated[
+        bool, typer.Option("--no-claim", help="Store only: workers handle what is in the inbox.")
+    ] = False,
     app_id: AppId = None,
     app_secret: AppSecret = None,
     domain: Domain = None,
@@ -35,5 +42,10 @@ def run(
     )
     kept = None if inbox is None else inbox_of(inbox)
     feishu_trio.run(
-        router_of(router), config=chosen, inbox=kept, metrics_port=metrics_port, metrics_host=metrics_host
+        router_of(router),
+        config=chosen,
+        inbox=kept,
+        claim=not no_claim,
+        metrics_port=metrics_port,
+        metrics_host=metrics_host,
     )
