@@ -231,6 +231,28 @@ async def test_every_counter_is_scraped(autojump_clock: MockClock) -> None:
     assert [name for number, name in enumerate(names, 1_000_001) if values.count(number) != 1] == []
 
 
+async def test_stuck_handlers_and_who_waits_behind_them_are_scraped(autojump_clock: MockClock) -> None:
+    router = Router()
+
+    @router.on("a.b", order_by=lambda event: "key", name="hangs")
+    async def hangs(event: Event[Any]) -> None:
+        await trio.sleep_forever()
+
+    async with open_gateway() as gateway, open_session(gateway, router=router, shutdown_timeout=1) as session:
+        for _ in range(2):
+            await gateway.push("a.b")
+        await trio.sleep(59)
+        collector = Collector(session)
+        assert scraped(collector)("feishu_order_keys_held_up") == 0
+        assert not [sample for sample in scraped(collector).samples if sample.name == "feishu_handler_stuck"]
+        await trio.sleep(11)
+        now = scraped(collector)
+        assert now("feishu_handler_stuck", handler="hangs") == 1
+        assert 60 <= now("feishu_handler_stuck_oldest_seconds", handler="hangs") <= 70
+        assert now("feishu_order_keys_held_up") == 1
+        assert now("feishu_healthy") == 1, "it fills no pool"
+
+
 # Whatever comes off the wire
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Final, Literal, TypeAlias
 
@@ -22,6 +22,7 @@ from .session import Session
 from .telemetry.counters import SessionStats
 from .telemetry.heartbeat import HeartbeatStats
 from .telemetry.histogram import BUCKETS, HistogramSnapshot
+from .telemetry.stuck import StuckStats
 
 try:
     from prometheus_client.metrics_core import (
@@ -57,6 +58,9 @@ class Reading:
     wanted: int | None
     """The connections that it is to have; None of a worker, which has none."""
     heartbeat: HeartbeatStats | None
+    stuck: Mapping[str, StuckStats]
+    """By handler; those that have none are not there."""
+    held_up: int
     now: float
     """Seconds since 1970."""
     clock: float
@@ -134,6 +138,13 @@ def _answers(reading: Reading) -> Samples:
     for name, each in reading.stats.by_type.items():
         yield (name, "200"), each.answered - each.rejected
         yield (name, "500"), each.rejected
+
+
+def _stuck(reading: Reading) -> Iterator[tuple[str, StuckStats]]:
+    """Also of handlers none of whose runs is, so that there is a value before the first is."""
+    none = StuckStats(0, 0.0)
+    for handler in {handler: None for handler, _ in reading.stats.by_handler} | dict.fromkeys(reading.stuck):
+        yield handler, reading.stuck.get(handler, none)
 
 
 def _disconnects(reading: Reading) -> Samples:
@@ -320,6 +331,33 @@ METRICS: Final = (
         "Events that may wait.",
         "pool",
         read=lambda r: (((name,), each.capacity) for name, each in r.stats.by_pool.items()),
+    ),
+    # What hangs
+    _many(
+        "handler_stuck",
+        "gauge",
+        "Runs of a handler that have gone on for longer than stuck_after.",
+        "handler",
+        read=lambda r: (((name,), each.count) for name, each in _stuck(r)),
+    ),
+    _many(
+        "handler_stuck_oldest_seconds",
+        "gauge",
+        "How long the longest of them has gone on.",
+        "handler",
+        read=lambda r: (((name,), each.oldest) for name, each in _stuck(r)),
+    ),
+    _one(
+        "order_keys_held_up",
+        "gauge",
+        "Order keys, such as chats, of which an event has waited for stuck_after behind a handler.",
+        lambda r: r.held_up,
+    ),
+    _one(
+        "loop_blocked_total",
+        "counter",
+        "Times that the event loop stood still for more than half a second.",
+        lambda r: r.stats.loop_blocked,
     ),
     # Connections, of sessions alone
     _one(
@@ -542,6 +580,8 @@ def _reading(labels: tuple[str, str], service: Service, now: float, clock: float
         service.counted,
         None if session is None else session.config.connections,
         None if session is None else session.heartbeat,
+        service.stuck_by_handler(),
+        len(service.held_up()),
         now,
         clock,
     )
