@@ -37,7 +37,7 @@ def main() -> None:
     try:
         from ._app import app
 
-        sys.exit(app(prog_name="feishu-trio", standalone_mode=False))
+        sys.exit(app(prog_name="feishu-trio", standalone_mode=False) or 0)
     except (Exception, BaseExceptionGroup) as error:
         end = ending(error)
         if any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers):
