@@ -206,6 +206,29 @@ async def test_a_server_that_was_emptied_is_begun_anew(
     assert "all that RedisInbox" in caplog.text
 
 
+async def test_a_result_that_a_failover_has_forgotten_is_refused_though_its_number_is_another_events(
+    server: Server, tmp_path: Path
+) -> None:
+    server.set("repl-diskless-sync-delay", "0")
+    with running(tmp_path / "replica", replicaof=f"127.0.0.1 {server.port}") as replica:
+        async with open_proxy(server.port) as proxy, serving(RedisInbox(proxy.url)) as inbox:
+            await soon(lambda: replica.client.hexists("{feishu}", "token"))
+            replica.client.execute_command("REPLICAOF", "NO", "ONE")  # nothing more is sent to it
+            await inbox.store([entry("a")])
+            first = (await claim(inbox))["a"]
+            proxy.stall()
+            inbox.done(first)
+            async with serving(RedisInbox(replica.url)) as other:
+                await other.store([entry("b")])
+                second = (await claim(other))["b"]
+                assert second.number == first.number
+                proxy.server_port = replica.port
+                proxy.cut()
+                await soon(lambda: inbox.late == 1)
+                assert (await other.counts()).running == 1
+                assert other.owns(second)
+
+
 @pytest.mark.parametrize("is_cut_off", [False, True], ids=["by its next renewal", "over its next link"])
 async def test_a_server_that_was_emptied_and_is_another_apps_now_ends_the_inbox(
     server: Server, is_cut_off: bool

@@ -34,10 +34,13 @@ steps.open = function(ask)
   end
   local is_new = call('HSETNX', KEYS[1], 'app', ask.app) == 1
   call('HSETNX', KEYS[1], 'version', ask.keys)
-  call('HSETNX', KEYS[1], 'token', string.format('%.0f', now * 1000000)) -- it rises, though all may have been lost
   local version, app = unpack(call('HMGET', KEYS[1], 'version', 'app'))
   if count(version) ~= ask.keys or app ~= ask.app then
     return {count(version), app, is_new, {}, false}
+  end
+  local token = now * 1000000 -- it rises, though all may have been lost, or the last of it in a failover
+  if count(call('HGET', KEYS[1], 'token')) < token then
+    call('HSET', KEYS[1], 'token', string.format('%.0f', token))
   end
   call('ZADD', P .. 'owners', now + ask.lease, ask.owner)
   local is_missing = {}
