@@ -33,7 +33,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def as_it_was(server: Server) -> Iterator[None]:
     before = {
         name: server.client.config_get(name)[name]
-        for name in ("maxmemory", "maxmemory-policy", "appendonly", "appendfsync", "requirepass")
+        for name in (
+            "maxmemory",
+            "maxmemory-policy",
+            "appendonly",
+            "appendfsync",
+            "no-appendfsync-on-rewrite",
+            "requirepass",
+        )
     }
     yield
     for name, value in before.items():
@@ -77,6 +84,9 @@ async def test_a_server_that_answers_before_it_writes_is_refused_for_disk(server
     server.set("appendonly", "yes")
     await refused(inbox, "later than it answers.*write `appendfsync always` in place of everysec")
     server.set("appendfsync", "always")
+    server.set("no-appendfsync-on-rewrite", "yes")
+    await refused(inbox, "while it rewrites its log.*write `no-appendfsync-on-rewrite no`")
+    server.set("no-appendfsync-on-rewrite", "no")
     await works(inbox)
 
 
@@ -204,13 +214,15 @@ async def test_a_server_that_never_speaks_is_given_up() -> None:
 
 
 async def test_of_a_cluster_the_node_is_found_that_has_the_inbox(tmp_path: Path) -> None:
-    bus = [str(free_port()), str(free_port())]
+    bus = [str(free_port()) for _ in range(3)]
     options = {"cluster_enabled": "yes", "cluster_node_timeout": "1000"}
     with (
         running(tmp_path / "one", **options, cluster_port=bus[0]) as one,
         running(tmp_path / "two", **options, cluster_port=bus[1]) as two,
+        running(tmp_path / "three", **options, cluster_port=bus[2]) as three,
     ):
-        one.client.execute_command("CLUSTER", "MEET", "127.0.0.1", two.port, bus[1])
+        for each, port in ((two, bus[1]), (three, bus[2])):
+            one.client.execute_command("CLUSTER", "MEET", "127.0.0.1", each.port, port)
         one.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
         two.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16_383)
         slot = one.client.execute_command("CLUSTER", "KEYSLOT", "{feishu}")
@@ -218,11 +230,15 @@ async def test_of_a_cluster_the_node_is_found_that_has_the_inbox(tmp_path: Path)
 
         def is_up() -> bool:
             return all(
-                b"cluster_state:ok" in each.client.execute_command("CLUSTER", "INFO") for each in (one, two)
+                b"cluster_state:ok" in each.client.execute_command("CLUSTER", "INFO")
+                for each in (one, two, three)
             )
 
         with trio.fail_after(20):
             await come_true(is_up)
+        three.client.execute_command(
+            "CLUSTER", "REPLICATE", has.client.execute_command("CLUSTER", "MYID")
+        )
         inbox = RedisInbox(other.url)
         async with serving(inbox):
             await inbox.store([entry("a", "x"), entry("b", "x")])
@@ -230,6 +246,12 @@ async def test_of_a_cluster_the_node_is_found_that_has_the_inbox(tmp_path: Path)
             assert list(await claim(inbox)) == ["b"]
             assert inbox.fault is None
         assert has.client.hget("{feishu}", "app") == b"cli_a"
+
+        assert three.client.info("replication")["role"] == "slave"
+        with trio.fail_after(10):
+            async with serving(RedisInbox(three.url)) as inbox:
+                await inbox.store([entry("c")])
+        assert has.client.hget("{feishu}:e:3", "id") == b"c"
 
 
 # --- Sentinel ---------------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ class RedisInbox(Inbox):
             of the URL, or else `feishu`.
         lease: Seconds after which others take over what a process had claimed that does not speak any more.
         durability: `"memory"`: as the server is set up. `"disk"`: the server must write to its disk before it answers
-            (`appendonly yes`, `appendfsync always`), or it is refused.
+            (`appendonly yes`, `appendfsync always`, `no-appendfsync-on-rewrite no`), or it is refused.
         rules: What every inbox is told: fields of `InboxRules` by name.
 
     Raises:

@@ -424,7 +424,8 @@ class Server:
         version = facts.get("redis_version", "0")
         if tuple(int(each) for each in version.split(".")[:2] if each.isdecimal()) < _OLDEST:
             flaws.append(f"is Redis {version}, and must be 7.0 or newer, or Valkey")
-        if facts.get("role") != "master":
+        # A replica in a cluster says itself which node has the inbox.
+        if facts.get("role") != "master" and facts.get("cluster_enabled") != "1":
             primary = f"{facts.get('master_host')}:{facts.get('master_port')}"
             flaws.append(
                 f"is a replica of {primary}: give the address of that one, or remove the line `replicaof` from this "
@@ -444,14 +445,21 @@ class Server:
                 'keeps no log on its disk, for durability="disk": write `appendonly yes` and `appendfsync always`'
             ]
         try:
-            reply = await connection.create_request(b"CONFIG GET", b"appendfsync", decode=True)
+            reply = await connection.create_request(
+                b"CONFIG GET", b"appendfsync", b"no-appendfsync-on-rewrite", decode=True
+            )
         except (AuthorizationError, UnknownCommandError):
             return [
                 'does not say when it writes to its disk, for durability="disk": allow its user `CONFIG GET`'
             ]
-        policy = reply.get("appendfsync") if isinstance(reply, dict) else None
-        if policy == "always":
-            return []
-        return [
-            f'writes to its disk later than it answers, for durability="disk": write `appendfsync always` in place of {policy}'
-        ]
+        settings = reply if isinstance(reply, dict) else {}
+        flaws = []
+        if (policy := settings.get("appendfsync")) != "always":
+            flaws.append(
+                f'writes to its disk later than it answers, for durability="disk": write `appendfsync always` in place of {policy}'
+            )
+        if settings.get("no-appendfsync-on-rewrite") != "no":
+            flaws.append(
+                'does not write to its disk while it rewrites its log, for durability="disk": write `no-appendfsync-on-rewrite no`'
+            )
+        return flaws
