@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from feishu_trio.errors import ConfigError, InboxError, InboxUnreachable
 from feishu_trio.inbox.records import State, Stored
@@ -374,6 +375,32 @@ async def test_a_result_that_is_sent_twice_as_its_reply_was_lost_is_not_late(ser
         counts = await inbox.counts()
         assert (counts.done, counts.waiting, counts.dead, counts.parked) == (1, 1, 1, 1)
         assert inbox.late == 0
+
+
+async def test_who_asks_for_a_dead_letter_while_the_link_breaks_leaves_it_to_one_teller(
+    server: Server,
+) -> None:
+    async with (
+        open_proxy(server.port) as proxy,
+        serving(RedisInbox(proxy.url)) as inbox,
+        serving(RedisInbox(server.url)) as other,
+    ):
+        await inbox.store([entry("a")])
+        inbox.die((await claim(inbox))["a"], "no")
+        await inbox.flush()
+        told: list[str] = []
+
+        async def ask() -> None:
+            told.extend(each.id for each in await inbox.untold(10))
+
+        proxy.stall()
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                await wait_all_tasks_blocked(0.01)
+                proxy.cut()
+            told += [each.id for each in await other.untold(10)]
+            assert told == ["a"]
 
 
 async def test_who_is_cut_off_loses_its_claims_when_its_lease_ends_and_others_take_over(

@@ -112,6 +112,12 @@ async def test_a_replica_is_refused(server: Server, tmp_path: Path) -> None:
         )
 
 
+async def test_a_database_that_the_server_has_not_is_no_server_to_wait_for(server: Server) -> None:
+    await refused(
+        RedisInbox(f"{server.url}/99"), f"{server.address} has no database 99: DB index is out of range"
+    )
+
+
 async def test_all_that_is_wrong_is_said_at_once(server: Server) -> None:
     server.set("maxmemory", "100mb")
     server.set("maxmemory-policy", "volatile-ttl")
@@ -236,9 +242,7 @@ async def test_of_a_cluster_the_node_is_found_that_has_the_inbox(tmp_path: Path)
 
         with trio.fail_after(20):
             await come_true(is_up)
-        three.client.execute_command(
-            "CLUSTER", "REPLICATE", has.client.execute_command("CLUSTER", "MYID")
-        )
+        three.client.execute_command("CLUSTER", "REPLICATE", has.client.execute_command("CLUSTER", "MYID"))
         inbox = RedisInbox(other.url)
         async with serving(inbox):
             await inbox.store([entry("a", "x"), entry("b", "x")])

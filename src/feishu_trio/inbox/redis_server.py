@@ -61,6 +61,7 @@ _SENTINEL: Final = "+sentinel"
 _OF_SENTINELS: Final = frozenset({"sentinel_user", "sentinel_password"})
 _SCHEMES: Final = ("redis", "rediss", f"redis{_SENTINEL}", f"rediss{_SENTINEL}")
 _OLDEST: Final = (7, 0)
+_NO_DATABASE: Final = ("DB index is out of range", "SELECT is not allowed in cluster mode")
 
 
 class LinkError(InboxError):
@@ -396,6 +397,10 @@ class Server:
             who = "Sentinel" if is_sentinel else "server"
             raise Unsuitable(f"the {who} at {host}:{port} refuses the user or password: {error}") from error
         except RedisError as error:
+            if any(each in str(error) for each in _NO_DATABASE):
+                raise Unsuitable(
+                    f"the server at {host}:{port} has no database {address.database}: {error}"
+                ) from error
             raise _link_error(error) from error
         return connection
 

@@ -114,9 +114,12 @@ steps.cancel = function(ask)
   return {many, running, known, false}
 end
 
--- Up to so many dead letters that nobody has been told of, the oldest first: this owner tells of them.
+-- Up to so many dead letters that nobody has been told of, the oldest first: this owner tells of them, if it is one still.
 steps.untold = function(owner, limit)
   local found, bytes = {}, 0
+  if not call('ZSCORE', P .. 'owners', owner) then
+    return found
+  end
   for _, number in ipairs(call('ZRANGE', P .. 'untold', 0, 999)) do
     if #found == limit or bytes >= MOST_BYTES then
       break
