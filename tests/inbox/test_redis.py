@@ -347,6 +347,23 @@ async def test_a_suspect_that_is_only_kept_is_given_back_and_has_not_crashed_aga
         assert (await claim(first, alone=True))["bad"].crashes == 2
 
 
+async def test_a_suspect_that_is_cancelled_before_it_runs_is_kept_no_more(
+    make: Make, client: Any, prefix: str
+) -> None:
+    async with serving(make()) as inbox:
+        await inbox.store([entry("bad", "x")])
+        for _ in range(2):
+            await dies_with(make())
+            end_leases(client, prefix, inbox)
+            await soon(lambda: client.zcard(f"{{{prefix}}}:owners") == 1)
+        assert await claim(inbox) == {}
+        await soon(lambda: inbox.suspect_is_ready)
+        assert (await inbox.cancel("x")).count == 1
+        assert not inbox.suspect_is_ready
+        assert await claim(inbox, alone=True) == {}
+        assert inbox.late == 0
+
+
 async def test_after_three_more_crashes_it_is_a_dead_letter_and_its_order_key_goes_on(
     make: Make, client: Any, prefix: str
 ) -> None:

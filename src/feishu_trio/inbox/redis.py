@@ -421,8 +421,7 @@ class RedisInbox(Inbox):
 
     def _lose(self, numbers: Iterable[int]) -> None:
         self._lease.lose(numbers)
-        if self._reserved is not None and not self._lease.owns(self._reserved):
-            self._reserved, self.suspect_is_ready = None, False
+        self._keep_reserved()
 
     async def wait_lost(self) -> Collection[int]:
         """See `Inbox`."""
@@ -544,6 +543,11 @@ class RedisInbox(Inbox):
         for claim in claimed.claims if claimed is not None else ():
             self._reserved, self.suspect_is_ready = claim, True
         self._tickets.changed()
+
+    def _keep_reserved(self) -> None:
+        """Keep what must run alone, if it is claimed still."""
+        if self._reserved is not None and not self._lease.owns(self._reserved):
+            self._reserved, self.suspect_is_ready = None, False
 
     async def _claim_reserved(self) -> list[Claim]:
         claim, self._reserved, self.suspect_is_ready = self._reserved, None, False
@@ -690,6 +694,7 @@ class RedisInbox(Inbox):
             cancelled.known += some.known
             for each in some.running:
                 self._lease.held.pop(each, None)
+            self._keep_reserved()
             if optional(some.upto) is None:
                 return cancelled
             ask["upto"] = some.upto
