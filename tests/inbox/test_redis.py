@@ -572,6 +572,22 @@ async def test_nothing_is_left_of_what_is_forgotten(make: Make, client: Any, pre
         assert left - {":t:x.y", f":w:{inbox._lease.owner}"} == {"", ":owners", ":types"}
 
 
+async def test_an_event_that_comes_with_ever_new_keys_takes_no_more_memory_and_is_forgotten_as_others(
+    make: Make, client: Any, prefix: str
+) -> None:
+    async with serving(make()) as inbox:
+        same = [
+            Entry(keys=(f"event:{number}", "message"), id=str(number), type="x.y", lane=None, payload=b"")
+            for number in range(9000)
+        ]
+        assert [each.is_new for each in await inbox.store(same)] == [True] + [False] * 8999
+        assert len(client.keys(f"{{{prefix}}}:k:*")) == 100
+        inbox.done((await claim(inbox))["0"])
+        await inbox.flush()
+        assert await inbox.purge(State.DONE, 0) == 1
+        assert client.keys(f"{{{prefix}}}:k:*") == []
+
+
 async def test_types_that_have_gone_by_are_forgotten_once_they_are_many(make: Make) -> None:
     async with serving(make()) as inbox, serving(make()) as other:
         await inbox.store(

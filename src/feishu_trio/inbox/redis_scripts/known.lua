@@ -1,13 +1,15 @@
+local MOST_KEYS = 100 -- of an event: one that comes with ever new ones is known by the first of them
+
 -- The event of one of these keys has arrived again: it is known by all of them, and if it is done, its window starts anew.
 local function renew(number, names, known)
+  local state, keys = unpack(call('HMGET', key_of(number), 'state', 'keys'))
   local fresh = {}
   for at, name in ipairs(names) do
-    if not known[at] then
+    if not known[at] and #(keys or '') / 16 + #fresh < MOST_KEYS then
       call('SET', name, number)
       fresh[#fresh + 1] = name:sub(-16)
     end
   end
-  local state, keys = unpack(call('HMGET', key_of(number), 'state', 'keys'))
   if #fresh > 0 then
     call('HSET', key_of(number), 'keys', (keys or '') .. table.concat(fresh))
   end
