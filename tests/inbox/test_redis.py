@@ -640,6 +640,18 @@ async def test_payloads_and_notes_may_be_any_bytes_and_texts_any_text(make: Make
             inbox.done(second)
 
 
+async def test_a_step_that_fails_at_the_server_ends_nothing_else(
+    make: Make, client: Any, prefix: str
+) -> None:
+    async with serving(make()) as inbox:
+        client.set(f"{{{prefix}}}:done", "another program's")
+        for _ in range(2):
+            with pytest.raises(InboxError, match="WRONGTYPE"):
+                await inbox.purge(State.DONE, 0)
+        await inbox.store([entry("a")])
+        assert list(await claim(inbox)) == ["a"]
+
+
 async def test_a_text_without_a_form_in_utf8_is_refused_and_keeps_no_other_out(make: Make) -> None:
     async with serving(make()) as inbox:
         with pytest.raises(InboxError, match="surrogates not allowed"):

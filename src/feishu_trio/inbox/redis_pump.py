@@ -337,12 +337,14 @@ class Pump:
             can_store = can_store or script is STORE
             read = reading(reply)
             readied += read.readied
-            for request, raw in zip(requests, read.replies, strict=True):
-                request.error = None
-                request.result = request.read(raw)
-            for at, text in read.errors:
-                logger.error("a step failed in %s: %s", self._name, text)
-                requests[at].error = InboxError(text)
+            failed = dict(read.errors)
+            for at, (request, raw) in enumerate(zip(requests, read.replies, strict=True)):
+                if at in failed:
+                    logger.error("a step failed in %s: %s", self._name, failed[at])
+                    request.error = InboxError(failed[at])
+                else:
+                    request.error = None
+                    request.result = request.read(raw)
         if refusal is not None:
             self._doubt_until = trio.current_time() + _AGAIN
             if self.fault is None:
