@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from urllib.parse import quote
 
 import pytest
@@ -47,6 +48,13 @@ def test_what_is_named_like_a_secret_is_masked(text: str) -> None:
 )
 def test_all_else_stays(text: str) -> None:
     assert masked(text, "s3cret", None, "") == text
+
+
+@pytest.mark.parametrize("text", ["a_" * 20_000, "token " * 7_000, "client_" * 6_000, "token" + " " * 40_000])
+def test_a_long_text_blocks_nobody(text: str) -> None:
+    began = time.process_time()
+    assert masked(text) == text
+    assert time.process_time() - began < 0.5
 
 
 def test_the_secrets_of_the_settings() -> None:

@@ -16,7 +16,7 @@ _MASK: Final = "***"
 
 # What names a secret in a query, in JSON or in prose, and the value behind it.
 _NAMED: Final = re.compile(
-    r"""(?ix) (?: (?<![a-z0-9]) | (?<=%[0-9a-f]{2}) ) ( (?: [a-z0-9]+ [_-] )*
+    r"""(?ix) (?: (?<![a-z0-9]) | (?<=%[0-9a-f]{2}) ) (
         (?: ticket | access_?key | app_?secret | secret | password | (?:client_?)? assertion | token | authorization )
         ["']? \s* (?: = | : | %3d | %3a ) \s* ["']? (?: (?:bearer|basic) \s+ )? )
         [^\s"'&#;,<>{}()\[\]]+""",
