@@ -334,6 +334,20 @@ async def test_a_collector_that_raises_is_an_error_of_its_own(
     assert "the metrics could not be read" in caplog.text
 
 
+@pytest.mark.parametrize("accept", ["text/plain; version=x", "application/openmetrics-text;version=1..0"])
+async def test_metrics_for_whoever_wants_a_version_that_is_none(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, accept: str
+) -> None:
+    registry = CollectorRegistry()
+    Gauge("own", "One's own.", registry=registry).set(7)
+    request = f"GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+    (answer,) = await asked(Probes(registry, None), request.encode())
+    assert answer.startswith("HTTP/1.1 200 ")
+    assert "text/plain; version=0.0.4" in answer
+    assert "own 7.0" in body_of(answer)
+    assert not caplog.records
+
+
 async def test_any_free_port_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="feishu_trio.probes")
     async with open_probes(host="127.0.0.1", registry=CollectorRegistry()) as probes:

@@ -135,7 +135,10 @@ class Probes:
 
         if self._collector is not None:
             await self._collector.refresh(_ASKING)
-        encode, content_type = choose_encoder(accept)
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # a version in it is no number: no client is refused for that
+            encode, content_type = choose_encoder("")
         try:
             return _Answer(200, encode(self._registry), content_type)
         except Exception:  # a collector of the user's own, in the same registry
