@@ -9,6 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 import trio
 import trustme
@@ -454,6 +455,22 @@ async def test_a_pong_that_does_not_come(autojump_clock: object) -> None:
     assert found["ping"].found == "no pong came within 10 s"
 
 
+async def test_a_server_that_falls_silent_within_a_short_time(autojump_clock: object) -> None:
+    """Waiting for its part of the close handshake takes nothing away from what was found."""
+    async with open_gateway() as gateway, trio.open_nursery() as nursery:
+        gateway.lose_pongs(1)
+        found: dict[str, Finding] = {}
+
+        async def look() -> None:
+            found.update(await examined(in_memory(gateway), timeout=3))
+
+        nursery.start_soon(look)
+        gateway.freeze(await gateway.wait_ping())
+    assert found["handshake"].verdict is Verdict.OK
+    assert found["ping"].found.startswith("no pong came within 1.3")
+    assert found["bot"].verdict is Verdict.OK
+
+
 @pytest.mark.parametrize("code", [None, 1006, 1011, "noise"])
 async def test_a_connection_that_ends_before_its_pong(autojump_clock: object, code: int | str | None) -> None:
     async with open_gateway() as gateway, trio.open_nursery() as nursery:
@@ -517,6 +534,29 @@ async def test_a_clock_that_is_off(autojump_clock: object, seconds: float, text:
     assert "max_age" in found["clock"].remedy
     assert found["clock"].details["behind"] == pytest.approx(seconds, abs=2)
     assert (await tried(lambda gateway: gateway.shift_clock(2)))["clock"].verdict is Verdict.OK
+
+
+@pytest.mark.parametrize("date", ["noon", f"Mon, 01 Jan {10**20} 00:00:00 GMT"])
+async def test_a_date_that_is_none(autojump_clock: object, date: str) -> None:
+    async with open_gateway() as gateway:
+        found = await examined(
+            settings(gateway, dial=gateway.dial, http_transport=Dated(gateway.transport, date))
+        )
+    assert (found["clock"].verdict, found["clock"].fault) == (Verdict.UNKNOWN, None)
+    assert found["bot"].verdict is Verdict.OK
+
+
+class Dated(httpx.AsyncBaseTransport):
+    """A transport whose answers have this date."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, date: str) -> None:
+        self._transport = transport
+        self._date = date
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._transport.handle_async_request(request)
+        answer.headers["Date"] = self._date
+        return answer
 
 
 @pytest.mark.parametrize(

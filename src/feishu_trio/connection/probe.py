@@ -24,8 +24,9 @@ from .reader import ended_by
 
 __all__ = ["Probed", "probe"]
 
-# Seconds for the close handshake.
+# Seconds for the close handshake, and which part of the patience, at most.
 _CLOSE_TIMEOUT: Final = 2.0
+_CLOSE_PART: Final = 0.1
 
 
 @attrs.define
@@ -51,7 +52,7 @@ async def probe(endpoint: Endpoint, config: SessionConfig, *, patience: float) -
     Args:
         endpoint: Where to; it is used up.
         config: The session's settings.
-        patience: Seconds for the handshake, and as many for the pong.
+        patience: Seconds for the handshake, and as many for the pong; a tenth of it is for the close handshake.
 
     Raises:
         ConnectError: The handshake could not be done.
@@ -124,7 +125,7 @@ class _Talk:
         elif probed.ping is None:
             probed.trouble = f"no pong came within {patience:g} s"
         with (
-            trio.move_on_after(_CLOSE_TIMEOUT),
+            trio.move_on_after(min(_CLOSE_TIMEOUT, patience * _CLOSE_PART)),
             suppress(trio.BrokenResourceError, trio.ClosedResourceError),
         ):
             await line.writer.finish(FrameProtocol(client=True, extensions=[]).close(1000))

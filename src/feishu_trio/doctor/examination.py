@@ -317,7 +317,7 @@ class _Examination:
     async def _note_date(self, response: httpx.Response) -> None:
         try:
             theirs = parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):  # it is no date; a number in it may have any length
             return
         # In the middle of the second that it names, when half of the time was over.
         self._ahead = theirs + 0.5 - (self._asked_at + time.time()) / 2
