@@ -184,6 +184,25 @@ async def test_a_caller_that_is_cancelled_cancels_what_it_called_and_waits_for_i
     await in_asyncio(main)
 
 
+async def test_what_fails_as_it_is_cancelled_fails() -> None:
+    async def fails(log: list[str]) -> None:
+        try:
+            await forever(log)
+        finally:
+            raise ConnectionError("not saved")
+
+    async def main() -> None:
+        log: list[str] = []
+        async with open_in_trio(endless(log)) as opened:
+            task = asyncio.create_task(opened.call(fails, log))
+            await filled(log)
+            task.cancel()
+            with pytest.raises(ConnectionError, match="not saved"):
+                await task
+
+    await in_asyncio(main)
+
+
 async def test_results_errors_and_context_variables_go_over() -> None:
     whose: ContextVar[str] = ContextVar("whose")
 
@@ -332,12 +351,21 @@ async def test_an_error_from_within_ends_the_block_as_itself() -> None:
 
 
 async def test_after_its_end_nothing_can_be_called() -> None:
+    async def tasks(log: list[str]) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(forever, log)
+            await trio.sleep_forever()
+
     async def main() -> None:
-        async with open_in_trio(endless([])) as opened:
+        log: list[str] = []
+        async with open_in_trio(endless(log)) as opened:
             waiting = asyncio.create_task(opened.call(trio.sleep_forever))
-            await opened.call(trio.sleep, 0)
+            working = asyncio.create_task(opened.call(tasks, log))
+            await filled(log)
         with pytest.raises(trio.ClosedResourceError, match="sleep_forever cannot be called"):
             await waiting
+        with pytest.raises(trio.ClosedResourceError, match="tasks cannot be called"):
+            await working
         with pytest.raises(trio.ClosedResourceError, match="abs cannot be called"):
             await opened.call(abs, 1)
 

@@ -262,22 +262,24 @@ class _Loops:
         scope = trio.CancelScope()
         context = contextvars.copy_context()
 
+        closed = _closed(function)
+
         async def run() -> None:
-            settle = functools.partial(_set_exception, done, _closed(function))
+            settle = functools.partial(_set_exception, done, closed)
             try:
                 with scope:
                     result = await _result_of(function, args, kwargs)
                     settle = functools.partial(_set_result, done, result)
-            except trio.Cancelled:
-                raise  # all of this ends
             except BaseException as error:
+                if _is_cancelled(error):
+                    raise  # all of this ends
                 settle = functools.partial(_set_exception, done, error)
             finally:
                 self.host.call_soon_threadsafe(settle)
 
         def begin() -> None:
             if self._calls is None:
-                self.host.call_soon_threadsafe(_set_exception, done, _closed(function))
+                self.host.call_soon_threadsafe(_set_exception, done, closed)
             else:
                 context.run(self._calls.start_soon, run)
 
@@ -285,13 +287,16 @@ class _Loops:
         try:
             self._token.run_sync_soon(begin)
         except trio.RunFinishedError:
-            raise _closed(function) from None
+            raise closed from None
         try:
             return await asyncio.shield(done)
         except asyncio.CancelledError:
             self._soon(scope.cancel)
             await _through_cancellations(done)
-            raise
+            error = done.exception()
+            if error is None or error is closed:
+                raise
+            raise error from None
 
 
 _in_trio: Final = trio.lowlevel.RunVar[_Loops | None]("feishu_trio.asyncio", default=None)
@@ -309,6 +314,13 @@ async def _through_cancellations(future: asyncio.Future[Any]) -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.wait([future])
     future.exception()  # looked at, so that asyncio does not tell of it
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """Whether it is trio's cancellation alone: functions with nurseries have it in groups."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_cancelled, error.exceptions))
+    return isinstance(error, trio.Cancelled)
 
 
 def _set_result(future: asyncio.Future[Any], result: object) -> None:
