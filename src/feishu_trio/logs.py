@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, TypeAlias
 from .config import wrong
 from .config.secrets import masked
 
-__all__ = ["JsonFormatter", "LogFormat", "TextFormatter", "hidden", "set_levels", "set_up"]
+__all__ = ["JsonFormatter", "LogFormat", "TextFormatter", "hidden", "set_levels", "set_up", "told"]
 
 LogFormat: TypeAlias = Literal["text", "json"]
 
@@ -100,13 +100,19 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The text, without the end of its last line."""
         at = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        lines = [f"{at} {record.levelname} {record.name}: {_shown(_message_of(record), _MESSAGE)}"]
-        error = record.exc_info[1] if record.exc_info else None
-        if error is not None:
-            lines.append(_shown(_stack_of(error).rstrip(), _STACK))
-        if record.stack_info:
-            lines.append(_shown(record.stack_info, _STACK))
-        return _CONTROL.sub(lambda found: repr(found[0])[1:-1], "\n".join(lines))
+        text = f"{at} {record.levelname} {record.name}: {told(record)}"
+        return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def told(record: logging.LogRecord) -> str:
+    """A record's message, and on further lines an exception's stack, bounded, and without secrets."""
+    lines = [_shown(_message_of(record), _MESSAGE)]
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None:
+        lines.append(_shown(_stack_of(error).rstrip(), _STACK))
+    if record.stack_info:
+        lines.append(_shown(record.stack_info, _STACK))
+    return "\n".join(lines)
 
 
 def set_up(log_format: LogFormat | None) -> None:

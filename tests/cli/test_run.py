@@ -196,6 +196,21 @@ async def test_its_log_is_one_object_a_line(feishu_gateway: Gateway, folder: Pat
     assert all("bot.py:10 in breaks" in each for each in still)
 
 
+async def test_its_log_as_text_has_no_secret_either(feishu_gateway: Gateway, folder: Path) -> None:
+    (folder / "bot.py").write_text(FAULTY)
+    async with running("run", "bot:router", env=environment(feishu_gateway)) as service:
+        await feishu_gateway.wait_connected()
+        said = await feishu_gateway.user("Tom").says(f"it is {feishu_gateway.app_secret}")
+        assert (await said.push.answer()).code == 500
+        service.process.send_signal(signal.SIGTERM)
+        done = await service.done()
+    assert done.code == 0
+    assert "got it is ***" in done.err
+    assert "RuntimeError: app_secret=***\nand more" in done.err
+    assert feishu_gateway.app_secret not in done.err
+    assert "hunter2" not in done.err
+
+
 async def test_an_error_that_ends_it_is_an_object_too(feishu_gateway: Gateway, folder: Path) -> None:
     feishu_gateway.refuse_discovery(403)
     done = await commands.run("run", "bot:router", "--log-format", "json", env=environment(feishu_gateway))

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from feishu_trio.logs import JsonFormatter, set_levels
+from feishu_trio.logs import JsonFormatter, set_levels, told
 
 from ._text import printable
 
@@ -47,7 +47,7 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         at = time.strftime("%H:%M:%S", time.localtime(record.created))
         line = Text(
-            f"{at}  {printable(self.format(record), keep=chr(10))}", _STYLES.get(record.levelno, "dim")
+            f"{at}  {printable(told(record), keep=chr(10))}", _STYLES.get(record.levelno, "dim")
         )
         self._console.print(line, soft_wrap=not self._console.is_terminal)
 
