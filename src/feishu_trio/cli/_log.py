@@ -46,9 +46,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         at = time.strftime("%H:%M:%S", time.localtime(record.created))
-        line = Text(
-            f"{at}  {printable(told(record), keep=chr(10))}", _STYLES.get(record.levelno, "dim")
-        )
+        line = Text(f"{at}  {printable(told(record), keep=chr(10))}", _STYLES.get(record.levelno, "dim"))
         self._console.print(line, soft_wrap=not self._console.is_terminal)
 
 
