@@ -243,6 +243,28 @@ async def test_no_secret_and_no_persons_id_is_in_a_span(autojump_clock: MockCloc
         assert secret not in said, secret
 
 
+async def test_an_exception_in_a_span_is_bounded_and_without_secrets(
+    autojump_clock: MockClock, traced: Tracing
+) -> None:
+    async with open_gateway() as gateway:
+
+        @traced.router.on("im.message.receive_v1")
+        async def fails(event: Event[Any]) -> None:
+            raise ValueError(f"{gateway.app_secret} token=T0ken {'x' * 100_000}")
+
+        async with open_session(gateway, router=traced.router):
+            assert (await (await gateway.user("Tom").says("hi")).push.answer()).code == 500
+    (span,) = traced.spans(SpanKind.CONSUMER)
+    (told,) = span.events
+    assert (told.name, (told.attributes or {})["exception.type"]) == ("exception", "ValueError")
+    assert "*** token=*** xxx" in str((told.attributes or {})["exception.message"])
+    assert "in fails" in str((told.attributes or {})["exception.stacktrace"])
+    said = span.to_json()
+    assert len(said) < 40_000
+    assert gateway.app_secret not in said
+    assert "T0ken" not in said
+
+
 async def test_requests_may_be_left_out(autojump_clock: MockClock) -> None:
     traced = Tracing(calls=False)
 

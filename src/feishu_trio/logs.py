@@ -23,7 +23,16 @@ from typing import Any, Final, Literal, TypeAlias
 from .config import wrong
 from .config.secrets import masked
 
-__all__ = ["JsonFormatter", "LogFormat", "TextFormatter", "hidden", "set_levels", "set_up", "told"]
+__all__ = [
+    "JsonFormatter",
+    "LogFormat",
+    "TextFormatter",
+    "described",
+    "hidden",
+    "set_levels",
+    "set_up",
+    "told",
+]
 
 LogFormat: TypeAlias = Literal["text", "json"]
 
@@ -78,14 +87,7 @@ class JsonFormatter(logging.Formatter):
             line[name[:_NAME]] = _value(getattr(record, name))
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
-            kind = type(error)
-            line["exception"] = {
-                "type": kind.__qualname__
-                if kind.__module__ == "builtins"
-                else f"{kind.__module__}.{kind.__qualname__}",
-                "message": _shown(_text_of(error), _MESSAGE),
-                "stack": _shown(_stack_of(error), _STACK),
-            }
+            line["exception"] = dict(zip(("type", "message", "stack"), described(error), strict=True))
         if record.stack_info:
             line["stack"] = _shown(record.stack_info, _STACK)
         return json.dumps(line)
@@ -102,6 +104,13 @@ class TextFormatter(logging.Formatter):
         at = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%d %H:%M:%S")
         text = f"{at} {record.levelname} {record.name}: {told(record)}"
         return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def described(error: BaseException) -> tuple[str, str, str]:
+    """An exception's type, message and stack, bounded, and without secrets."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return name, _shown(_text_of(error), _MESSAGE), _shown(_stack_of(error), _STACK)
 
 
 def told(record: logging.LogRecord) -> str:

@@ -21,6 +21,7 @@ import trio
 from .api.watching import Request, watcher
 from .errors import wished_retry
 from .events import Event
+from .logs import described
 from .routes import CallNext, Middleware
 
 try:
@@ -241,11 +242,13 @@ def _is_cancelled(error: BaseException) -> bool:
 
 
 def _record(span: Span, error: BaseException) -> None:
-    kind = type(error)
-    span.record_exception(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    span.set_attribute("error.type", name)
-    span.set_status(Status(StatusCode.ERROR, kind.__qualname__))
+    # As `record_exception` has it, which neither bounds nor hides anything.
+    kind, message, stack = described(error)
+    span.add_event(
+        "exception", {"exception.type": kind, "exception.message": message, "exception.stacktrace": stack}
+    )
+    span.set_attribute("error.type", kind)
+    span.set_status(Status(StatusCode.ERROR, type(error).__qualname__))
 
 
 def _template(path: str) -> str:
