@@ -13,6 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 from feishu_trio.errors import ConfigError, InboxError
 from feishu_trio.inbox.records import Claim, Entry, State
 from feishu_trio.inbox.redis import RedisInbox
+from feishu_trio.inbox.redis_lease import Lease
 from feishu_trio.inbox.redis_scripts import VERSION
 from session.rig import come_true
 
@@ -245,6 +246,8 @@ async def test_a_result_of_a_claim_that_was_taken_over_is_refused_and_counted(
     async with serving(make()) as slow, serving(make()) as other:
         await other.store([entry("a"), entry("b"), entry("c")])
         claims = await claim(slow)
+        lost: set[int] = set()
+        slow.on_lost = lost.update
         client.zrem(f"{{{prefix}}}:owners", slow._lease.owner)  # as a reaper does, after the lease has ended
         for number in client.smembers(f"{{{prefix}}}:o:{slow._lease.owner}"):
             client.hset(f"{{{prefix}}}:e:{int(number)}", mapping={"state": "ready"})
@@ -257,9 +260,7 @@ async def test_a_result_of_a_claim_that_was_taken_over_is_refused_and_counted(
         assert not await slow.note(claims["b"], "one", "key", b"value")
         await slow.flush()
         with trio.fail_after(5):
-            lost = set(await slow.wait_lost())
-            while len(lost) < 2:
-                lost |= set(await slow.wait_lost())
+            await come_true(lambda: len(lost) == 2)
         assert lost == {claims["b"].number, claims["c"].number}, "their handlers are to end"
         slow.retry(claims["b"], 0.0, "late", counts=True)
         slow.die(claims["c"], "late")
@@ -388,10 +389,13 @@ async def test_what_runs_elsewhere_behind_a_key_is_cancelled_there_within_a_seco
     async with serving(make()) as runs, serving(make()) as cancels:
         await runs.store([entry("a", "x"), entry("b", "x"), entry("other", "y")])
         claims = await claim(runs)
+        lost: list[int] = []
+        runs.on_lost = lost.extend
         cancelled = await cancels.cancel("x")
         assert (cancelled.count, cancelled.running) == (2, [])
         with trio.fail_after(1.5):
-            assert list(await runs.wait_lost()) == [claims["a"].number]
+            await come_true(lambda: lost)
+        assert lost == [claims["a"].number]
         runs.done(claims["a"])
         runs.done(claims["other"])
         await runs.flush()
@@ -718,3 +722,12 @@ def test_what_it_shows_has_no_password(url: str) -> None:
     assert "prefix='bots'" in shown
     assert "p%40ss" not in shown
     assert "secret" not in shown
+
+
+def test_what_is_lost_is_given_up_at_once() -> None:
+    """Not a step of the scheduler later: what slept while the process was paused must not go on by then."""
+    lost: list[int] = []
+    lease = Lease(1, "inbox", lost.extend)
+    lease.held[7] = Claim(7, 1, "a", "x.y", None, b"", "om", "trace", 0.0, 0.0, 1, 0)
+    lease.end()
+    assert lost == [7]

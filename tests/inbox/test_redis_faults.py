@@ -186,9 +186,11 @@ async def test_a_server_that_was_emptied_is_begun_anew(
     async with serving(RedisInbox(server.url)) as inbox, serving(RedisInbox(server.url)) as other:
         await inbox.store([entry("a"), entry("b")])
         claims = await claim(inbox)
+        lost: set[int] = set()
+        inbox.on_lost = lost.update
         server.client.flushall()
         with trio.fail_after(5):
-            lost = set(await inbox.wait_lost())
+            await come_true(lambda: lost)
         assert lost == {each.number for each in claims.values()}
         inbox.done(claims["a"])
         await inbox.store([entry("c"), entry("d")])
@@ -337,10 +339,12 @@ async def test_a_lease_that_ends_while_the_server_gives_another_name(server: Ser
     async with open_proxy(server.port) as proxy, serving(Watched(proxy, lease=1)) as inbox:
         await inbox.store([entry("a")])
         await inbox.claim(1)
+        lost: list[int] = []
+        inbox.on_lost = lost.extend
         inbox.is_held_back = True
         proxy.cut()
         with trio.fail_after(3):
-            await inbox.wait_lost()
+            await come_true(lambda: lost)
         proxy.go_on()
         with trio.fail_after(5):
             while not (found := await claim(inbox)):
@@ -414,10 +418,12 @@ async def test_who_is_cut_off_loses_its_claims_when_its_lease_ends_and_others_ta
         await inbox.store([entry("a"), entry("b")])
         claims = await claim(inbox)
         cut_off = trio.current_time()
+        lost: set[int] = set()
+        inbox.on_lost = lost.update
         proxy.stall()
         inbox.done(claims["b"])
         with trio.fail_after(4):
-            lost = set(await inbox.wait_lost())
+            await come_true(lambda: lost)
         ended = trio.current_time()
         assert ended - cut_off <= 3.1
         assert lost == {each.number for each in claims.values()}

@@ -143,6 +143,9 @@ class Inbox(ABC):
     """How many results have come too late, and were refused."""
     on_late: Callable[[Claim], None] | None = None
     """Called with the claim of each, once something is to be told of them."""
+    on_lost: Callable[[Collection[int]], object] | None = None
+    """Called at once when claims are not this process's any more, with the numbers of their events: their handlers are to
+    end before they go on. Of an inbox that one process has, none is ever lost."""
     _is_served: bool = False
 
     @contextmanager
@@ -232,13 +235,6 @@ class Inbox(ABC):
         Raises:
             InboxError: That could not be written down: the batch must not begin.
         """
-
-    async def wait_lost(self) -> Collection[int]:
-        """Wait until claims are not this process's any more; the numbers of their events, whose handlers are to end.
-
-        Of an inbox that one process has, none is ever lost.
-        """
-        await trio.sleep_forever()
 
     @abstractmethod
     async def wait_changed(self) -> None:

@@ -167,7 +167,7 @@ class RedisInbox(Inbox):
         self._noted: tuple[Claim, Request[Any]] | None = None  # the last note of a success, and its claim
         self._takes_over_at = 0.0  # on trio's clock: dead processes' claims are left alone before that
         self._dead = trio.lowlevel.ParkingLot()
-        self._lease = Lease(self._seconds, self._name)
+        self._lease = Lease(self._seconds, self._name, self._have_lost)
         self._tickets = Tickets(f"{self._key}:", self._end_waiting, self._give_ticket)
         self._pump = Pump(
             self._server,
@@ -423,9 +423,9 @@ class RedisInbox(Inbox):
         self._lease.lose(numbers)
         self._keep_reserved()
 
-    async def wait_lost(self) -> Collection[int]:
-        """See `Inbox`."""
-        return await self._lease.wait_lost()
+    def _have_lost(self, numbers: Collection[int]) -> None:
+        if self.on_lost is not None:
+            self.on_lost(numbers)
 
     def _end_waiting(self) -> None:
         self._pump.note(SETTLE, ("wake", self._lease.owner), bool_of)

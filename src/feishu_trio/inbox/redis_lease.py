@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 import trio
@@ -30,9 +30,10 @@ class Lease:
     Args:
         seconds: For how long the server keeps it after a renewal.
         inbox: The inbox's name, for messages.
+        on_lost: Called with the numbers of what is lost, at once: what ran while the process was paused must not go on.
     """
 
-    def __init__(self, seconds: float, inbox: str) -> None:
+    def __init__(self, seconds: float, inbox: str, on_lost: Callable[[Collection[int]], None]) -> None:
         self.seconds: Final = seconds
         self.owner = ""
         """Another name for each link: what a lost link brings late is refused."""
@@ -43,7 +44,7 @@ class Lease:
         self.is_over = False
         self._inbox = inbox
         self._until = math.inf
-        self._lost: set[int] = set()
+        self._on_lost = on_lost
         self._changed = trio.lowlevel.ParkingLot()
 
     def new_name(self) -> str:
@@ -80,11 +81,10 @@ class Lease:
         """These events are not claimed any more: whoever handles them is to end."""
         lost = {number for number in numbers if self.held.pop(number, None) is not None}
         if lost:
+            self._on_lost(lost)
             logger.warning(
                 "%d events are not %s's any more: their handlers are cancelled", len(lost), self._inbox
             )
-            self._lost |= lost
-            self._changed.unpark_all()
 
     def end(self) -> None:
         """It is over, with all that was claimed."""
@@ -98,11 +98,3 @@ class Lease:
             with trio.move_on_at(self._until):
                 await self._changed.park()
             self.check()
-
-    async def wait_lost(self) -> Collection[int]:
-        """Wait until claims are lost, and return the numbers of their events."""
-        await trio.lowlevel.checkpoint()
-        while not self._lost:
-            await self._changed.park()
-        lost, self._lost = self._lost, set()
-        return lost

@@ -142,6 +142,7 @@ class InboxSource:
         dead_handlers: Callable[[], Iterable[DeadHandler]],
     ) -> None:
         self.inbox = inbox
+        inbox.on_lost = self._give_up
         inbox.on_late = lambda claim: telemetry.result_refused(claim.id, claim.type)
         self._engine = engine
         self._telemetry = telemetry
@@ -162,7 +163,6 @@ class InboxSource:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._keep_on, self._tell)  # what still runs may become a dead letter
-                nursery.start_soon(self._keep_on, self._give_up_lost)
                 with self._stopping:
                     await self._keep_on(self._step)
                 await trio.sleep_forever()
@@ -220,9 +220,9 @@ class InboxSource:
         while self._running:
             await self._settled.park()
 
-    async def _give_up_lost(self) -> None:
+    def _give_up(self, lost: Collection[int]) -> None:
         """End the handlers of what is not claimed here any more."""
-        for number in await self.inbox.wait_lost():
+        for number in lost:
             delivery = self._running.pop(number, None)
             if delivery is not None:
                 self._engine.withdraw(delivery)
