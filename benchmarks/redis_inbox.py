@@ -58,7 +58,7 @@ _WORKERS: Final = (1, 2, 4)
 _PATIENCE: Final = 120.0
 
 TARGETS: Final = {
-    "server": Target("server's processor time to store, claim and settle an event", 40, True, " µs"),
+    "server": Target("server's processor time to store, claim and settle an event", 40, True, " µs", min),
     "receiver": Target("receiver's processor time for an event, more than without an inbox", 15, True, " µs"),
     "bullmq": Target("events/s of a worker, of BullMQ's", 0.6),
     "faststream": Target("events/s of a worker, of FastStream's", 2),
@@ -69,6 +69,7 @@ OTHERS: Final = {
     **{f"{each.name} events/s": (f"{each.title}: a worker", "events/s") for each in QUEUES},
     **{f"{each.name} µs": (f"{each.title}: a worker's processor time for an event", "µs") for each in QUEUES},
     **{f"{each.name} server µs": (f"{each.title}: the server's for an event", "µs") for each in QUEUES},
+    "of bullmq": ("the server's processor time for an event, of that for one of BullMQ's", "×"),
     "receives": ("a receiver's processor time for an event, without an inbox", "µs"),
     "stores": ("with it", "µs"),
     "ping": ("median time of a PING at 1,000/s", "ms"),
@@ -113,6 +114,7 @@ def work(server: Server, sizes: Sizes, folder: Path) -> dict[str, float]:
     ours = found["ours events/s"]
     return found | {
         "server": found["ours server µs"],
+        "of bullmq": found["ours server µs"] / found["bullmq server µs"],
         **{queue.name: ours / found[f"{queue.name} events/s"] for queue in QUEUES if queue is not OURS},
     }
 
