@@ -36,6 +36,7 @@ async def complete(shell: str, line: str) -> set[str]:
         ("feishu-trio inbox list --state r", {"ready", "running"}),
         ("feishu-trio inbox purge --state d", {"dead", "done"}),
         ("feishu-trio listen --out", {"--output-dir"}),
+        ("feishu-trio worker --log-format j", {"json"}),
     ],
 )
 async def test_a_shell_is_told_what_may_come(line: str, words: set[str]) -> None:

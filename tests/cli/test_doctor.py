@@ -75,7 +75,7 @@ async def test_other_failures_are_1(feishu_gateway: Gateway) -> None:
 async def test_a_timeout_that_is_none() -> None:
     done = await run("doctor", "--timeout", "0")
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("feishu-trio: timeout: 0.0 is not allowed")
+    assert done.err.startswith("feishu-trio: --timeout: 0.0 is not allowed")
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -155,6 +155,8 @@ async def test_once_it_ends_with_whether_all_was_answered() -> None:
             done = await gateway.done()
         assert done.code == code
         assert "late to a" in done.out
+        assert "It ends once all" in done.out
+        assert "A line here" not in done.out
         if code:
             assert done.err == "feishu-trio: the bot answered 500 to 1 of 2 events; its log says why\n"
         else:

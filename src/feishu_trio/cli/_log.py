@@ -14,6 +14,7 @@ from rich.text import Text
 from feishu_trio.logs import JsonFormatter, set_levels, told
 
 from ._text import printable
+from ._values import names, one_of
 
 __all__ = ["Format", "LogFormat", "Verbose", "log_of_service", "log_to_stderr"]
 
@@ -31,7 +32,13 @@ Verbose = Annotated[
 ]
 LogFormat = Annotated[
     Format,
-    typer.Option("--log-format", help="What the log on stderr is: lines of text, or one JSON object a line."),
+    typer.Option(
+        "--log-format",
+        parser=one_of(Format),
+        metavar="FORMAT",
+        autocompletion=names(Format),
+        help="How the log on stderr is written: `text`, in lines, or `json`, one object a line.",
+    ),
 ]
 
 _STYLES: Final = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "red"}

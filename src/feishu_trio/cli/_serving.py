@@ -12,6 +12,8 @@ import typer
 
 from feishu_trio import ConfigError, Inbox, Router, SQLiteInbox
 
+from ._values import whole
+
 if TYPE_CHECKING:
     from feishu_trio import RedisInbox
 
@@ -49,6 +51,7 @@ MetricsPort = Annotated[
     int | None,
     typer.Option(
         "--metrics-port",
+        parser=whole(0, 65535),
         metavar="N",
         show_default=False,
         help="Answer `/metrics`, `/healthz` and `/readyz` at this port; 0 for any, which the log names.",
@@ -114,7 +117,10 @@ def redis_inbox(url: str) -> RedisInbox | None:
         return None
     from feishu_trio import RedisInbox  # here, as it needs an extra of its own
 
-    return RedisInbox(url)
+    try:
+        return RedisInbox(url)
+    except ConfigError as error:
+        raise ConfigError(f"--inbox: {error}") from None
 
 
 def sqlite_path(url: str) -> str:

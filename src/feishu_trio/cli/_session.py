@@ -82,7 +82,13 @@ def settings(config: str | None, **given: str | int | None) -> SessionConfig:
         match = re.fullmatch(r"(.+?\.(?:toml|json))(?::(.+))?", config, re.IGNORECASE)
         base = SessionConfig.from_file(*(match.groups() if match else (config,)))
     chosen = {name: value for name, value in given.items() if value is not None}
-    return SessionConfig.from_env(base=base).evolve(**chosen)
+    merged = SessionConfig.from_env(base=base)
+    for name, value in chosen.items():
+        try:
+            merged = merged.evolve(**{name: value})
+        except ConfigError as error:
+            raise ConfigError(f"--{name.replace('_', '-')}: {error}") from None
+    return merged
 
 
 def settings_with_app(config: str | None, **given: str | int | None) -> SessionConfig:

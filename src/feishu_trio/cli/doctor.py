@@ -38,7 +38,7 @@ _INTRODUCTION: Final = "One connection is opened for a moment. Events that come 
 
 def doctor(
     timeout: Annotated[
-        float, typer.Option(parser=seconds(0), metavar="SECONDS", help="For all checks.")
+        float, typer.Option(parser=seconds(0.001), metavar="SECONDS", help="For all checks.")
     ] = 30.0,
     as_json: Json = False,
     app_id: AppId = None,

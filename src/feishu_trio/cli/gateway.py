@@ -165,13 +165,18 @@ class _Console:
     def introduce(self) -> None:
         """Show how a bot connects to the gateway."""
         gateway = self.gateway
+        use = (
+            "It ends once all that is pushed is answered."
+            if self.once
+            else "A line here is a message to the bot, [Yes] a click on the button Yes; JSON is an event's payload. "
+            "Ctrl-C ends it."
+        )
         self.conversation.introduce(
             "A gateway for a bot that is started with\n\n"
             f"  export FEISHU_DOMAIN={gateway.domain}\n"
             f"  export FEISHU_APP_ID={gateway.app_id}\n"
             f"  export FEISHU_APP_SECRET={gateway.app_secret}\n\n"
-            "A line here is a message to the bot, [Yes] a click on the button Yes; JSON is an event's payload. "
-            "Ctrl-C ends it."
+            f"{use}"
         )
 
     async def show_connections(self) -> None:

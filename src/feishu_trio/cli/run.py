@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import feishu_trio
+from feishu_trio import ConfigError
 
 from ._log import Format, LogFormat, Verbose, log_of_service
 from ._serving import InboxUrl, MetricsHost, MetricsPort, RouterName, inbox_of, router_of
@@ -37,6 +38,8 @@ def run(
     cannot be reached.
     """
     log_of_service(verbose, log_format)
+    if no_claim and inbox is None:
+        raise ConfigError("--no-claim needs an inbox to store in: give --inbox")
     chosen = settings_with_app(
         config, app_id=app_id, app_secret=app_secret, domain=domain, connections=connections
     )

@@ -32,7 +32,7 @@ def worker(
 ) -> None:
     """Handle what an inbox holds, until SIGTERM or Ctrl-C; a second one ends it at once.
 
-    The sessions that fill the inbox have the same handlers, and leave the work to workers (claim=False).
+    The sessions that fill the inbox have the same handlers, and leave the work to workers (`run --no-claim`).
     """
     log_of_service(verbose, log_format)
     chosen = settings_with_app(config, app_id=app_id, app_secret=app_secret, domain=domain)
