@@ -242,7 +242,7 @@ def simulated(sizes: Sizes, costs: Costs, logging_costs: Costs) -> Iterator[Tabl
     for handler in (0.001, 0.01, 0.05, 1.0):
         setup = setup_of(
             sizes, rate=0, receivers=0, workers=2, handler=handler, chats=Chats(1, 0), backlog=100_000,
-            seconds=max(sizes.seconds, 50 * handler) + sizes.warm_up,
+            seconds=max(sizes.seconds, 10_000 * handler) + sizes.warm_up,
         )  # fmt: skip
         outcome = simulate(setup, costs)
         turn = 1 / outcome.rate - outcome.in_handlers / outcome.rate
