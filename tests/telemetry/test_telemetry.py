@@ -23,7 +23,7 @@ from feishu_trio import (
     Retry,
     StuckHandler,
 )
-from feishu_trio.errors import FrameError
+from feishu_trio.errors import FrameError, InboxUnreachable
 from feishu_trio.events import Event, decode_event
 from feishu_trio.telemetry import Telemetry, described
 
@@ -251,6 +251,16 @@ async def test_a_line_about_an_event_has_its_trace_and_nothing_endless(
     assert (about["feishu_trace_id"], about["feishu_handler"]) == ("t1", "a")
     assert about["feishu_event_id"].isprintable()
     assert len(about["feishu_event_id"]) < 200
+
+
+def test_a_server_that_is_away_has_a_line_and_no_stack(caplog: pytest.LogCaptureFixture) -> None:
+    telemetry = Telemetry(Clock())
+    telemetry.handler_failed("a", [event()], InboxUnreachable("redis is away"))
+    telemetry.handler_failed("b", [event()], BROKEN)
+    away, broken = caplog.records
+    assert "InboxUnreachable: redis is away" in away.getMessage()
+    assert not away.exc_info
+    assert broken.exc_info
 
 
 def test_a_later_minute_says_how_many_lines_were_kept_back(caplog: pytest.LogCaptureFixture) -> None:

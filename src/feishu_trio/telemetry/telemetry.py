@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import trio
 
-from ..errors import EventDecodeError, wished_retry
+from ..errors import EventDecodeError, InboxUnreachable, wished_retry
 from ..events import Event, nearest
 from .counters import Counters
 from .fields import of_connection, of_event, of_ids
@@ -232,7 +232,8 @@ class Telemetry:
             more,
             described(error),
             about=name,
-            exc_info=error,
+            # What is to be known of a server that is away stands in the message.
+            exc_info=None if isinstance(error, InboxUnreachable) else error,
             extra=of_event(first, name),
         )
         if self.lifecycle.is_followed:
