@@ -286,7 +286,7 @@ async def _listen(port: int, host: str) -> list[trio.SocketListener]:
     except OSError as error:
         why = error.strerror or str(error)
         raise ConfigError(
-            f"port: {port} at {host} cannot be listened on ({why}); choose another, or 0 for any that is free"
+            f"port: {port} at {host} cannot be listened on ({why}); choose another address, or another port, 0 for any that is free"
         ) from error
 
 
