@@ -4,8 +4,13 @@ import time
 from collections.abc import Generator
 
 import attrs
+import hypothesis
 import pytest
 import trio.testing
+
+# How long an example takes is the machine's affair.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
