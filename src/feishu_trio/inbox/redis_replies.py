@@ -93,8 +93,8 @@ class _Claim(QuietStruct, array_like=True):
     type: str
     lane: str | bool
     body: msgspec.Raw
-    received: float
-    stored: float
+    received: str
+    stored: str
     attempt: int
     crashes: int
     is_gathered: bool
@@ -111,8 +111,8 @@ class _Claim(QuietStruct, array_like=True):
             payload=body.payload or b"",
             message_id=body.message_id,
             trace_id=body.trace_id,
-            received=self.received,
-            stored=self.stored,
+            received=float(self.received),
+            stored=float(self.stored),
             attempt=self.attempt,
             crashes=self.crashes,
             is_gathered=self.is_gathered,

@@ -1,7 +1,7 @@
 -- What every script begins with. All that an inbox keeps is under KEYS[1], its own hash, and keys that start with it:
 --
 -- {prefix}             app, version, types, number, token, strict: facts of the inbox, and its counters
--- :e:NUMBER    hash    an event without its body; what is 0 or empty is not there
+-- :e:NUMBER    hash    an event without its body; what is 0 or empty is not there, and what is blocked is ready as well
 -- :b:NUMBER    string  its body: what came with it, and its payload
 -- :h:NUMBER    hash    handler -> [when it ended, whether it succeeded, its result or error]
 -- :n:NUMBER    hash    [handler, key] -> what the handler noted
@@ -111,17 +111,18 @@ local function short(text)
   return #text > 200 and redis.sha1hex(text) or text
 end
 
--- Up to `limit` of those that stand in `place`, 'r:' or 'p:', by type, the oldest first: number, type of each.
+-- Up to `limit` of those that stand in `place`, 'r:' or 'p:', by type, the oldest first: number, as text, and type
+-- of each.
 local function oldest(place, kinds, limit)
   write()
   local found = {}
   for _, kind in ipairs(kinds) do
     for _, number in ipairs(call('ZRANGE', P .. place .. kind, 0, limit - 1)) do
-      found[#found + 1] = {tonumber(number), kind}
+      found[#found + 1] = {number, kind}
     end
   end
   if #kinds > 1 then
-    table.sort(found, function(a, b) return a[1] < b[1] end)
+    table.sort(found, function(a, b) return #a[1] < #b[1] or #a[1] == #b[1] and a[1] < b[1] end)
   end
   return found
 end

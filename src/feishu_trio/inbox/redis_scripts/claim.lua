@@ -23,12 +23,11 @@ end
 local function take(number, kind, ask, token, taken)
   local id, lane, received, stored, attempts, crashes, parts = unpack(
     call('HMGET', key_of(number), 'id', 'lane', 'received', 'stored', 'attempts', 'crashes', 'parts'))
-  local age = now - count(stored)
   if ask.parks and now - math.max(count(stored), count(call('HGET', key_of(number), 'again'))) < PATIENCE then
     return
   end
   taken[#taken + 1] = number
-  if ask.max_age and age > ask.max_age then
+  if ask.max_age and now - count(stored) > ask.max_age then
     bury(number, ask.too_old)
     free(lane)
     return
@@ -46,7 +45,7 @@ local function take(number, kind, ask, token, taken)
   end
   local body = call('GET', P .. 'b:' .. number) or ''
   return {
-    number, token, id, kind, lane, body, count(received), count(stored), attempt, count(crashes), ask.gathers,
+    tonumber(number), token, id, kind, lane, body, received, stored, attempt, count(crashes), ask.gathers,
     parts and parts_of(number),
   }, #body
 end
@@ -84,7 +83,7 @@ steps.claim = function(ask)
     local number = call('ZRANGE', P .. 'suspects', 0, 0)[1]
     while number and #claims == 0 do
       local taken = {}
-      try(tonumber(number), call('HGET', key_of(number), 'type'), taken)
+      try(number, call('HGET', key_of(number), 'type'), taken)
       all('ZREM', taken, P .. 'suspects')
       number = call('ZRANGE', P .. 'suspects', 0, 0)[1]
     end

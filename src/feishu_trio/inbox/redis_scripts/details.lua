@@ -1,5 +1,13 @@
 local SCORED = {waiting = true, done = true, dead = true, parked = true}
 
+-- Its state: what is ready, and does not hold its lane, is blocked.
+local function state_of(number, state, lane)
+  if state == 'ready' and lane and count(call('HGET', P .. 'lanes', short(lane))) ~= tonumber(number) then
+    return 'blocked'
+  end
+  return state
+end
+
 -- An event without its body and its handlers; false if it is not there.
 local function summary(number)
   local fields = call('HGETALL', key_of(number))
@@ -13,8 +21,8 @@ local function summary(number)
   local at = SCORED[event.state] and tonumber(call('ZSCORE', P .. event.state, number))
   local is_waiting = event.state == 'waiting'
   return {
-    tonumber(number), event.id, event.type, event.state, event.lane or false, count(event.attempts),
-    count(event.crashes), count(event.received), count(event.stored), is_waiting and at or false,
+    tonumber(number), event.id, event.type, state_of(number, event.state, event.lane), event.lane or false,
+    count(event.attempts), count(event.crashes), count(event.received), count(event.stored), is_waiting and at or false,
     not is_waiting and at or false, event.error or false,
   }
 end

@@ -3,22 +3,27 @@
 
 local SUSPECT = 2 -- crashes from which on an event runs with no other beside it
 
--- Its state is that it is ready: it can be claimed from here on.
+-- It can be claimed from here on.
 local function offer(number, kind)
   rank('r:' .. kind, number)
   tickets[kind] = (tickets[kind] or 0) + 1
   readied = readied + 1
 end
 
--- It is ready.
-local function ready(number, kind, crashes)
-  call('HSET', key_of(number), 'state', 'ready')
+-- It can be claimed, with others beside it, or alone.
+local function release(number, kind, crashes)
   if crashes < SUSPECT then
     offer(number, kind)
   else
     call('ZADD', P .. 'suspects', number, number)
     readied = readied + 1
   end
+end
+
+-- It is ready.
+local function ready(number, kind, crashes)
+  call('HSET', key_of(number), 'state', 'ready')
+  release(number, kind, crashes)
 end
 
 -- It cannot be claimed any more.
@@ -42,11 +47,12 @@ local function free(lane)
   end
   holders[name] = number
   local kind, crashes = unpack(call('HMGET', key_of(number), 'type', 'crashes'))
-  ready(number, kind, count(crashes))
+  release(number, kind, count(crashes))
 end
 
 -- An event that stood beside its lane is to run: as the next, if another of the lane runs.
 local function enter(number, lane, kind, crashes)
+  call('HSET', key_of(number), 'state', 'ready')
   if lane then
     local name = short(lane)
     write()
@@ -58,7 +64,6 @@ local function enter(number, lane, kind, crashes)
         unready(holder, its_kind)
         behind = holder
       end
-      call('HSET', key_of(behind), 'state', 'blocked')
       call('ZADD', P .. 'l:' .. name, behind, behind)
       if behind == number then
         return
@@ -66,7 +71,7 @@ local function enter(number, lane, kind, crashes)
     end
     call('HSET', P .. 'lanes', name, number)
   end
-  ready(number, kind, crashes)
+  release(number, kind, crashes)
 end
 
 -- Those whose next attempt is due are to run.

@@ -63,7 +63,7 @@ steps.list_live = function(state, limit, after)
   local found = {}
   local numbers = call('ZRANGEBYSCORE', P .. 'live', '(' .. after, '+inf', 'LIMIT', 0, STEP)
   for _, number in ipairs(numbers) do
-    if call('HGET', key_of(number), 'state') == state then
+    if state_of(number, unpack(call('HMGET', key_of(number), 'state', 'lane'))) == state then
       found[#found + 1] = summary(number)
       if #found == limit then
         return {found, false}

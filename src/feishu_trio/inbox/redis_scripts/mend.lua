@@ -78,9 +78,9 @@ steps.cancel = function(ask)
         running[#running + 1] = tonumber(number)
       end
     elseif state == 'ready' then
-      unready(number, kind)
-    elseif state == 'blocked' then
-      call('ZREM', P .. 'l:' .. name, number)
+      if call('ZREM', P .. 'l:' .. name, number) == 0 then
+        unready(number, kind)
+      end
     elseif state == 'waiting' then
       call('ZREM', P .. 'waiting', number)
       call('SREM', P .. 'a:' .. name, number)

@@ -10,10 +10,7 @@ end
 -- Store an event as this number.
 local function store(number, names, keys, id, kind, lane, body, received, odd)
   local is_blocked = lane and is_held(lane, number)
-  local fields = {
-    'state', is_blocked and 'blocked' or 'ready', 'type', kind, 'id', id, 'keys', keys, 'received', received,
-    'stored', now,
-  }
+  local fields = {'state', 'ready', 'type', kind, 'id', id, 'keys', keys, 'received', received, 'stored', now}
   if lane then
     append(fields, 'lane', lane)
   end
