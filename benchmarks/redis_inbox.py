@@ -58,7 +58,7 @@ _WORKERS: Final = (1, 2, 4)
 _PATIENCE: Final = 120.0
 
 TARGETS: Final = {
-    "server": Target("server's processor time to store, claim and settle an event", 40, True, " µs", min),
+    "server": Target("server's processor time to store, claim and settle an event", 40, True, " µs"),
     "receiver": Target("receiver's processor time for an event, more than without an inbox", 15, True, " µs"),
     "bullmq": Target("events/s of a worker, of BullMQ's", 0.6),
     "faststream": Target("events/s of a worker, of FastStream's", 2),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -26,12 +26,10 @@ class Target:
     is_most: bool = False
     """Whether the number may not be more than that; else it may not be less."""
     unit: str = "×"
-    of: Callable[[Sequence[float]], float] = median
-    """Which number of all rounds it is claimed of; `min` for processor times, to which others on the machine only add."""
 
     def holds(self, values: Sequence[float]) -> bool:
-        """Whether that number is within the bound."""
-        value = self.of(values)
+        """Whether the median of all rounds is within the bound."""
+        value = median(values)
         return value <= self.bound if self.is_most else value >= self.bound
 
 
@@ -42,9 +40,9 @@ def table(
     heading: str,
 ) -> list[str]:
     """Medians, in Markdown, with what the rounds have between them; `others` are titles and units."""
-    lines = ["| | of all rounds | rounds | target | holds |", "| --- | ---: | ---: | ---: | --- |"]
+    lines = ["| | median | rounds | target | holds |", "| --- | ---: | ---: | ---: | --- |"]
     for name, target in targets.items():
-        value, least, most = (_shown(of(values[name])) for of in (target.of, min, max))
+        value, least, most = (_shown(of(values[name])) for of in (median, min, max))
         lines.append(
             f"| {target.title} | {value}{target.unit} | {least} to {most} "
             f"| {'≤' if target.is_most else '≥'} {target.bound:g}{target.unit} "
