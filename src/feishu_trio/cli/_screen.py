@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -51,6 +52,8 @@ class Screen(io.TextIOBase):
         self._waiting: deque[str] = deque(maxlen=_LINES)
         self._woken = trio.Event()
         self._turn = trio.Lock()
+        self._writing = threading.Lock()  # of the thread that writes; one that nobody waits for may come late
+        self._is_over = False
 
     # As a stream for `print`, rich and logging
 
@@ -83,7 +86,7 @@ class Screen(io.TextIOBase):
             line = self._bottom(shutil.get_terminal_size().columns)
             if text or line != self._drawn:
                 self._drawn = line
-                await _write(f"{_ERASE}{text}{line}")
+                await self._in_thread(f"{_ERASE}{text}{line}")
 
     async def run(self) -> None:
         """Write what waits, and draw the bottom whenever it may have changed."""
@@ -106,9 +109,20 @@ class Screen(io.TextIOBase):
 
     async def end(self) -> None:
         """Write what waits, and erase the bottom, unless the terminal takes nothing."""
-        self._bottom, self._drawn = lambda width: "", None
         with trio.move_on_after(_LAST, shield=True), suppress(OSError):  # the terminal may be closed
-            await self.put("")
+            text = "".join(self._waiting)
+            self._waiting.clear()
+            await self._in_thread(f"{_ERASE}{text}", is_last=True)
+
+    async def _in_thread(self, text: str, *, is_last: bool = False) -> None:
+        data = text.encode("utf-8", "backslashreplace")
+        await trio.to_thread.run_sync(self._write_now, data, is_last, abandon_on_cancel=True)
+
+    def _write_now(self, data: bytes, is_last: bool) -> None:
+        with self._writing:
+            if not self._is_over:
+                self._is_over = is_last
+                write_all(data)
 
 
 @asynccontextmanager
@@ -132,7 +146,3 @@ async def open_screen(
     finally:
         sys.stdout, sys.stderr = streams
         await screen.end()
-
-
-async def _write(text: str) -> None:
-    await trio.to_thread.run_sync(write_all, text.encode("utf-8", "backslashreplace"), abandon_on_cancel=True)
