@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from feishu_trio.errors import ConfigError, InboxError
 from feishu_trio.inbox.records import Claim, Entry, State
@@ -724,10 +724,32 @@ def test_what_it_shows_has_no_password(url: str) -> None:
     assert "secret" not in shown
 
 
-def test_what_is_lost_is_given_up_at_once() -> None:
-    """Not a step of the scheduler later: what slept while the process was paused must not go on by then."""
+async def test_what_is_lost_is_told_of_within_a_step_as_the_lease_ends(autojump_clock: MockClock) -> None:
+    """A handler that slept while the process was paused, and wakes with it, has taken no second step by then."""
     lost: list[int] = []
     lease = Lease(1, "inbox", lost.extend)
-    lease.held[7] = Claim(7, 1, "a", "x.y", None, b"", "om", "trace", 0.0, 0.0, 1, 0)
-    lease.end()
-    assert lost == [7]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lease.watch)
+        for number in range(20):
+            lease.begin("name", trio.current_time())
+            lease.held[number] = Claim(number, 1, "a", "x.y", None, b"", "om", "trace", 0.0, 0.0, 1, 0)
+            await trio.sleep(1)
+            await trio.lowlevel.checkpoint()
+            assert lost == [*range(number + 1)]
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_asks_whether_a_claim_is_owned_is_told_of_nothing(autojump_clock: MockClock) -> None:
+    """It may be amid a change of the engine, which withdraws what is lost."""
+    lost: list[int] = []
+    lease = Lease(1, "inbox", lost.extend)
+    lease.begin("name", trio.current_time())
+    lease.held[7] = claimed = Claim(7, 1, "a", "x.y", None, b"", "om", "trace", 0.0, 0.0, 1, 0)
+    await trio.sleep(1)
+    assert not lease.owns(claimed)
+    assert lost == []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lease.watch)
+        await wait_all_tasks_blocked()
+        assert lost == [7]
+        nursery.cancel_scope.cancel()

@@ -144,8 +144,8 @@ class Inbox(ABC):
     on_late: Callable[[Claim], None] | None = None
     """Called with the claim of each, once something is to be told of them."""
     on_lost: Callable[[Collection[int]], object] | None = None
-    """Called at once when claims are not this process's any more, with the numbers of their events: their handlers are to
-    end before they go on. Of an inbox that one process has, none is ever lost."""
+    """Called when claims are not this process's any more, with the numbers of their events, whose handlers are to end. It is a
+    task of the inbox's that calls it, never whoever calls the inbox. Of one that a single process has, none is ever lost."""
     _is_served: bool = False
 
     @contextmanager

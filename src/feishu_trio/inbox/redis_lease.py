@@ -30,7 +30,7 @@ class Lease:
     Args:
         seconds: For how long the server keeps it after a renewal.
         inbox: The inbox's name, for messages.
-        on_lost: Called with the numbers of what is lost, at once: what ran while the process was paused must not go on.
+        on_lost: Called by `watch` with the numbers of what is lost.
     """
 
     def __init__(self, seconds: float, inbox: str, on_lost: Callable[[Collection[int]], None]) -> None:
@@ -45,6 +45,7 @@ class Lease:
         self._inbox = inbox
         self._until = math.inf
         self._on_lost = on_lost
+        self._lost: set[int] = set()
         self._changed = trio.lowlevel.ParkingLot()
 
     def new_name(self) -> str:
@@ -81,10 +82,11 @@ class Lease:
         """These events are not claimed any more: whoever handles them is to end."""
         lost = {number for number in numbers if self.held.pop(number, None) is not None}
         if lost:
-            self._on_lost(lost)
             logger.warning(
                 "%d events are not %s's any more: their handlers are cancelled", len(lost), self._inbox
             )
+            self._lost |= lost
+            self._changed.unpark_all()
 
     def end(self) -> None:
         """It is over, with all that was claimed."""
@@ -93,8 +95,15 @@ class Lease:
         self.lose([*self.held])
 
     async def watch(self) -> None:
-        """End it when its time has come."""
+        """End it when its time has come, and tell of all that is lost.
+
+        As the time comes that is one step of the scheduler: what slept while the process was paused has no second one by
+        then. From here alone, since whoever asks whether a claim is owned may be amid a change of the engine.
+        """
         while True:
+            self.check()
+            lost, self._lost = self._lost, set()
+            if lost:
+                self._on_lost(lost)
             with trio.move_on_at(self._until):
                 await self._changed.park()
-            self.check()
