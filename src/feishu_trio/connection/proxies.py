@@ -24,7 +24,6 @@ from .tls import default_ssl_context, secured
 __all__ = [
     "check_environment",
     "open_through_proxy",
-    "proxy_address",
     "proxy_for",
     "proxy_source",
     "shown_proxy",
@@ -70,12 +69,6 @@ def proxy_source(*, tls: bool, config: SessionConfig) -> str:
     proxies, variables = getproxies(), {name.lower(): name for name in sorted(os.environ)}
     kind = next((kind for kind in ("https" if tls else "http", "all") if proxies.get(kind)), None)
     return variables.get(f"{kind}_proxy", "the system's settings") if kind else ""
-
-
-def proxy_address(proxy: str) -> tuple[str, int]:
-    """A proxy's own host and port."""
-    parts = urlsplit(proxy)
-    return parts.hostname or "", parts.port or _PORTS[parts.scheme]
 
 
 def shown_proxy(proxy: str) -> str:
@@ -130,7 +123,7 @@ async def open_through_proxy(
 async def _open(
     proxy: SplitResult, host: str, port: int, ssl_context: ssl.SSLContext | None
 ) -> trio.abc.Stream:
-    at, at_port = proxy_address(proxy.geturl())
+    at, at_port = proxy.hostname or "", proxy.port or _PORTS[proxy.scheme]
     stream: trio.abc.Stream = await trio.open_tcp_stream(at, at_port)
     try:
         if proxy.scheme == "https":

@@ -143,7 +143,7 @@ class InboxSource:
     ) -> None:
         self.inbox = inbox
         inbox.on_lost = self._give_up
-        inbox.on_late = lambda claim: telemetry.result_refused(claim.id, claim.type)
+        inbox.on_late = lambda claim: telemetry.result_refused(claim.id, claim.type, claim.trace_id)
         self._engine = engine
         self._telemetry = telemetry
         self._dead_handlers = dead_handlers

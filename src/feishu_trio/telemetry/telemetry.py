@@ -376,7 +376,7 @@ class Telemetry:
             extra=of_ids(event_id=event_id, event_type=event_type, trace_id=trace_id),
         )
 
-    def result_refused(self, event_id: str, event_type: str) -> None:
+    def result_refused(self, event_id: str, event_type: str, trace_id: str = "") -> None:
         """A result of a stored event came too late: the event was taken over meanwhile, or ended."""
         self.counters.late_results += 1
         self._limit.log(
@@ -386,7 +386,7 @@ class Telemetry:
             one_line(event_id),
             one_line(event_type),
             about=event_type[:_CHARACTERS],
-            extra=of_ids(event_id=event_id, event_type=event_type),
+            extra=of_ids(event_id=event_id, event_type=event_type, trace_id=trace_id),
         )
 
     def events_cancelled(self, count: int) -> None:
