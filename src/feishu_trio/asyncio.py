@@ -126,6 +126,14 @@ async def open_in_trio(opened: AbstractAsyncContextManager[T]) -> AsyncGenerator
         raise failure
 
 
+@overload
+async def call_trio(function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+
+@overload
+async def call_trio(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+
 async def call_trio(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call a function under trio from a handler that runs under asyncio, such as `event.reply`, and wait for its result.
 

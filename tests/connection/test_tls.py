@@ -12,6 +12,7 @@ import trustme
 
 from feishu_trio.connection.tcp import TCPStream
 from feishu_trio.connection.tls import TLSStream
+from session.rig import come_true
 
 Pair = tuple[TLSStream, "trio.SSLStream[Any]"]
 
@@ -139,3 +140,27 @@ async def test_after_a_write_that_was_cut_short_nothing_is_sent(contexts: Any) -
             await stream.send_all(b"more")
         with pytest.raises(trio.BrokenResourceError):
             stream.send_now(b"more")
+
+
+async def test_a_send_that_gets_on_no_further_holds_up_no_reading(contexts: Any) -> None:
+    stream, peer = await tls_pair(contexts)
+    async with stream, peer, trio.open_nursery() as nursery:
+        await peer.send_all(b"first")  # along with which trio's server sends its tickets
+        assert await stream.receive_some() == b"first"
+        nursery.start_soon(stream.send_all, bytes(50_000_000))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        stream._outgoing.write(b"as for new keys")  # Python's ssl cannot make a peer ask for them
+        peer._ssl_object.write(b"hello")
+        record = peer._outgoing.read()
+        await peer.transport_stream.send_all(record[:5])
+        received: list[bytes] = []
+
+        async def receive() -> None:
+            received.append(await stream.receive_some())
+
+        nursery.start_soon(receive)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        await peer.transport_stream.send_all(record[5:])
+        with trio.fail_after(2):
+            await come_true(lambda: received == [b"hello"])
+        nursery.cancel_scope.cancel()

@@ -86,7 +86,8 @@ class TLSStream(trio.abc.Stream):
             else:
                 await self._receive()
             while (data := self._decrypted(size)) is None:
-                if self._outgoing.pending:  # TLS has something to say to what came
+                # TLS has something to say to what came; whoever is sending says it, too.
+                if self._outgoing.pending and not self._writing.locked():
                     await self._flush()
                 await self._receive()
             return data
