@@ -226,7 +226,7 @@ METRICS: Final = (
     _one(
         "events_refused_total",
         "counter",
-        "Events refused with 500 because a pool was full.",
+        "Events refused with 500 because a pool was full, or the session was being closed.",
         lambda r: r.stats.refused,
     ),
     _one(

@@ -316,9 +316,11 @@ class Service(ABC):
         return count
 
     async def aclose(self) -> None:
-        """Close the session, gracefully: read no more, let handlers end within `shutdown_timeout`, write
+        """Close the session, gracefully: take no more events in, let handlers end within `shutdown_timeout`, write
         their answers, close with 1000. What has not ended by then is cancelled, and answered 500.
 
+        Connections are closed once everything that came is answered, be it that handlers go on: at once with an inbox.
+        Until then new events are refused with 500, so that they come again; one that is known is answered as ever.
         Cancelling this closes at once. A handler that awaits this waits for itself, until `shutdown_timeout`.
         """
         if self._state.value in ENDING:

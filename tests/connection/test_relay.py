@@ -6,6 +6,8 @@ import logging
 
 import attrs
 import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
 
 from feishu_trio.connection.outbox import Outbox, Outgoing
 from feishu_trio.connection.relay import Relay
@@ -15,6 +17,7 @@ from feishu_trio.telemetry import Telemetry
 @attrs.define(eq=False)
 class Carrier:
     outbox: Outbox = attrs.field(factory=Outbox)
+    owed: int = 0
 
     def give(self, *data: bytes, portable: bool = True) -> None:
         for each in data:
@@ -92,3 +95,24 @@ def test_who_follows_the_live_connections_is_called_when_they_have_changed() -> 
     relay.left(one)
     relay.left(two)
     assert seen == [1, 2, 1, 0]
+
+
+async def test_all_is_answered_once_connections_that_have_ended_owe_nothing_either() -> None:
+    relay, ended, other = make_relay(), Carrier(owed=1), Carrier(owed=1)
+    relay.joined(ended)
+    relay.joined(other)
+    relay.left(ended)
+    waited = trio.Event()
+
+    async def wait() -> None:
+        await relay.wait_answered()
+        waited.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        for carrier in (other, ended):
+            assert not waited.is_set()
+            carrier.owed = 0
+            relay.look_for_answered()
+            await wait_all_tasks_blocked()
+    assert waited.is_set()

@@ -67,6 +67,7 @@ class Source:
     """Brings nothing by itself, and notes what it is asked for."""
 
     calls: list[str] = attrs.field(factory=list)
+    brought: list[Stored] = attrs.field(factory=list)
 
     async def run(self) -> None:
         self.calls.append("run")
@@ -74,6 +75,10 @@ class Source:
 
     def stop(self) -> None:
         self.calls.append("stop")
+
+    async def wait_settled(self) -> None:
+        for delivery in self.brought:
+            await delivery.settled.wait()
 
     async def close(self) -> None:
         self.calls.append("close")
@@ -364,7 +369,7 @@ async def test_who_is_cancelled_while_waiting_for_room_has_it_refused(autojump_c
         assert (late.outcome.again, late.outcome.is_fault) == (True, False)
 
 
-async def test_the_end_stops_all_sources_then_drains_settles_and_closes_them(
+async def test_the_end_stops_all_sources_drains_and_closes_each_once_what_it_brought_is_settled(
     autojump_clock: MockClock,
 ) -> None:
     router, calls = Router(), list[str]()
@@ -378,9 +383,9 @@ async def test_the_end_stops_all_sources_then_drains_settles_and_closes_them(
             calls.append(f"{event.id} cancelled")
             raise
 
-    sources = Source(calls), Source(calls)
+    quick, slow = stored("1"), stored("1000")
+    sources = Source(calls, [quick]), Source(calls, [slow])
     async with open_engine(router, *sources) as engine:
-        quick, slow = stored("1"), stored("1000")
         for each in (quick, slow):
             engine.accept_nowait(each)
         await wait_all_tasks_blocked()
@@ -390,8 +395,8 @@ async def test_the_end_stops_all_sources_then_drains_settles_and_closes_them(
         assert quick.outcome.ok
         assert slow.outcome is not None
         assert (slow.outcome.ok, slow.outcome.again, slow.outcome.is_fault) == (False, True, False)
-    assert calls[:5] == ["run", "run", "stop", "stop", "1 ended"]
-    assert sorted(calls[5:]) == ["1000 cancelled", "close", "close"]
+    assert calls[:6] == ["run", "run", "stop", "stop", "1 ended", "close"]
+    assert sorted(calls[6:]) == ["1000 cancelled", "close"]
 
 
 async def test_nothing_starts_any_more_once_the_engine_has_ended(autojump_clock: MockClock) -> None:

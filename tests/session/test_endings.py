@@ -11,17 +11,21 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
 from feishu_trio import (
+    Ack,
     AuthenticationError,
     ConnectError,
     ConnectionLimitError,
+    Event,
     FeishuError,
     ForbiddenError,
+    MemoryInbox,
     Router,
     Session,
     SessionState,
@@ -523,6 +527,89 @@ async def test_no_event_is_taken_in_once_closing_has_begun(
         assert not session.is_connected
         await feishu_gateway.push("im.message.receive_v1", {"message": {}}, ladder=())
     assert len(handled) == 1
+
+
+async def test_the_connection_is_closed_once_all_is_answered_and_handlers_go_on(
+    feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock
+) -> None:
+    router, other = Router(), Router()
+    handled = []
+
+    @router.on("im.message.receive_v1")
+    async def answer(event: Event[Any]) -> None:
+        await trio.sleep(30)
+        await event.reply("wait")
+        async with event.stream() as stream:
+            await stream.append("well")
+        handled.append(event.id)
+
+    @other.on("im.message.receive_v1")
+    async def take(event: Event[Any]) -> None:
+        handled.append(event.id)
+
+    async with (
+        open_session(feishu_gateway, router=other),
+        open_session(feishu_gateway, router=router, inbox=MemoryInbox(), shutdown_timeout=60) as session,
+        trio.open_nursery() as nursery,
+    ):
+        _, ends = await all_up(feishu_gateway, 2)
+        first = await feishu_gateway.push("im.message.receive_v1", MESSAGE, connection=ends)
+        await first.settled()
+        await trio.sleep(1)
+        start = trio.current_time()
+        nursery.start_soon(session.aclose)
+        await ends.wait_closed()
+        assert trio.current_time() - start < 0.2
+        assert ends.close_code == 1000
+        assert (session.state, handled) == (SessionState.CLOSING, [])
+        second = await feishu_gateway.push("im.message.receive_v1", {"message": {"message_id": "om_2"}})
+        assert (await second.settled()).latency < 0.1
+        await session.wait_closed()
+    assert handled == [second.event_id, first.event_id]
+    assert [message.msg_type for message in feishu_gateway.messages] == ["text", "interactive"]
+
+
+async def test_while_an_answer_is_owed_what_is_new_is_refused_and_what_is_known_is_not(
+    feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock
+) -> None:
+    router = Router()
+    ended = []
+
+    @router.on("im.message.receive_v1")
+    async def slow(event: Event[Any]) -> None:
+        await trio.sleep(20)
+        ended.append("slow")
+
+    @router.on("im.message.receive_v1", ack=Ack.ON_RECEIPT, order_by=None)
+    async def slower(event: Event[Any]) -> None:
+        await trio.sleep(40)
+        ended.append("slower")
+
+    @router.on("card.action.trigger", fallback={"toast": {"content": "later"}})
+    async def click(event: Event[Any]) -> None:
+        raise AssertionError("it is refused")
+
+    async with open_session(feishu_gateway, router=router, shutdown_timeout=60) as session:
+        (connection,) = feishu_gateway.connections
+        await trio.sleep(0.1)
+        known = await feishu_gateway.push("im.message.receive_v1", MESSAGE)
+        await trio.sleep(1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session.aclose)
+            await session.wait_state(SessionState.CLOSING)
+            new = await feishu_gateway.push(
+                "im.message.receive_v1", {"message": {"message_id": "om_2"}}, ladder=()
+            )
+            clicked = await feishu_gateway.push("card.action.trigger", {})
+            assert [(each := await push.settled()).code for push in (new, clicked)] == [500, 200]
+            assert each.data == {"toast": {"content": "later"}}
+            assert each.latency < 0.1
+            await connection.wait_closed()
+            assert ended == ["slow"]
+    assert ended == ["slow", "slower"]
+    # It was delivered again after 15 s.
+    assert [answer.code for answer in known.answers] == [200, 200]
+    assert session.stats().refused == 2
 
 
 async def test_heartbeats_go_on_while_handlers_end(

@@ -85,7 +85,7 @@ FACTS = {
     "message_ignored": Fact(lambda t: t.message_ignored(event(), "no"), {}, logging.DEBUG, "MessageIgnored"),
     "inbox_failed": Fact(lambda t: t.inbox_failed(BROKEN), {}, ERROR, "ErrorOccurred"),
     "dead_handler_failed": Fact(lambda t: t.dead_handler_failed("h", event(), BROKEN), {}, ERROR),
-    "event_refused": Fact(lambda t: t.event_refused(event(), "default"), {"refused": 1}, INFO),
+    "event_refused": Fact(lambda t: t.event_refused(event(), "pool default is full"), {"refused": 1}, INFO),
     "event_unrouted": Fact(lambda t: t.event_unrouted("x"), {"unhandled": 1}, WARNING),
     "payload_refused": Fact(
         lambda t: t.payload_refused(EventDecodeError("no event"), "t"),
@@ -267,11 +267,11 @@ def test_a_later_minute_says_how_many_lines_were_kept_back(caplog: pytest.LogCap
     clock = Clock()
     telemetry = Telemetry(clock)
     for _ in range(15):
-        telemetry.event_refused(event(), "default")
-        telemetry.event_refused(event(), "slow")
+        telemetry.event_refused(event(), "pool default is full")
+        telemetry.event_refused(event(), "pool slow is full")
     assert len(caplog.records) == 20, "each pool has its own limit"
     clock.now = 60.0
-    telemetry.event_refused(event(), "slow")
+    telemetry.event_refused(event(), "pool slow is full")
     assert lines(caplog)[-1] == (
         "event e1 (x) is refused: pool slow is full (5 more lines like this were kept back)"
     )
@@ -452,7 +452,7 @@ def test_what_a_peer_sent_is_in_one_short_line_without_control_characters(
 ) -> None:
     telemetry, sent = Telemetry(Clock()), event(text, text)
     telemetry.event_late(sent, 2.5, [])
-    telemetry.event_refused(sent, "default")
+    telemetry.event_refused(sent, "pool default is full")
     telemetry.event_unrouted(text)
     telemetry.payload_refused(EventDecodeError("no event"), text)
     telemetry.handler_failed("a", [sent], BROKEN)

@@ -149,11 +149,6 @@ class Connection:
         """It has taken the place of another without a gap: the intervals of heartbeat messages go on."""
         self._texts.last_heartbeat = other._texts.last_heartbeat
 
-    def stop_reading(self) -> None:
-        """Take in no more events; answers and heartbeats still go out."""
-        if self._reader is not None:
-            self._reader.takes_events = False
-
     async def close(self, reason: DisconnectReason) -> None:
         """Part with the server in good order, in bounded time; returns when the connection is closed.
 
@@ -183,6 +178,8 @@ class Connection:
                 self._shared.relay.forward(item)
         elif self.owed or self.outbox.items or not self._write_now(item):
             self.outbox.put(item)
+        if not self.owed and self._shared.relay.is_awaited:
+            self._shared.relay.look_for_answered()
 
     def send_here(self, item: Outgoing) -> None:
         """Have a message written by this connection, or by none: it is for this peer alone."""

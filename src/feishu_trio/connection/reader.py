@@ -60,8 +60,6 @@ class Reader:
         watchdog: Watchdog,
         end: Callable[[Ended], object],
     ) -> None:
-        self.takes_events = True
-        """Whether events are taken in; control frames always are."""
         self._connection = connection
         self._line = line
         self._websocket = websocket
@@ -118,8 +116,7 @@ class Reader:
             else:
                 if self._router.raw_handlers:
                     self._show_raw(message, time.time())
-                if self.takes_events:
-                    await self._texts.receive(message.encode())
+                await self._texts.receive(message.encode())
 
     def _receive(
         self, message: bytes, now: float, received_at: float, deadline: float
@@ -129,28 +126,26 @@ class Reader:
             self._show_raw(message, received_at)
         match self._receiver.receive(message, now):
             case Frame(headers=headers) as frame:
-                if self.takes_events:
-                    connection = self._connection
-                    delivery = Arrival(
-                        connection,
-                        frame.rest,
-                        frame.payload,
-                        headers.get("message_id", ""),
-                        headers.get("trace_id", ""),
-                        received_at,
-                        now,
-                        deadline,
-                    )
-                    connection.owed += 1
-                    try:
-                        self._engine.accept_nowait(delivery)
-                    except trio.WouldBlock:
-                        return self._engine.accept(delivery)
+                connection = self._connection
+                delivery = Arrival(
+                    connection,
+                    frame.rest,
+                    frame.payload,
+                    headers.get("message_id", ""),
+                    headers.get("trace_id", ""),
+                    received_at,
+                    now,
+                    deadline,
+                )
+                connection.owed += 1
+                try:
+                    self._engine.accept_nowait(delivery)
+                except trio.WouldBlock:
+                    return self._engine.accept(delivery)
             case Pong(payload):
                 self._watchdog.pong_received(payload)
             case JsonMessage(text):
-                if self.takes_events:
-                    return self._texts.receive(text, may_wait=False)
+                return self._texts.receive(text, may_wait=False)
             case BadFrame(error):
                 self._telemetry.frame_dropped(self._connection.id, error)
             case Ignored(kind):

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Generic, Protocol, TypeVar
 
+import trio
+
 from ..telemetry import Telemetry
 from .outbox import Outbox, Outgoing
 
@@ -22,6 +24,10 @@ class Carrier(Protocol):
     def outbox(self) -> Outbox:
         """What it has to write."""
 
+    @property
+    def owed(self) -> int:
+        """Answers that are still to be given to what came on it."""
+
 
 C = TypeVar("C", bound=Carrier)
 
@@ -34,8 +40,12 @@ class Relay(Generic[C]):
 
     def __init__(self, on_change: Callable[[], object], telemetry: Telemetry) -> None:
         self.live: list[C] = []
+        self.is_awaited = False
+        """Whether somebody waits until everything is answered: connections that owe no more are to say so."""
         self._on_change = on_change
         self._waiting: deque[Outgoing] = deque(maxlen=_WAITING)
+        self._owing: list[C] = []  # they have ended, and there are answers to come to what came on them
+        self._answered = trio.lowlevel.ParkingLot()
         self._telemetry = telemetry
 
     def joined(self, connection: C) -> None:
@@ -48,6 +58,7 @@ class Relay(Generic[C]):
     def left(self, connection: C) -> None:
         """A connection has ended: what it has not written goes elsewhere."""
         self.live.remove(connection)
+        self._owing = [each for each in (*self._owing, connection) if each.owed]
         for item in connection.outbox.empty():
             if item.portable:
                 self.forward(item)
@@ -61,3 +72,13 @@ class Relay(Generic[C]):
             if len(self._waiting) == _WAITING:
                 self._telemetry.answers_dropped(_WAITING)
             self._waiting.append(item)
+
+    async def wait_answered(self) -> None:
+        """Wait until there is an answer to everything that came, be it on a connection that has ended."""
+        self.is_awaited = True
+        while any(each.owed for each in (*self.live, *self._owing)):
+            await self._answered.park()
+
+    def look_for_answered(self) -> None:
+        """A connection owes no more answers: whoever waits for that of all of them looks again."""
+        self._answered.unpark_all()

@@ -110,11 +110,13 @@ class Connections:
             await self._supervise(first, 0)
 
     def stop(self) -> None:
-        """Open no more connections, and take no more events in; answers and heartbeats still go out."""
+        """Open no more connections; those there are live on, and answers and heartbeats go out."""
         for supervisor in self._supervisors:
             supervisor.stop()
-        for connection in self.live:
-            connection.stop_reading()
+
+    async def wait_settled(self) -> None:
+        """Wait until everything that came is answered, also what came on connections that have ended."""
+        await self._relay.wait_answered()
 
     async def close(self) -> None:
         """Write the answers there are, and part with the server in good order, in bounded time."""

@@ -18,7 +18,7 @@ import attrs
 import trio
 
 from ..config import Ack, PoolConfig
-from ..errors import EventDecodeError
+from ..errors import EventDecodeError, first_error
 from ..events import Event, decode_event, encode_result, flaw_of
 from ..events.port import EventPort
 from ..router import Route, Router
@@ -170,18 +170,35 @@ class Engine:
         self.ready.set()
 
     async def end(self, timeout: float) -> None:
-        """The orderly end: stop the sources, drain for `timeout` seconds at the most, settle, close the sources."""
+        """The orderly end: stop the sources, drain for `timeout` seconds at the most, settle what is left.
+
+        Each source is closed once all that it brought is settled, though handlers may go on: what it would bring goes
+        to others then.
+        """
         for source in self._sources:
             source.stop()
-        with trio.move_on_after(timeout):
-            await self.drain()
-        self.abandon()
-        async with trio.open_nursery() as nursery:
-            for source in self._sources:
-                nursery.start_soon(source.close)
+        failure: BaseException | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                for source in self._sources:
+                    nursery.start_soon(self._close, source)
+                with trio.move_on_after(timeout):
+                    await self.drain()
+                self.abandon()
+        except BaseExceptionGroup as group:
+            failure = first_error(group)  # an interrupt: raised below, as itself
+            if failure is None:
+                raise
+        if failure is not None:
+            raise failure
+
+    @staticmethod
+    async def _close(source: Source) -> None:
+        await source.wait_settled()
+        await source.close()
 
     async def drain(self) -> None:
-        """Wait until everything that was taken in has run. Batches do not wait to be full."""
+        """Wait until everything that was taken in has run. Batches do not wait to be full, and new events are refused."""
         self._is_draining = True
         while True:
             self._batches.flush()
@@ -355,6 +372,8 @@ class Engine:
         Raises:
             trio.WouldBlock: That pool is full; `call` waits for room.
         """
+        if self._is_draining:
+            return
         pool = self.pools.named[MESSAGE_POOL]
         if pool.is_full:
             raise trio.WouldBlock
@@ -469,6 +488,11 @@ class Engine:
         )
         if succeeded:
             run.recall(succeeded)
+        if self._is_draining and origin is ARRIVED:
+            self._register(run)
+            self._planner.plan(run)  # a callback may have a fallback
+            self._refuse(run)
+            return None
         return run
 
     def _answers_question(self, event: Event[Any], delivery: Delivery) -> bool:
@@ -533,7 +557,7 @@ class Engine:
             elif is_next and full is None:
                 self._begin(run, [job for job in jobs if job.route.name not in run.succeeded])
             else:
-                self._refuse(run, full.name if full else "of an earlier event of its chat")
+                self._refuse(run, f"pool {full.name if full else 'of an earlier event of its chat'} is full")
 
     @staticmethod
     def _first_full(jobs: list[Job]) -> Pool[Job] | None:
@@ -551,9 +575,9 @@ class Engine:
         """The events of its chat that wait for room: they go first, though there is room for this one."""
         return [] if run.chat is None else [other for other in self._held if other.chat == run.chat]
 
-    def _refuse(self, run: Run, pool: str) -> None:
+    def _refuse(self, run: Run, reason: str = "no more events are taken in") -> None:
         if run.origin is ARRIVED:  # what comes from an inbox is given back to it
-            self._telemetry.event_refused(run.event, pool)
+            self._telemetry.event_refused(run.event, reason)
         now = self._now()
         outcome = run.refuse()
         self._settlement.forget(run, now)

@@ -128,7 +128,7 @@ class Delivery(Protocol):
 
 
 class Source(Protocol):
-    """Brings deliveries to an engine. The engine runs it, and ends it in this order: stop, (drain,) close.
+    """Brings deliveries to an engine. The engine runs it, and ends it in this order: stop, wait_settled, close.
 
     It may connect, open or look for work at once; the engine takes nothing in before its `ready` is set.
     """
@@ -141,7 +141,10 @@ class Source(Protocol):
         """
 
     def stop(self) -> None:
-        """Take nothing more in. What was taken in is still settled."""
+        """Look for no more. What was brought is still settled; what comes by itself is refused by the engine."""
+
+    async def wait_settled(self) -> None:
+        """Wait until all that it brought is settled."""
 
     async def close(self) -> None:
         """Everything is settled: end in good order, and within a bound. Cancelling this ends it at once."""

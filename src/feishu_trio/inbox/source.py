@@ -195,10 +195,10 @@ class InboxSource:
             await inbox.unpark([each for each in inbox.types if self._engine.takes(each)])
             self._version = version
         if inbox.suspect_is_ready:
-            await self._wait_settled()
+            await self.wait_settled()
             await self._claim(1, alone=True)
             self._engine.flush()  # a batch does not wait for others, as none comes
-            await self._wait_settled()
+            await self.wait_settled()
             return
         idle: list[IdleWorkers] = []
         with trio.move_on_after(_LOOK) as scope:  # other types may have come, whose workers are idle
@@ -214,11 +214,6 @@ class InboxSource:
                 found = True
         if not found:
             await inbox.wait_changed()
-
-    async def _wait_settled(self) -> None:
-        """Wait until nothing that was claimed is under way."""
-        while self._running:
-            await self._settled.park()
 
     def _give_up(self, lost: Collection[int]) -> None:
         """End the handlers of what is not claimed here any more."""
@@ -363,6 +358,11 @@ class InboxSource:
     def stop(self) -> None:
         """Claim no more."""
         self._stopping.cancel()
+
+    async def wait_settled(self) -> None:
+        """Wait until nothing that was claimed is under way."""
+        while self._running:
+            await self._settled.park()
 
     async def close(self) -> None:
         """Everything is settled: wait until it is written, and dead letters are told of, for a few seconds at the most."""

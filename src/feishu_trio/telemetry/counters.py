@@ -108,7 +108,7 @@ class Counts:
     duplicates: int = 0
     """Deliveries of events that were known already."""
     refused: int = 0
-    """Events refused with 500 because a pool was full."""
+    """Events refused with 500 because a pool was full, or the session was being closed."""
     answered: int = 0
     """Deliveries that were answered."""
     stored: int = 0

@@ -128,16 +128,16 @@ class Telemetry:
             extra=of_event(event, waiting_for[0] if len(waiting_for) == 1 else ""),
         )
 
-    def event_refused(self, event: Event[Any], pool: str) -> None:
-        """An event found no room in a pool, and is to come again."""
+    def event_refused(self, event: Event[Any], reason: str) -> None:
+        """An event is not taken in, and is to come again: a pool is full, or the session ends."""
         self.counters.refused += 1
         self._limit.log(
             _delivery,
             INFO,
-            "event %s (%s) is refused: pool %s is full",
+            "event %s (%s) is refused: %s",
             *_names(event),
-            pool,
-            about=pool,
+            reason,
+            about=reason,
             extra=of_event(event),
         )
 
