@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -20,6 +22,8 @@ from .session import open_feishu_session
 from .worker import open_worker
 
 __all__ = ["run", "run_worker"]
+
+_LEAVING: Final = 1.0  # seconds in which a program that is to end at once ends by itself
 
 
 def run(
@@ -35,7 +39,8 @@ def run(
     """Run a bot until it is told to stop: a whole program in one call, under trio.
 
     At SIGINT (Ctrl-C) or SIGTERM it takes no more events in, lets its handlers end within `shutdown_timeout`, and returns.
-    A second signal ends it at once.
+    A second signal ends it at once: as a cancellation does, and if something keeps the loop from running, after a second and
+    with the same exit code by `os._exit`.
 
     Args:
         router: The handlers.
@@ -111,39 +116,69 @@ async def _serve(
     signal's number.
     """
     code = 0
-    ended = trio.CancelScope()
+    asked, ended = trio.Event(), trio.CancelScope()
     service: Service | None = None
     failure: BaseException | None = None
     answered: AbstractAsyncContextManager[Probes | None]
     answered = nullcontext() if port is None else open_probes(port=port, host=host)
 
-    async def watch(signals: AsyncIterator[int], *, task_status: trio.TaskStatus[None]) -> None:
-        nonlocal code
-        task_status.started()
-        async for _ in signals:
-            break
+    async def close_when_asked() -> None:
+        await asked.wait()
         if service is None:
             ended.cancel()
-            return
-        nursery.start_soon(service.aclose)
-        async for number in signals:
-            code = 128 + number
-            ended.cancel()
-            return
+        else:
+            await service.aclose()
 
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(watch, received)
-            try:
-                with ended:
-                    async with answered as probes, opened() as service:
-                        if probes is not None:
-                            probes.add(service)
-                        with service.taking_stacks():
-                            await service.wait_closed()
-            except BaseException as error:
-                failure = error  # raised below, so that the nursery does not wrap it in a group
-            nursery.cancel_scope.cancel()
+    def end_at_once(given: int) -> None:
+        nonlocal code
+        code = given
+        ended.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(close_when_asked)
+        try:
+            with _told_of_signals(asked.set, end_at_once), ended:
+                async with answered as probes, opened() as service:
+                    if probes is not None:
+                        probes.add(service)
+                    with service.taking_stacks():
+                        await service.wait_closed()
+        except BaseException as error:
+            failure = error  # raised below, so that the nursery does not wrap it in a group
+        nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
     return code
+
+
+@contextmanager
+def _told_of_signals(at_first: Callable[[], object], at_second: Callable[[int], object]) -> Iterator[None]:
+    """Within, call `at_first` at the first SIGINT or SIGTERM, and `at_second` at the next, with the exit code for it.
+
+    They are called by the loop. If the block is not left soon after the second, for a handler keeps the loop from
+    running, the process ends with that code all the same.
+    """
+    token = trio.lowlevel.current_trio_token()
+    received = 0
+    end: threading.Timer | None = None
+
+    def receive(number: int, _frame: object) -> None:
+        nonlocal received, end
+        received += 1
+        if received == 1:
+            token.run_sync_soon(at_first)
+        elif end is None:
+            code = 128 + number
+            token.run_sync_soon(at_second, code)
+            end = threading.Timer(_LEAVING, os._exit, [code])
+            end.daemon = True
+            end.start()
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if end is not None:
+            end.cancel()

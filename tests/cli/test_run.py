@@ -12,6 +12,7 @@ import trio
 
 from feishu_trio import Router, run
 from feishu_trio.testing import Gateway
+from session.rig import come_true
 
 from . import commands
 from .commands import environment, running
@@ -91,6 +92,61 @@ async def test_a_second_signal_ends_it_at_once(
         done = await service.done()
     assert done.code == code
     assert "Traceback" not in done.err
+
+
+BLOCKED = """
+import time
+import trio
+from feishu_trio import Router, run
+router = Router()
+
+@router.on("im.message.receive_v1")
+async def blocks(event):
+    await event.reply("begun")
+    {before}
+    open("blocked", "w").close()
+    {blocks}
+
+if __name__ == "__main__":
+    run(router)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "blocks", "which", "code"),
+    [
+        ("run", "", "while True: pass", signal.SIGTERM, 143),
+        ("program", "await trio.sleep(0.6)", "time.sleep(1e6)", signal.SIGINT, 130),
+    ],
+    ids=["before the first", "after the first"],
+)
+async def test_a_second_signal_ends_it_though_a_handler_blocks_the_loop(
+    feishu_gateway: Gateway,
+    folder: Path,
+    kind: str,
+    before: str,
+    blocks: str,
+    which: signal.Signals,
+    code: int,
+) -> None:
+    (folder / "bot.py").write_text(BLOCKED.format(before=before, blocks=blocks))
+    program, arguments = command(kind)
+    if program is not None:
+        program = [sys.executable, "bot.py"]
+    tom = feishu_gateway.user("Tom")
+    async with running(*arguments, env=environment(feishu_gateway), command=program) as service:
+        await feishu_gateway.wait_connected()
+        await tom.says("hello")
+        await tom.waits_for("begun")
+        if not before:
+            await come_true((folder / "blocked").exists)
+        service.process.send_signal(signal.SIGTERM)
+        await come_true((folder / "blocked").exists)
+        await trio.sleep(0.1)
+        assert service.process.poll() is None
+        service.process.send_signal(which)
+        with trio.fail_after(5):
+            assert (await service.done()).code == code
 
 
 @pytest.mark.usefixtures("folder")
