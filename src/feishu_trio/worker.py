@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ class Worker(Service):
         super().__init__(config, router, http, on_lifecycle, inbox=inbox, can_ask=False)
         assert self._stored is not None, "there is an inbox"
         self._sources.append(self._stored)
+        self._began_at = math.inf
 
     def __repr__(self) -> str:
         return f"<Worker of {self._inbox!r}: {'over' if self._state.value in OVER else 'at work'}>"
@@ -54,7 +56,14 @@ class Worker(Service):
 
     async def _begin(self) -> None:
         self._state.value = SessionState.CONNECTED
+        self._began_at = trio.current_time()
+        self._telemetry.worker_began(repr(self._inbox), self._engine.durable)
         await trio.lowlevel.checkpoint()
+
+    def _finish(self) -> None:
+        if self._state.value not in OVER and self._began_at < math.inf:
+            self._telemetry.worker_ended(trio.current_time() - self._began_at)
+        super()._finish()
 
 
 @asynccontextmanager

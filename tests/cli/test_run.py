@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from feishu_trio import Router, run
+from feishu_trio import Router, SQLiteInbox, run
 from feishu_trio.testing import Gateway
 from session.rig import come_true
 
@@ -173,7 +174,12 @@ async def test_a_worker_handles_what_a_receiver_stored(feishu_gateway: Gateway, 
     async with running("worker", "bot:router", "--inbox", "sqlite:bot.db", env=env) as worker:
         await tom.waits_for("done")
         worker.process.send_signal(signal.SIGTERM)
-        assert (await worker.done()).code == 0
+        done = await worker.done()
+        assert done.code == 0
+    crashed, began, ended = (line[10:] for line in done.err.splitlines())
+    assert "it runs again" in crashed
+    assert began == f"working: answer for {SQLiteInbox('bot.db')!r}"
+    assert re.fullmatch(r"the worker ended after \d+\.\d s", ended)
     assert tom.sees().count("begun") == 1
 
 

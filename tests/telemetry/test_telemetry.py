@@ -127,6 +127,8 @@ FACTS = {
         lambda t: t.connection_given_up(1, ConnectError("no")), {}, ERROR, "ErrorOccurred"
     ),
     "connection_failed": Fact(lambda t: t.connection_failed("host", BROKEN), {}, ERROR, "ErrorOccurred"),
+    "worker_began": Fact(lambda t: t.worker_began("an inbox", ["a"]), {}, INFO),
+    "worker_ended": Fact(lambda t: t.worker_ended(60.0), {}, INFO),
     "machine_slept": Fact(lambda t: t.machine_slept("7250"), {}, INFO),
     "ping_sent": Fact(lambda t: t.ping_sent("7250", probe=False), publishes="PingSent"),
     "pong_received": Fact(lambda t: t.pong_received("7250", 0.1, 30.0, 30.0), publishes="PongReceived"),

@@ -58,7 +58,7 @@ class _Lines(logging.Handler):
 
 
 def log_to_stderr(verbose: int, *, quiet: bool = False) -> None:
-    """Show connects, disconnects, where probes are answered, and warnings; with `verbose` 1 also information, with 2 everything.
+    """Show what connections and workers do, where probes are answered, and warnings; with `verbose` 1 also information, with 2 everything.
 
     `quiet` is for commands that show events themselves: only errors, unless `verbose`.
     """

@@ -410,6 +410,11 @@ class Engine:
         """Whether any handler or stream here takes stored events."""
         return self._planner.takes_stored
 
+    @property
+    def durable(self) -> list[str]:
+        """The names of the handlers here that take stored events."""
+        return self._planner.durable
+
     def takes(self, event_type: str) -> bool:
         """Whether a handler or stream here takes stored events of this type."""
         return self._planner.takes(event_type)

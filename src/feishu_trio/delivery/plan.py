@@ -163,6 +163,11 @@ class Planner:
         """Whether there is any route or stream here that takes stored events."""
         return any(map(self._is_durable, (*self._router.routes(), *self._pools.attached)))
 
+    @property
+    def durable(self) -> list[str]:
+        """The names of the handlers here that take stored events."""
+        return [route.name for route in self._router.routes() if self._is_durable(route)]
+
     def takes(self, event_type: str) -> bool:
         """Whether a route or stream here takes stored events of this type."""
         return bool(self._routes(event_type, is_claimed=True))

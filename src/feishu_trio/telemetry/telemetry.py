@@ -50,6 +50,7 @@ _connection = logging.getLogger("feishu_trio.connection")
 _messages = logging.getLogger("feishu_trio.messages")
 _heartbeat = logging.getLogger("feishu_trio.heartbeat")
 _session = logging.getLogger("feishu_trio.session")
+_worker = logging.getLogger("feishu_trio.worker")
 
 # Deliveries after which histograms are brought up to date, less one: what they have gathered takes little memory. Where
 # few arrive, as in a worker, it is so many runs of handlers and requests.
@@ -57,7 +58,7 @@ _FOLD_EVERY: Final = 0x3FF
 _FOLD_AFTER: Final = 4096
 _CHARACTERS: Final = 100
 _ERROR_CHARACTERS: Final = 400
-_MEMBERS: Final = 4  # of a group of exceptions, in words
+_MEMBERS: Final = 4  # of a group of exceptions, in words; of handlers, by name
 
 INFO, WARNING, ERROR = logging.INFO, logging.WARNING, logging.ERROR
 
@@ -669,6 +670,18 @@ class Telemetry:
             about=handler,
             extra=of_ids(handler=handler),
         )
+
+    # Workers
+
+    def worker_began(self, inbox: str, handlers: Sequence[str]) -> None:
+        """A worker is at work for an inbox, with these handlers."""
+        names = ", ".join(handlers[:_MEMBERS])
+        more = f" and {len(handlers) - _MEMBERS} more" if len(handlers) > _MEMBERS else ""
+        self._limit.log(_worker, INFO, "working: %s%s for %s", names or "no handler so far", more, inbox)
+
+    def worker_ended(self, lived: float) -> None:
+        """A worker has ended, after so many seconds."""
+        self._limit.log(_worker, INFO, "the worker ended after %.1f s", lived)
 
     # Calls to Feishu
 
