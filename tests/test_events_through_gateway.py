@@ -418,7 +418,7 @@ async def test_the_readmes_echo_answers_messages_of_every_kind(
 ) -> None:
     page = (Path(__file__).parents[1] / readme).read_text(encoding="utf-8")
     names: dict[str, Any] = {}
-    exec(page.split("```python\n")[1].split("```")[0].replace("trio.run(main)", ""), names)
+    exec(page.split("```python\n")[1].split("```")[0], names)
     said: dict[str, tuple[object, str]] = {
         "text": ({"text": "你好 *"}, "你好 *"),
         "post": ({"title": "", "content": [[{"tag": "text", "text": "hi", "style": ["bold"]}]]}, "hi"),

@@ -1,7 +1,6 @@
 """Feishu (Lark) events over the long connection, with structured concurrency on trio.
 
-import trio
-from feishu_trio import Router, open_feishu_session
+from feishu_trio import Router, run
 
 router = Router()
 
@@ -9,11 +8,8 @@ router = Router()
 async def echo(event):
     await event.reply(event.text or event.markdown)
 
-async def main():
-    async with open_feishu_session("cli_...", "secret", router=router) as session:
-        await session.wait_closed()
-
-trio.run(main)
+if __name__ == "__main__":
+    run(router, "cli_...", "secret")
 """
 
 from __future__ import annotations

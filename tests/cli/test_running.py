@@ -1,4 +1,4 @@
-"""The page about running a bot: its programs run."""
+"""The page about running a bot, and the first bot of the README: its programs run."""
 
 from __future__ import annotations
 
@@ -7,27 +7,42 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from feishu_trio.testing import Gateway
 
 from .commands import environment, running
 
-PAGE = Path(__file__).parents[2] / "docs" / "running.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+ROOT = Path(__file__).parents[2]
+PAGE, README = ROOT / "docs" / "running.md", ROOT / "README.md"
 
 
-async def test_the_first_bot(feishu_gateway: Gateway, tmp_path: Path) -> None:
+def blocks(page: Path) -> list[str]:
+    """The programs of a page."""
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("page", "which"), [(PAGE, signal.SIGTERM), (README, signal.SIGINT)], ids=["running", "readme"]
+)
+async def test_the_first_bot(
+    feishu_gateway: Gateway, tmp_path: Path, page: Path, which: signal.Signals
+) -> None:
     bot = tmp_path / "bot.py"
-    bot.write_text(BLOCKS[0], encoding="utf-8")
+    code = blocks(page)[0].replace("cli_...", feishu_gateway.app_id)
+    bot.write_text(code.replace('"secret"', f'"{feishu_gateway.app_secret}"'), encoding="utf-8")
     async with running(env=environment(feishu_gateway), command=[sys.executable, str(bot)]) as program:
         await feishu_gateway.wait_connected()
         tom = feishu_gateway.user("Tom")
         await tom.says("hello")
         await tom.waits_for("Bot: hello")
-        program.process.send_signal(signal.SIGTERM)
-        assert (await program.done()).code == 0
+        program.process.send_signal(which)
+        done = await program.done()
+    assert done.code == 0
+    assert "Traceback" not in done.err
 
 
 def test_the_worker() -> None:
     names: dict[str, object] = {}
-    exec(compile(BLOCKS[1], PAGE.name, "exec"), names)
+    exec(compile(blocks(PAGE)[1], PAGE.name, "exec"), names)
     assert callable(names["work"])
