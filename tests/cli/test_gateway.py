@@ -216,13 +216,16 @@ def test_the_prompt_shows_what_fits_around_the_cursor(keys: str, shown: str) -> 
     assert prompt.line(9) == shown
 
 
-async def test_a_port_that_is_taken_is_1() -> None:
+async def test_a_port_that_is_taken_is_2() -> None:
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
         port = listener.socket.getsockname()[1]
         done = await run("gateway", "--port", str(port))
-    assert done.code == 1
-    assert re.fullmatch(rf"feishu-trio: cannot listen on 127.0.0.1:{port}: .*\n", done.err)
+    assert done.code == 2
+    assert re.fullmatch(
+        rf"feishu-trio: --port: {port} at 127\.0\.0\.1 cannot be listened on \(.*in use\); choose another, .*\n",
+        done.err,
+    )
 
 
 async def test_wrong_uses_are_2(tmp_path: Path) -> None:

@@ -122,7 +122,10 @@ async def _gateway(host: str, port: int, orders: _Orders, timeout: float | None)
         try:
             gateway = await stack.enter_async_context(testing.open_gateway(host=host, port=port))
         except OSError as error:
-            raise Failed(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+            raise ConfigError(
+                f"--port: {port} at {host} cannot be listened on ({error.strerror or error}); choose another, or 0 for any "
+                "that is free"
+            ) from error
         lines = stdin_lines()
         if not orders.once and is_live() and can_prompt():
             prompt = Prompt("you> ")
