@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import signal
@@ -11,11 +12,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
 
-from feishu_trio import Event, Inbox, InboxFile, InboxState, MemoryInbox, RedisInbox, Router
+from feishu_trio import (
+    Event,
+    Inbox,
+    InboxFile,
+    InboxRules,
+    InboxState,
+    MemoryInbox,
+    RedisInbox,
+    Router,
+    by_chat,
+)
 from feishu_trio.testing import Gateway, open_gateway
 from session.rig import come_true, open_session
 
@@ -29,6 +41,17 @@ def run(block: int) -> dict[str, Any]:
     names: dict[str, Any] = {}
     exec(compile(BLOCKS[block], f"{PAGE.name}, block {block + 1}", "exec"), names)
     return names
+
+
+def test_the_table_of_what_an_inbox_is_told() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    defaults = {field.name: field.default for field in attrs.fields(InboxRules)}
+    told = [*defaults, "lease", "durability", "prefix"]
+    assert {*told[-3:]} < {*inspect.signature(RedisInbox).parameters}
+    assert list(rows)[: len(told)] == told
+    for name in ("max_attempts", "retry_delay", "max_retry_delay"):
+        assert float(rows[name]) == defaults[name]
+    assert rows["order_by"] == f"`{by_chat.__name__}`"
 
 
 async def test_the_bot_that_thinks_is_answered_at_once(

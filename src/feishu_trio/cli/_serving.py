@@ -6,11 +6,15 @@ import importlib
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from urllib.parse import unquote
 
+import attrs
 import typer
 
-from feishu_trio import ConfigError, Inbox, Router, SQLiteInbox
+from feishu_trio import ConfigError, Inbox, InboxRules, Router, SQLiteInbox, by_chat, by_sender, by_thread
 
 from ._values import whole
 
@@ -33,6 +37,29 @@ __all__ = [
 
 URLS: Final = "sqlite:PATH, such as sqlite:bot.db, or redis://HOST"
 
+_ORDERS: Final = {"by_chat": by_chat, "by_thread": by_thread, "by_sender": by_sender, "none": None}
+
+
+def _order(text: str) -> object:
+    if text not in _ORDERS:
+        raise ConfigError(f"order_by: {text!r} is not allowed; it must be one of {', '.join(_ORDERS)}")
+    return _ORDERS[text]
+
+
+def _number(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # for the inbox to refuse
+
+
+# What may stand behind the `?` of an inbox's URL, and how it is read; the inbox checks it.
+_RULES: Final[dict[str, Callable[[str], object]]] = {
+    rule.name: cast(Any, rule.validator).read for rule in attrs.fields(InboxRules)
+} | {"order_by": _order}
+_OF_REDIS: Final[dict[str, Callable[[str], object]]] = {"lease": _number, "durability": str}
+_OF_SERVERS: Final = ("prefix", "sentinel_user", "sentinel_password")  # `RedisInbox` reads these in the URL
+
 RouterName = Annotated[
     str,
     typer.Argument(
@@ -44,7 +71,8 @@ InboxUrl = Annotated[
     typer.Option(
         "--inbox",
         metavar="URL",
-        help="`sqlite:PATH` or `redis://HOST`: where events are stored before they are answered.",
+        help="`sqlite:PATH` or `redis://HOST`: where events are stored before they are answered. Options stand behind it: "
+        "`?max_attempts=3&window=600`.",
     ),
 ]
 MetricsPort = Annotated[
@@ -100,7 +128,8 @@ def inbox_of(url: str) -> Inbox:
         ConfigError: It is the URL of none.
     """
     if path := sqlite_path(url):
-        return SQLiteInbox(path)
+        with _at_inbox():
+            return SQLiteInbox(path, **_read(url, _RULES)[1])
     inbox = redis_inbox(url)
     if inbox is None:
         raise wrong_url(url, URLS)
@@ -117,16 +146,49 @@ def redis_inbox(url: str) -> RedisInbox | None:
         return None
     from feishu_trio import RedisInbox  # here, as it needs an extra of its own
 
+    with _at_inbox():
+        url, options = _read(url, _RULES | _OF_REDIS, _OF_SERVERS)
+        return RedisInbox(url, **options)
+
+
+def sqlite_path(url: str) -> str:
+    """The path in `sqlite:PATH` or `sqlite://PATH`, without options; empty in another URL."""
+    kind, _, path = url.partition("?")[0].partition(":")
+    return path.removeprefix("//") if kind == "sqlite" else ""
+
+
+@contextmanager
+def _at_inbox() -> Iterator[None]:
     try:
-        return RedisInbox(url)
+        yield
     except ConfigError as error:
         raise ConfigError(f"--inbox: {error}") from None
 
 
-def sqlite_path(url: str) -> str:
-    """The path in `sqlite:PATH` or `sqlite://PATH`; empty in another URL."""
-    kind, _, path = url.partition(":")
-    return path.removeprefix("//") if kind == "sqlite" else ""
+def _read(
+    url: str, known: Mapping[str, Callable[[str], object]], others: tuple[str, ...] = ()
+) -> tuple[str, dict[str, Any]]:
+    """A URL without the options behind it, but for the `others`, and these by name.
+
+    Raises:
+        ConfigError: There is no such option.
+    """
+    place, _, query = url.partition("?")
+    if not query or (others and "@" in query):  # the mark is in a password: the URL is refused as a whole
+        return url, {}
+    left: list[str] = []
+    options: dict[str, Any] = {}
+    for each in query.split("&"):
+        name, _, text = each.partition("=")
+        if name in others:
+            left.append(each)
+        elif name in known:
+            options[name] = known[name](unquote(text))
+        else:
+            raise ConfigError(
+                f"option: {name!r} is not allowed; it must be one of {', '.join((*known, *others))}"
+            )
+    return "?".join(filter(None, (place, "&".join(left)))), options
 
 
 def wrong_url(url: str, allowed: str) -> ConfigError:
