@@ -35,7 +35,7 @@ from feishu_trio import (
     open_worker,
 )
 from feishu_trio.metrics import COMMON_LABELS, METRICS, Collector
-from feishu_trio.telemetry.counters import Counts
+from feishu_trio.telemetry.counters import ConnectFailure, Counts
 from feishu_trio.telemetry.histogram import BUCKETS
 from feishu_trio.testing import Gateway, open_gateway
 from session.rig import come_true, open_real_session, open_session
@@ -118,6 +118,7 @@ async def test_the_numbers_are_those_of_what_happened(autojump_clock: MockClock)
         await trio.sleep(1)
         busy = scrape()
         await trio.sleep(2500)
+        gateway.refuse_discovery(1, times=1)
         await gateway.drop(connection=gateway.connections[0])
         await trio.sleep(100)
         now = scrape()
@@ -160,6 +161,9 @@ async def test_the_numbers_are_those_of_what_happened(autojump_clock: MockClock)
     assert sum(now.all("feishu_disconnects_total")) == 1
     assert now("feishu_disconnects_total", reason=str(DisconnectReason.NO_PONG)) == 0
     assert len(now.all("feishu_disconnects_total")) == len(DisconnectReason)
+    assert now("feishu_connect_failures_total", reason="busy") == 1
+    assert sum(now.all("feishu_connect_failures_total")) == 1
+    assert len(now.all("feishu_connect_failures_total")) == len(ConnectFailure)
     assert now("feishu_heartbeats_total") > 100
     assert now("feishu_heartbeat_round_trip_seconds") == 0
     heard, last = now("feishu_last_heard_timestamp_seconds"), now("feishu_last_event_timestamp_seconds")

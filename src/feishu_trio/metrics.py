@@ -19,7 +19,7 @@ from .errors import InboxError
 from .inbox.records import State
 from .service import Counted, Service
 from .session import Session
-from .telemetry.counters import SessionStats
+from .telemetry.counters import ConnectFailure, SessionStats
 from .telemetry.heartbeat import HeartbeatStats
 from .telemetry.histogram import BUCKETS, HistogramSnapshot
 from .telemetry.stuck import StuckStats
@@ -151,6 +151,12 @@ def _disconnects(reading: Reading) -> Samples:
     if reading.wanted is not None:
         for reason in DisconnectReason:
             yield (str(reason),), reading.stats.disconnects.get(reason, 0)
+
+
+def _connect_failures(reading: Reading) -> Samples:
+    if reading.wanted is not None:
+        for reason in ConnectFailure:
+            yield (str(reason),), reading.stats.connect_failures.get(reason, 0)
 
 
 def _last_heard(reading: Reading) -> float | None:
@@ -384,6 +390,13 @@ METRICS: Final = (
         "Connections that ended.",
         "reason",
         read=_disconnects,
+    ),
+    _many(
+        "connect_failures_total",
+        "counter",
+        "Tries to connect that failed.",
+        "reason",
+        read=_connect_failures,
     ),
     _one(
         "heartbeats_total",

@@ -14,8 +14,11 @@ import trio
 
 from feishu_trio import (
     AuthenticationError,
+    ConfigError,
     ConnectError,
+    ConnectionLimitError,
     EventDecodeError,
+    ForbiddenError,
     HandlerFailed,
     HeldUp,
     LifecycleEvent,
@@ -303,11 +306,22 @@ def test_what_is_measured_of_connections_and_of_calls_to_feishu() -> None:
     telemetry.event_received(event(), known=False)
     telemetry.disconnected("7250", "reset", "", None, 60.0)
     telemetry.disconnected("7251", "reset", "", None, 60.0)
+    tries = {
+        ConnectError("no way there"): "unreachable",
+        ConnectError("busy", code=1): "busy",
+        AuthenticationError("no"): "authentication",
+        ForbiddenError("no"): "forbidden",
+        ConnectionLimitError("no"): "connection limit",
+        ConfigError("no"): "wrong setting",
+    }
+    for error in tries:
+        telemetry.connect_failed(error)
     telemetry.request_ended("0", 0.25)
     telemetry.request_ended("230020", 0.5)
     stats = telemetry.counters.snapshot(connections=0, in_flight=0, queue_depth=0)
     assert stats.last_event_at == event().received_at
     assert stats.disconnects == {"reset": 2}
+    assert stats.connect_failures == dict.fromkeys(tries.values(), 1)
     assert (stats.api_requests, stats.api_time.sum) == ({"0": 1, "230020": 1}, 0.75)
 
 

@@ -5,6 +5,7 @@ A new counter is a field of `Counts`, and the line in `telemetry.Telemetry` that
 
 from __future__ import annotations
 
+import enum
 from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -13,9 +14,19 @@ from typing import Final, Protocol, TypeVar
 
 import attrs
 
+from ..errors import AuthenticationError, ConfigError, ConnectError, ConnectionLimitError, ForbiddenError
 from .histogram import Histogram, HistogramSnapshot
 
-__all__ = ["Counters", "Duration", "HandlerStats", "Latency", "PoolStats", "SessionStats", "TypeStats"]
+__all__ = [
+    "ConnectFailure",
+    "Counters",
+    "Duration",
+    "HandlerStats",
+    "Latency",
+    "PoolStats",
+    "SessionStats",
+    "TypeStats",
+]
 
 # Quantiles are of the last so many answers: enough for a p99, and little to sort when somebody asks.
 _RECENT: Final = 2048
@@ -164,6 +175,8 @@ class SessionStats(Counts):
     """When the last event arrived (UTC); not when it comes from an inbox."""
     disconnects: Mapping[str, int]
     """Connections that ended, by `DisconnectReason`."""
+    connect_failures: Mapping[str, int]
+    """Tries to connect that failed, by `ConnectFailure`."""
     api_requests: Mapping[str, int]
     """Requests to Feishu's HTTP API, each try of a call, by what came of them: Feishu's code ("0" is success), HTTP's
     status where the body had none, "unanswered", "failed" (nothing can be made of it) or "cancelled"; within the same
@@ -243,6 +256,39 @@ class PoolCounter:
         )
 
 
+class ConnectFailure(enum.StrEnum):
+    """Why a try to connect failed."""
+
+    UNREACHABLE = "unreachable"
+    """The network, the resolver, TLS or a proxy; or what answered, if anything did, was not Feishu."""
+    BUSY = "busy"
+    """Feishu could not take the connection at the moment, and gave a code for it."""
+    AUTHENTICATION = "authentication"
+    """Feishu did not accept the credentials."""
+    FORBIDDEN = "forbidden"
+    """The app is banned, or may not use long connections."""
+    CONNECTION_LIMIT = "connection limit"
+    """The app has as many connections as Feishu allows."""
+    WRONG_SETTING = "wrong setting"
+    """Something that was given for it cannot be used."""
+
+    @classmethod
+    def of(cls, error: Exception) -> ConnectFailure:
+        """What an error of a try comes under."""
+        match error:
+            case AuthenticationError():
+                return cls.AUTHENTICATION
+            case ForbiddenError():
+                return cls.FORBIDDEN
+            case ConnectionLimitError():
+                return cls.CONNECTION_LIMIT
+            case ConfigError():
+                return cls.WRONG_SETTING
+            case ConnectError(code=int()):
+                return cls.BUSY
+        return cls.UNREACHABLE
+
+
 class Tally:
     """How often something happened."""
 
@@ -283,6 +329,7 @@ class Counters(Counts):
         )
         self.by_pool: _Labelled[str, PoolCounter] = _Labelled(PoolCounter, _OTHERS)
         self.disconnects: _Labelled[str, Tally] = _Labelled(Tally, _OTHERS)
+        self.connect_failures: _Labelled[str, Tally] = _Labelled(Tally, _OTHERS)
         self.api_requests: _Labelled[str, Tally] = _Labelled(Tally, _OTHERS)
         self.api_time = Histogram()
         self.measured = 0
@@ -325,6 +372,9 @@ class Counters(Counts):
             ),
             last_event_at=None if last is None else datetime.fromtimestamp(last, UTC),
             disconnects=MappingProxyType({name: each.count for name, each in self.disconnects.items()}),
+            connect_failures=MappingProxyType(
+                {name: each.count for name, each in self.connect_failures.items()}
+            ),
             api_requests=MappingProxyType({name: each.count for name, each in self.api_requests.items()}),
             api_time=self.api_time.snapshot(),
         )

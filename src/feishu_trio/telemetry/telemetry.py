@@ -16,7 +16,7 @@ import trio
 
 from ..errors import EventDecodeError, InboxUnreachable, wished_retry
 from ..events import Event, nearest
-from .counters import Counters
+from .counters import ConnectFailure, Counters
 from .fields import of_connection, of_event, of_ids
 from .heartbeat import HeartbeatStats
 from .lifecycle import (
@@ -504,6 +504,7 @@ class Telemetry:
 
     def connect_failed(self, error: Exception) -> None:
         """A try to connect failed. What comes of it is logged: another try, or the error that ends the session."""
+        self.counters.connect_failures[ConnectFailure.of(error)].count += 1
         self._publish_error("connect", error)
 
     def reconnected(self) -> None:
