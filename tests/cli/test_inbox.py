@@ -265,7 +265,12 @@ async def test_a_terminal_gets_tables_and_nothing_that_controls_it(
         (["requeue", "--inbox", "sqlite:{path}"], 2, "give the ids of dead letters, or --all"),
         (["requeue", "a", "--all", "--inbox", "sqlite:{path}"], 2, "dead letters, or --all, not both"),
         (["purge", "--state", "ready", "--inbox", "sqlite:{path}"], 2, "one of done, dead, parked"),
-        (["purge", "--state", "dead", "--older-than", "soon", "--inbox", "sqlite:{path}"], 2, "--older-than"),
+        (
+            ["purge", "--state", "dead", "--older-than", "soon", "--inbox", "sqlite:{path}"],
+            2,
+            "--older-than: 'soon' is not allowed; it must be such as 90, 90s, 30m, 12h or 7d; "
+            "'feishu-trio inbox purge --help' has all options",
+        ),
         (["show", "9" * 5000, "--inbox", "sqlite:{path}"], 1, "there is no event '999"),
         (["list", "--inbox", "sqlite://nowhere.db"], 1, "'nowhere.db': there is no such file"),
         (["list", "--inbox", "http://me:hidden@host/0"], 2, "'http://***@host/0' is not allowed"),

@@ -190,6 +190,7 @@ async def test_a_directory_that_cannot_be_is_2(feishu_gateway: Gateway, tmp_path
     done = await run("listen", "--output-dir", str(tmp_path / "file"), env=environment(feishu_gateway))
     assert done.code == 2
     assert done.err.startswith(f"feishu-trio: --output-dir: '{tmp_path}/file' cannot be written to: ")
+    assert done.err.endswith("; it must be a directory; 'feishu-trio listen --help' has all options\n")
 
 
 async def test_timeout_ends_it_well(feishu_gateway: Gateway) -> None:

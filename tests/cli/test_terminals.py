@@ -140,7 +140,8 @@ async def test_help_fits_and_has_a_word_on_everything(kind: Kind) -> None:
         (["inbox", "stats"], "--inbox is missing; 'feishu-trio inbox stats --help' has all options"),
         (
             ["listen", "--filter", "a"],
-            "--filter: 'a' is not allowed; it must be PATH=VALUE, PATH!=VALUE or PATH~GLOB",
+            "--filter: 'a' is not allowed; it must be PATH=VALUE, PATH!=VALUE or PATH~GLOB, such as "
+            "event.message.chat_id=oc_1 or 'text~*deploy*'; 'feishu-trio listen --help' has all options",
         ),
         (["gateway", "--once"], "--once needs something to push: give --send, --event or --file"),
     ],

@@ -22,8 +22,20 @@ _EXTRA: Final = re.compile(r"Got unexpected extra argument\S* \((.*)\)")  # in t
 _NARROW: Final = 64  # below, the text stands under what it is about
 
 
+_MORE: Final = "'{} --help' has all options"
+
+
 class Command(TyperCommand):
-    """A command whose help is laid out here."""
+    """A command whose help is laid out here; what is wrong with an option is told with where to read more."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            if not str(error).startswith("--"):
+                raise
+            raise ConfigError(f"{error}; {_MORE.format(ctx.command_path)}") from error.__cause__
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Show the help, on stdout."""
@@ -69,7 +81,7 @@ def misuse(error: Any) -> str:
             wrong = f"{error.format_message()};"
             if (extra := _EXTRA.fullmatch(error.format_message())) is not None:
                 wrong = f"{extra[1]!r}: more than the command takes;"
-    return f"{wrong} '{path} --help' has all options"
+    return f"{wrong} {_MORE.format(path)}"
 
 
 def _name(param: Any) -> str:

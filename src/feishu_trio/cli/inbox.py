@@ -207,11 +207,11 @@ def purge(
 
     A done event that Feishu delivers again after it was purged is handled again: it may do so for some seven hours.
     """
-    visit(inbox, _purge, state, older_than)
+    visit(inbox, _purge, state, older_than, _seconds(older_than))
 
 
-async def _purge(inbox: Visited, state: InboxState, older_than: str) -> None:
-    count = await inbox.purge(state, _seconds(older_than))
+async def _purge(inbox: Visited, state: InboxState, older_than: str, seconds: float) -> None:
+    count = await inbox.purge(state, seconds)
     why = await _why_none(inbox, state, older_than) if not count and sys.stdout.isatty() else ""
     _say(f"{count} purged{why}", purged=count)
 
