@@ -206,6 +206,15 @@ async def ready(probes: Probes) -> tuple[int, list[str]]:
     return int(answer.split()[1]), said["reasons"]
 
 
+async def warned(probes: Probes) -> list[str]:
+    """What it says beside being ready."""
+    (answer,) = await asked(probes, LAST.replace(b"/healthz", b"/readyz"))
+    said = json.loads(body_of(answer))
+    assert (answer.split()[1], said["ok"]) == ("200", True)
+    warnings: list[str] = said["warnings"]
+    return warnings
+
+
 async def test_it_is_ready_while_it_is_connected_and_not_when_it_drains(
     autojump_clock: MockClock, probes: Probes
 ) -> None:
@@ -234,11 +243,46 @@ async def test_it_is_not_ready_while_its_connection_is_lost(
 ) -> None:
     async with open_gateway() as gateway, open_session(gateway) as session:
         probes.add(session)
+        gateway.refuse_discovery(1)
         await gateway.drop()
-        await session.wait_state(session.state.RECONNECTING)
-        assert await ready(probes) == (503, ["the session is reconnecting"])
+        await trio.sleep(10)
+        why = "Feishu could not take the connection: code 1 (refused)"
+        assert await ready(probes) == (503, [f"the session is reconnecting: {why}"])
+        gateway.accept()
         await session.wait_state(session.state.CONNECTED)
         assert await ready(probes) == (200, [])
+        gateway.refuse_discovery(1, "\n" + 1000 * "x")
+        await gateway.drop()
+        await trio.sleep(10)
+        (_, (reason,)) = await ready(probes)
+        assert reason.isprintable()
+        assert len(reason) < 500, "a server has no say in how long it is"
+
+
+async def test_it_names_what_is_stuck_also_while_it_is_ready(
+    autojump_clock: MockClock, probes: Probes
+) -> None:
+    router = Router()
+
+    @router.on("x.y", name="hangs")
+    async def hangs(event: object) -> None:
+        await trio.sleep_forever()
+
+    async with (
+        open_gateway() as gateway,
+        open_session(gateway, router=router, shutdown_timeout=1) as one,
+        open_session(gateway) as other,
+    ):
+        probes.add(one)
+        await gateway.push("x.y", connection=gateway.connections[0])
+        await trio.sleep(59)
+        assert await warned(probes) == []
+        await trio.sleep(2)
+        (warning,) = await warned(probes)
+        assert warning.startswith("handler hangs has been at work for 6")
+        probes.add(other, "other")
+        (warning,) = await warned(probes)
+        assert warning.startswith(f"{gateway.app_id} as session: handler hangs has been at work for 6")
 
 
 class Stuck(MemoryInbox):

@@ -112,21 +112,24 @@ class Probes:
 
     async def _ready(self, _accept: str) -> _Answer:
         reasons: list[str] = []
+        warnings: list[str] = []
         async with trio.open_nursery() as nursery:
             for service, name in self._services.items():
-                nursery.start_soon(self._look_at, service, name, reasons)
+                nursery.start_soon(self._look_at, service, name, reasons, warnings)
         if not self._services:
             reasons.append("it is still starting: no session is connected yet")
-        return _json(503 if reasons else 200, ok=not reasons, reasons=reasons)
+        return _json(503 if reasons else 200, ok=not reasons, reasons=reasons, warnings=warnings)
 
-    async def _look_at(self, service: Service, name: str, reasons: list[str]) -> None:
+    async def _look_at(self, service: Service, name: str, reasons: list[str], warnings: list[str]) -> None:
         found: list[str] = []
         try:
             await service.count_inbox(_ASKING)
         except InboxError as error:
             found.append(str(error))
-        found = [*service.health().reasons, *found]  # of now, as the inbox may have taken a while
-        reasons += found if len(self._services) == 1 else [f"{name}: {reason}" for reason in found]
+        health = service.health()  # of now, as the inbox may have taken a while
+        prefix = "" if len(self._services) == 1 else f"{name}: "
+        reasons += [f"{prefix}{reason}" for reason in (*health.reasons, *found)]
+        warnings += [f"{prefix}{warning}" for warning in health.warnings]
 
     async def _metrics(self, accept: str) -> _Answer:
         if self._registry is None:
@@ -245,7 +248,7 @@ async def open_probes(
 
     `/healthz` is 200 while the loop runs. `/readyz` is 200 while each of the services is connected and healthy and its
     inbox answers, and else 503, with the reasons in JSON: before there is a service (`Probes.add`), and from when it begins
-    to close. `/metrics` needs the extra `metrics`.
+    to close. With both come the warnings of `Service.health`. `/metrics` needs the extra `metrics`.
 
     Args:
         services: Sessions and workers; `Probes.add` adds others, once they are open.

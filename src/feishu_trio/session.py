@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -16,11 +16,14 @@ from .router import Router
 from .service import ENDING, OVER, Health, Service, SessionState, in_block
 from .telemetry.heartbeat import HeartbeatStats
 from .telemetry.lifecycle import Follower
+from .telemetry.limits import one_line
 
 if TYPE_CHECKING:
     import httpx
 
 __all__ = ["Health", "Session", "SessionState", "open_feishu_session"]
+
+_REASON_CHARACTERS: Final = 400  # of why there is no connection: a server may have written it
 
 
 class Session(Service):
@@ -125,7 +128,11 @@ class Session(Service):
         return len(self._connections.live)
 
     def _complaints(self) -> list[str]:
-        return self._connections.complaints() if self.is_connected else [f"the session is {self.state.value}"]
+        if self.is_connected:
+            return self._connections.complaints()
+        failure = self._connections.failure if self.state is SessionState.RECONNECTING else None
+        why = "" if failure is None else f": {one_line(str(failure), _REASON_CHARACTERS)}"
+        return [f"the session is {self.state.value}{why}"]
 
     async def _begin(self) -> None:
         await self.wait_state(SessionState.CONNECTED)

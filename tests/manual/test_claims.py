@@ -176,7 +176,9 @@ async def test_manual_79_without_heartbeat_messages_pongs_count(autojump_clock: 
         gateway.refuse_discovery(1)
         await gateway.drop()
         await trio.sleep(10)
-        assert session.health().reasons == ("the session is reconnecting",)
+        assert session.health().reasons == (
+            "the session is reconnecting: Feishu could not take the connection: code 1 (refused)",
+        )
 
 
 async def test_manual_82_more_workers_make_it_faster(autojump_clock: MockClock) -> None:

@@ -191,7 +191,9 @@ async def test_the_time_without_a_connection_is_no_silence(
         feishu_gateway.refuse_discovery(1)
         await feishu_gateway.drop()
         await trio.sleep(600)
-        assert session.health().reasons == ("the session is reconnecting",)
+        assert session.health().reasons == (
+            "the session is reconnecting: Feishu could not take the connection: code 1 (refused)",
+        )
         feishu_gateway.accept()
         await session.wait_state(SessionState.CONNECTED)
         assert session.health()

@@ -70,6 +70,11 @@ class Connections:
         """Those that are up."""
         return self._relay.live
 
+    @property
+    def failure(self) -> ConnectError | None:
+        """Why one of them is not up; None if there is no more to say than that."""
+        return next((each.failure for each in self._supervisors if each.failure is not None), None)
+
     def complaints(self) -> list[str]:
         """What is wrong with them."""
         live = self.live

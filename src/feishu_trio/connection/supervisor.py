@@ -46,6 +46,8 @@ class Supervisor:
         self._backoff = backoff
         self._pace = Pace(shared.config.heartbeat_interval)
         self._client_config = ClientConfig()
+        self.failure: ConnectError | None = None
+        """Why there is no connection; None while there is one."""
         self._connects = 0
         self._stop = trio.CancelScope()
         self._over = False
@@ -126,14 +128,18 @@ class Supervisor:
         """Try until there is a connection. `error` is why there is none, unless this is the first one."""
         tries = 0
         while True:
+            self.failure = error
             if error is not None:
                 await self._pause(error, tries)
                 tries += 1
             try:
-                return await self._open(nursery)
+                connection = await self._open(nursery)
             except ConnectError as failure:
                 error = failure
                 self._settle(failure)
+            else:
+                self.failure = None
+                return connection
 
     async def _open(self, nursery: trio.Nursery) -> Connection:
         """Try once."""
