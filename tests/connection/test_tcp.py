@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from typing import Any
 
 import pytest
 import trio
@@ -11,7 +12,7 @@ import trio.testing
 
 from feishu_trio.connection.ending import DisconnectReason
 from feishu_trio.connection.line import Line
-from feishu_trio.connection.tcp import TCPStream
+from feishu_trio.connection.tcp import TCPStream, connect_tcp
 
 
 async def tcp_pair() -> tuple[TCPStream, TCPStream]:
@@ -32,6 +33,25 @@ async def clogged_tcp_pair() -> tuple[TCPStream, TCPStream]:
 
 async def test_it_is_a_stream_as_trio_wants_them() -> None:
     await trio.testing.check_two_way_stream(tcp_pair, clogged_tcp_pair)
+
+
+async def test_it_says_why_nobody_takes_a_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(OSError, match=r"^Connection refused$"):
+        await connect_tcp("127.0.0.1", port)
+
+    class Two(trio.abc.HostnameResolver):
+        async def getaddrinfo(self, *_: object, **__: object) -> list[Any]:
+            return [
+                (socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)) for host in ("127.0.0.1", "127.0.0.2")
+            ]
+
+        async def getnameinfo(self, *_: object) -> Any: ...
+
+    trio.socket.set_custom_hostname_resolver(Two())
+    with pytest.raises(OSError, match=r"^Connection refused$"):
+        await connect_tcp("a.name", port)
 
 
 async def test_what_is_sent_at_once_is_what_the_socket_takes() -> None:

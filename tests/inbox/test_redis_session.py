@@ -238,7 +238,9 @@ async def test_an_orderly_end_gives_back_what_was_not_begun(make: Make) -> None:
     assert Counter(Counter(runs).values()) == {1: 2, 2: 1}
 
 
-async def test_while_the_server_is_away_events_are_refused_and_health_says_so(tmp_path: Path) -> None:
+async def test_while_the_server_is_away_events_are_refused_and_health_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     router, handled = Router(), []
 
     @router.on(USER)
@@ -263,6 +265,7 @@ async def test_while_the_server_is_away_events_are_refused_and_health_says_so(tm
             await settled(inbox, done=2)
             await come_true(lambda: session.health().ok)
     assert len(handled) == 2
+    assert "has no link to its server: the connection to the server was lost" in caplog.text
 
 
 async def test_on_entry_a_server_that_is_away_is_waited_for_as_feishu_is(tmp_path: Path) -> None:

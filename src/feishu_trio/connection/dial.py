@@ -7,7 +7,7 @@ import trio
 from ..config import SessionConfig
 from ..errors import ConnectError
 from .proxies import open_through_proxy, proxy_for
-from .tcp import TCPStream
+from .tcp import TCPStream, connect_tcp
 from .tls import default_ssl_context, secured
 
 __all__ = ["open_stream"]
@@ -26,7 +26,7 @@ async def open_stream(host: str, port: int, *, tls: bool, config: SessionConfig)
         elif proxy := proxy_for(host, port, tls=tls, config=config):
             stream = await open_through_proxy(proxy, host, port, ssl_context=config.ssl_context)
         else:
-            stream = await trio.open_tcp_stream(host, port)
+            stream = await connect_tcp(host, port)
     except OSError as error:
         raise ConnectError(f"{host}:{port} could not be reached: {error}") from error
     if isinstance(stream, trio.SocketStream) and config.dial is None:  # no other is ours to take apart

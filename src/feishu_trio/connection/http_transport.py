@@ -19,6 +19,7 @@ import trio
 
 from ..errors import ConnectError
 from .proxies import open_through_proxy, speaks_http
+from .tcp import connect_tcp
 from .tls import TLSStream, secured
 
 __all__ = ["Transport"]
@@ -116,7 +117,7 @@ class _Network(httpcore.AsyncNetworkBackend):
             if self._proxy is not None:
                 stream = await open_through_proxy(self._proxy, host, port, ssl_context=self._ssl_context)
             else:
-                stream = await trio.open_tcp_stream(host, port)
+                stream = await connect_tcp(host, port)
         return _Stream(stream, host, port)
 
     async def sleep(self, seconds: float) -> None:

@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import errno
 import operator
+import os
 import socket
 from typing import Final
 
 import trio
 
-__all__ = ["TCPStream"]
+__all__ = ["TCPStream", "connect_tcp"]
 
 _RECEIVE_SIZE: Final = 65536
 _CLOSED: Final = {errno.EBADF, errno.ENOTSOCK}
+
+
+async def connect_tcp(host: str, port: int) -> trio.SocketStream:
+    """Connect to any address of `host`; on cancellation nothing is left open. The caller sets the deadline.
+
+    Raises:
+        OSError: It has none, or none of them takes a connection; the text is why, and not what trio says of all together.
+    """
+    try:
+        return await trio.open_tcp_stream(host, port)
+    except OSError as error:
+        cause = error.__cause__
+        tries = cause.exceptions if isinstance(cause, BaseExceptionGroup) else (cause,)
+        reasons = [os.strerror(each.errno) for each in tries if isinstance(each, OSError) and each.errno]
+        if not reasons:
+            raise
+        raise OSError(", ".join(dict.fromkeys(reasons))) from error
 
 
 class TCPStream(trio.abc.Stream):

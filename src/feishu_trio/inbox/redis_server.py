@@ -302,6 +302,8 @@ def _link_error(error: Exception, what: str = "") -> LinkError:
         return moved
     # Some say only what could not be done, and their cause why.
     why = str(error.__cause__ or error)
+    if not what and not why:
+        return LinkError("the connection to the server was lost")
     return LinkError(": ".join(filter(None, (what or type(error).__name__, why))))
 
 
