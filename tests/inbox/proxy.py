@@ -25,6 +25,8 @@ class Proxy:
         self._flows = trio.Event()
         self._flows.set()
         self._replies_left: int | None = None
+        self._clients = 0
+        self._forgotten = 0
         self._scopes: set[trio.CancelScope] = set()
 
     @property
@@ -36,6 +38,10 @@ class Proxy:
         if after is None:
             self._flows = trio.Event()
         self._replies_left = after
+
+    def forget(self) -> None:
+        """Hand nothing more on over the connections there are, as what has forgotten them; later ones are served."""
+        self._forgotten = self._clients
 
     def go_on(self) -> None:
         """Hand on again, what was held back, too."""
@@ -51,6 +57,8 @@ class Proxy:
     async def serve(self, stream: trio.SocketStream) -> None:
         with trio.CancelScope() as scope:
             self._scopes.add(scope)
+            self._clients += 1
+            client_number = self._clients
             try:
                 client: trio.abc.Stream = stream
                 if self._context is not None and await stream.socket.recv(1, socket.MSG_PEEK) == _HANDSHAKE:
@@ -61,16 +69,20 @@ class Proxy:
                     await trio.open_tcp_stream("127.0.0.1", self.server_port) as server,
                     trio.open_nursery() as nursery,
                 ):
-                    nursery.start_soon(self._hand_on, client, server, False)
-                    nursery.start_soon(self._hand_on, server, client, True)
+                    nursery.start_soon(self._hand_on, client, server, client_number, False)
+                    nursery.start_soon(self._hand_on, server, client, client_number, True)
             except OSError:
                 pass  # there is no server
             finally:
                 self._scopes.discard(scope)
 
-    async def _hand_on(self, source: trio.abc.Stream, sink: trio.abc.Stream, is_reply: bool) -> None:
+    async def _hand_on(
+        self, source: trio.abc.Stream, sink: trio.abc.Stream, client_number: int, is_reply: bool
+    ) -> None:
         try:
             while data := await source.receive_some():
+                if client_number <= self._forgotten:
+                    await trio.sleep_forever()
                 await self._flows.wait()
                 if is_reply and self._replies_left is not None:
                     first, data = data[: self._replies_left], data[self._replies_left :]

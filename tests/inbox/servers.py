@@ -113,6 +113,7 @@ def running(folder: Path, *mode: str, **options: str) -> Iterator[Server]:
     try:
         yield server
     finally:
+        server.client.close()
         server.kill()
 
 
