@@ -44,7 +44,8 @@ async def test_it_says_why_nobody_takes_a_connection() -> None:
     class Two(trio.abc.HostnameResolver):
         async def getaddrinfo(self, *_: object, **__: object) -> list[Any]:
             return [
-                (socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)) for host in ("127.0.0.1", "127.0.0.2")
+                (socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port))
+                for host in ("127.0.0.1", "127.0.0.2")
             ]
 
         async def getnameinfo(self, *_: object) -> Any: ...

@@ -69,12 +69,23 @@ async def test_the_page_shows_an_inbox_that_is_away(tmp_path: Path, monkeypatch:
 
 
 def alerts() -> list[str]:
-    """The expressions in the page's tables."""
-    return re.findall(r"`([^`]*feishu_\w+[^`]*[<>=][^`]*)`", TEXT)
+    """What the page and docs/metrics.md say is worth an alert."""
+    metrics_page = PAGE.with_name("metrics.md").read_text("utf-8")
+    (block,) = re.findall(r"worth an alert.*?```\n(.*?)\n```", metrics_page, re.DOTALL)
+    return [*block.splitlines(), *re.findall(r"`([^`\n]*feishu_\w+[^`\n]* [<>=]+ [^`\n]*)`", TEXT)]
+
+
+def metrics_in(asked: Iterable[str]) -> set[str]:
+    return {name for expression in asked for name in re.findall(r"feishu_\w+", expression)}
 
 
 def test_the_page_has_every_state_in_order_and_no_other() -> None:
     assert list(blocks(TEXT)) == list(STATES)
+
+
+def test_the_dashboard_shows_what_there_is_to_be_alerted_by() -> None:
+    assert len(alerts()) > 12
+    assert metrics_in(alerts()) <= metrics_in(expressions())
 
 
 def test_the_page_names_metrics_that_there_are() -> None:
