@@ -14,6 +14,8 @@ from pathlib import Path
 import attrs
 import msgspec
 
+from feishu_trio.inbox.redis_replies import read_event
+
 from .redis_bot import LEASE, fails
 
 EVENT, ENDED, DONE = b"{feishu}:e:", b"{feishu}:h:", b"{feishu}:done"
@@ -204,30 +206,28 @@ class Evidence:
 def stored(folder: Path) -> dict[int, Stored]:
     """What the server wrote about events, by their numbers."""
     events: dict[int, Stored] = {}
-    for command in commands(folder):
-        if command[0].upper() not in (b"HSET", b"ZADD"):
-            continue
-        _, key, *rest = command
-        if key == DONE and rest[0] != b"GT":  # what is greater is a later arrival
-            for at, finished in zip(rest[::2], rest[1::2], strict=True):
-                events[int(finished)].done.append(float(at))
-        if not key.startswith((EVENT, ENDED)):
-            continue
-        fields = dict(zip(rest[::2], rest[1::2], strict=True))
-        if key.startswith(EVENT):
-            number = int(key.removeprefix(EVENT))
-            if b"stored" in fields:
-                events[number] = Stored(number, fields[b"id"].decode(), fields[b"lane"].decode())
-            event = events[number]
-            event.attempts = int(fields.get(b"attempts", event.attempts))
-            event.crashes = int(fields.get(b"crashes", event.crashes))
-        elif key.startswith(ENDED):
-            event = events[int(key.removeprefix(ENDED))]
-            for handler, value in fields.items():
-                at, has_succeeded, _ = msgspec.msgpack.decode(value)
-                if has_succeeded:
-                    event.succeeded.setdefault(handler.decode(), at)
+    for name, *arguments in commands(folder):
+        match name.upper():
+            case b"SET" | b"MSET":
+                for key, value in pairs(arguments):
+                    if key.startswith(EVENT):
+                        number, kept = int(key.removeprefix(EVENT)), read_event(value)
+                        event = events.setdefault(number, Stored(number, kept.id, kept.lane or ""))
+                        event.attempts, event.crashes = kept.attempts, kept.crashes
+            case b"ZADD" if arguments[0] == DONE and arguments[1] != b"XX":  # else it is a later arrival
+                for at, finished in pairs(arguments[1:]):
+                    events[int(finished)].done.append(float(at))
+            case b"HSET" if arguments[0].startswith(ENDED):
+                event = events[int(arguments[0].removeprefix(ENDED))]
+                for handler, value in pairs(arguments[1:]):
+                    at, has_succeeded, _ = msgspec.msgpack.decode(value)
+                    if has_succeeded:
+                        event.succeeded.setdefault(handler.decode(), at)
     return events
+
+
+def pairs(arguments: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    return zip(arguments[::2], arguments[1::2], strict=True)
 
 
 def commands(folder: Path) -> Iterator[list[bytes]]:

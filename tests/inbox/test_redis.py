@@ -250,7 +250,7 @@ async def test_a_result_of_a_claim_that_was_taken_over_is_refused_and_counted(
         slow.on_lost = lost.update
         client.zrem(f"{{{prefix}}}:owners", slow._lease.owner)  # as a reaper does, after the lease has ended
         for number in client.smembers(f"{{{prefix}}}:o:{slow._lease.owner}"):
-            client.hset(f"{{{prefix}}}:e:{int(number)}", mapping={"state": "ready"})
+            client.hdel(f"{{{prefix}}}:running", number)
             client.zadd(f"{{{prefix}}}:r:x.y", {number: int(number)})
         client.delete(f"{{{prefix}}}:o:{slow._lease.owner}")
         taken = await claim(other)

@@ -15,6 +15,7 @@ import trustme
 
 from feishu_trio.errors import InboxError, InboxUnreachable
 from feishu_trio.inbox.redis import RedisInbox
+from feishu_trio.inbox.redis_replies import read_event
 from feishu_trio.inbox.redis_server import Server as RedisServer
 from session.rig import come_true
 
@@ -255,7 +256,7 @@ async def test_of_a_cluster_the_node_is_found_that_has_the_inbox(tmp_path: Path)
         with trio.fail_after(10):
             async with serving(RedisInbox(three.url)) as inbox:
                 await inbox.store([entry("c")])
-        assert has.client.hget("{feishu}:e:3", "id") == b"c"
+        assert read_event(has.client.get("{feishu}:e:3")).id == "c"
 
 
 # --- Sentinel ---------------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ from .redis_replies import (
     Opened,
     Status,
     encode_body,
+    encode_event,
     optional,
     read_cancelled,
     read_claimed,
@@ -519,7 +520,7 @@ class RedisInbox(Inbox):
         self._lease.check()
         if self._lease.is_over:  # it came to a process that was paused
             for claim in claimed.claims:
-                self._pump.note(SETTLE, ("release", claim.number, claim.token), bool_of)
+                self._pump.note(SETTLE, ("release", str(claim.number), claim.token), bool_of)
             return None
         self._lease.held.update((claim.number, claim) for claim in claimed.claims)
         self._look_at(claimed.status)
@@ -569,7 +570,7 @@ class RedisInbox(Inbox):
         if not gathered:
             await trio.lowlevel.checkpoint()
             return
-        step = ("begin", [(claim.number, claim.token) for claim in gathered])
+        step = ("begin", [(str(claim.number), claim.token) for claim in gathered])
         if not await self._ask(SETTLE, step, bool_of):
             raise InboxError(f"{self!r}: another process has taken over what was to begin")
         for claim in gathered:
@@ -587,19 +588,25 @@ class RedisInbox(Inbox):
 
     def succeeded(self, claim: Claim, handler: str, result: bytes | None) -> None:
         """See `Inbox`."""
-        step = ("succeeded", claim.number, claim.token, handler, False if result is None else string(result))
+        step = (
+            "succeeded",
+            str(claim.number),
+            claim.token,
+            handler,
+            False if result is None else string(result),
+        )
         request = self._settle(claim, step, self._still)
         self._noted = None if request is None else (claim, request)
 
     def failed(self, claim: Claim, handler: str, error: str) -> None:
         """See `Inbox`."""
-        self._settle(claim, ("failed", claim.number, claim.token, handler, error), self._still)
+        self._settle(claim, ("failed", str(claim.number), claim.token, handler, error), self._still)
 
     async def note(self, claim: Claim, handler: str, key: str, value: bytes) -> bool:
         """See `Inbox`."""
         if len(value) > LARGEST_NOTE:
             raise ValueError(f"a note of {len(value)} bytes: it may have {LARGEST_NOTE}")
-        step = ("note", claim.number, claim.token, handler, key, string(value))
+        step = ("note", str(claim.number), claim.token, handler, key, string(value))
         is_ours = await self._ask(STORE, step, bool_of)
         if not is_ours:
             self._still(claim, False)
@@ -610,11 +617,11 @@ class RedisInbox(Inbox):
         if self._noted is not None and self._noted[0] is claim:
             # That its last handler succeeded nobody needs to know any more, if nobody has been told.
             self._pump.take_back(self._noted[1])
-        self._settle(claim, ("done", claim.number, claim.token), self._ended)
+        self._settle(claim, ("done", str(claim.number), claim.token), self._ended)
 
     def retry(self, claim: Claim, delay: float, error: str, *, counts: bool) -> None:
         """See `Inbox`."""
-        step = ("retry", claim.number, claim.token, delay, error, counts, self.rules.strict_order)
+        step = ("retry", str(claim.number), claim.token, delay, error, counts, self.rules.strict_order)
 
         def waits(claim: Claim, is_ours: bool) -> None:
             self._ended(claim, is_ours)
@@ -629,11 +636,11 @@ class RedisInbox(Inbox):
             self._ended(claim, is_ours)
             self._tell(self.has_untold or is_ours)
 
-        self._settle(claim, ("die", claim.number, claim.token, error), died)
+        self._settle(claim, ("die", str(claim.number), claim.token, error), died)
 
     def release(self, claim: Claim) -> None:
         """See `Inbox`."""
-        self._settle(claim, ("release", claim.number, claim.token), self._ended)
+        self._settle(claim, ("release", str(claim.number), claim.token), self._ended)
 
     def keep(self, claim: Claim) -> None:
         """See `Inbox`."""
@@ -641,7 +648,7 @@ class RedisInbox(Inbox):
 
     def park(self, claim: Claim) -> None:
         """See `Inbox`."""
-        self._settle(claim, ("park", claim.number, claim.token), self._ended)
+        self._settle(claim, ("park", str(claim.number), claim.token), self._ended)
 
     def _settle(
         self, claim: Claim, step: tuple[Any, ...], then: Callable[[Claim, bool], None]
@@ -812,14 +819,15 @@ class RedisInbox(Inbox):
 
 def _entry(entry: Entry) -> tuple[Any, ...]:
     """An event as it is stored."""
+    digests = _digests(entry.keys)
+    is_odd = EVENT_KEY + entry.id not in entry.keys
     return (
-        _digests(entry.keys),
-        entry.id,
         entry.type,
         False if entry.lane is None else entry.lane,
+        string(encode_event(entry, digests, is_odd=is_odd)),
         string(encode_body(entry.message_id, entry.trace_id, entry.payload)),
-        entry.received,
-        EVENT_KEY + entry.id not in entry.keys,
+        entry.id if is_odd else False,
+        digests,
     )
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final, TypeVar
 
 import msgspec
 
 from .._quiet import QuietStruct
-from .records import Claim, Counts, Details, HandlerState, State, Stored, Summary
+from .records import Claim, Counts, Details, Entry, HandlerState, State, Stored, Summary
 from .redis_scripts import bytes_of
 
 __all__ = [
     "Cancelled",
     "Claimed",
+    "Event",
     "Listed",
     "Opened",
     "Renewed",
@@ -20,11 +22,13 @@ __all__ = [
     "Scanned",
     "Status",
     "encode_body",
+    "encode_event",
     "optional",
     "read_cancelled",
     "read_claimed",
     "read_counts",
     "read_details",
+    "read_event",
     "read_facts",
     "read_listed",
     "read_number",
@@ -39,6 +43,14 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_STORED: Final = 17  # characters of when an event was stored, which it begins with
+_BEGINNING: Final = Struct(f">{_STORED}sIIBBdI")
+_SIZE: Final = Struct(">I")
+
+_LONG: Final = (
+    64  # characters of an id or a lane, some of which may have to go once it is done: see `ends.lua`
+)
 
 
 def optional(value: T | bool) -> T | None:
@@ -86,40 +98,54 @@ class Renewed(msgspec.Struct, array_like=True):
     status: Status
 
 
-class _Claim(QuietStruct, array_like=True):
-    number: int
-    token: int
+class _Facts(QuietStruct, array_like=True):
+    """What few steps of the scripts look into."""
+
+    id: str
+    digests: msgspec.Raw
+    received: float
+    is_odd: bool
+    """Whether its key cannot be told from its id."""
+
+
+class Event(QuietStruct):
+    """An event as it is kept, without its body."""
+
     id: str
     type: str
-    lane: str | bool
-    body: msgspec.Raw
-    received: str
-    stored: str
-    attempt: int
+    lane: str | None
+    received: float
+    stored: float
+    attempts: int
     crashes: int
-    is_gathered: bool
-    parts: tuple[list[tuple[str, msgspec.Raw]], list[tuple[str, str, msgspec.Raw]]] | bool
 
-    def claim(self) -> Claim:
+
+class _Claim(QuietStruct, array_like=True):
+    number: str
+    event: msgspec.Raw
+    body: msgspec.Raw
+    parts: tuple[list[tuple[str, msgspec.Raw]], list[tuple[str, str, msgspec.Raw]]] | None = None
+
+    def claim(self, token: int, is_gathered: bool) -> Claim:
+        event = read_event(bytes_of(self.event) or b"")
         body = _body_of(self.body)
         claim = Claim(
-            number=self.number,
-            token=self.token,
-            id=self.id,
-            type=self.type,
-            lane=optional(self.lane),
+            number=int(self.number),
+            token=token,
+            id=event.id,
+            type=event.type,
+            lane=event.lane,
             payload=body.payload or b"",
             message_id=body.message_id,
             trace_id=body.trace_id,
-            received=float(self.received),
-            stored=float(self.stored),
-            attempt=self.attempt,
-            crashes=self.crashes,
-            is_gathered=self.is_gathered,
+            received=event.received,
+            stored=event.stored,
+            attempt=event.attempts + 1,
+            crashes=event.crashes,
+            is_gathered=is_gathered,
         )
-        parts = optional(self.parts)
-        if parts is not None:
-            succeeded, notes = parts
+        if self.parts is not None:
+            succeeded, notes = self.parts
             claim.has_parts = True
             claim.succeeded = {name: bytes_of(result) for name, result in succeeded}
             claim.notes = {(handler, key): bytes_of(value) or b"" for handler, key, value in notes}
@@ -127,6 +153,8 @@ class _Claim(QuietStruct, array_like=True):
 
 
 class _Claims(QuietStruct, array_like=True):
+    token: int
+    is_gathered: bool
     claims: list[_Claim]
     is_all: bool
     status: Status
@@ -225,7 +253,8 @@ class Requeued(msgspec.Struct, array_like=True):
     has_untold: bool
 
 
-_encode_body: Final = msgspec.msgpack.Encoder().encode
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode_facts: Final = msgspec.msgpack.Decoder(_Facts).decode
 _decode_body: Final = msgspec.msgpack.Decoder(_Body).decode
 _decode_claims: Final = msgspec.msgpack.Decoder(_Claims | bool).decode
 _decode_details: Final = msgspec.msgpack.Decoder(_Details | bool).decode
@@ -247,7 +276,35 @@ read_scanned: Final = msgspec.msgpack.Decoder(Scanned).decode
 
 def encode_body(message_id: str, trace_id: str, payload: bytes) -> bytes:
     """What is kept of an event until it is done."""
-    return _encode_body((message_id, trace_id, payload))
+    return _encode((message_id, trace_id, payload))
+
+
+def encode_event(entry: Entry, digests: msgspec.Raw, *, is_odd: bool) -> bytes:
+    """What is kept of an event, as `base.lua` has it, but for when it was stored, which the server knows."""
+    has_lane = entry.lane is not None
+    kind, lane = entry.type.encode(), (entry.lane or "").encode()
+    has_more = len(entry.id) > _LONG or len(lane) > _LONG
+    beginning = _BEGINNING.pack(b"", 0, 0, has_more, has_lane, 0.0, len(kind))[_STORED:]
+    facts = _encode(_Facts(entry.id, digests, entry.received, is_odd))
+    return b"".join((beginning, kind, _SIZE.pack(len(lane)), lane, facts))
+
+
+def read_event(packed: bytes) -> Event:
+    """What is kept of an event."""
+    stored, attempts, crashes, _, has_lane, _, size = _BEGINNING.unpack_from(packed)
+    end = _BEGINNING.size + size
+    first = end + _SIZE.size
+    last = first + _SIZE.unpack_from(packed, end)[0]
+    facts = _decode_facts(packed[last:])
+    return Event(
+        id=facts.id,
+        type=packed[_BEGINNING.size : end].decode(),
+        lane=packed[first:last].decode() if has_lane else None,
+        received=facts.received,
+        stored=float(stored),
+        attempts=attempts,
+        crashes=crashes,
+    )
 
 
 def _body_of(raw: msgspec.Raw) -> _Body:
@@ -260,7 +317,8 @@ def read_claimed(raw: msgspec.Raw) -> Claimed | None:
     claimed = optional(_decode_claims(raw))
     if claimed is None:
         return None
-    return Claimed([each.claim() for each in claimed.claims], claimed.is_all, claimed.status)
+    claims = [each.claim(claimed.token, claimed.is_gathered) for each in claimed.claims]
+    return Claimed(claims, claimed.is_all, claimed.status)
 
 
 def read_renewed(raw: msgspec.Raw) -> Renewed | None:

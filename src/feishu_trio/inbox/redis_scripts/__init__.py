@@ -33,7 +33,7 @@ __all__ = [
     "string",
 ]
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of the keys: raised when an older version of the scripts cannot go on with them."""
 
 
@@ -54,12 +54,12 @@ class Script:
 
 
 # What stores is refused once the server's memory is full, before its first write. All else goes on, so that it empties.
-STORE: Final = Script("lanes", "ends", "known", "owned", "store")
-SETTLE: Final = Script("lanes", "ends", "known", "owned", "status", "settle", flags="allow-oom")
-CLAIM: Final = Script("lanes", "ends", "status", "claim", flags="allow-oom")
-TEND: Final = Script("lanes", "ends", "status", "facts", "tend", flags="allow-oom")
-MEND: Final = Script("lanes", "ends", "status", "details", "mend", flags="allow-oom")
-LOOK: Final = Script("details", "facts", "look", flags="no-writes")
+STORE: Final = Script("lanes", "ends", "owned", "known", "store")
+SETTLE: Final = Script("lanes", "ends", "owned", "known", "status", "settle", flags="allow-oom")
+CLAIM: Final = Script("lanes", "ends", "owned", "status", "claim", flags="allow-oom")
+TEND: Final = Script("lanes", "ends", "owned", "status", "facts", "tend", flags="allow-oom")
+MEND: Final = Script("lanes", "ends", "owned", "status", "details", "mend", flags="allow-oom")
+LOOK: Final = Script("owned", "details", "facts", "look", flags="no-writes")
 SCRIPTS: Final = (STORE, SETTLE, CLAIM, TEND, MEND, LOOK)
 
 

@@ -1,13 +1,15 @@
 -- What every script begins with. All that an inbox keeps is under KEYS[1], its own hash, and keys that start with it:
 --
 -- {prefix}             app, version, types, number, token, strict: facts of the inbox, and its counters
--- :e:NUMBER    hash    an event without its body; what is 0 or empty is not there, and what is blocked is ready as well
+-- :e:NUMBER    string  an event without its body, packed as below; its state is where its number stands
 -- :b:NUMBER    string  its body: what came with it, and its payload
+-- :x:NUMBER    hash    what few have: its error, when it was to run again after it was parked, who tells of it
 -- :h:NUMBER    hash    handler -> [when it ended, whether it succeeded, its result or error]
 -- :n:NUMBER    hash    [handler, key] -> what the handler noted
 -- :k:DIGEST    string  a key by which an event is known -> its number
 -- :i:ID        zset    the numbers of events whose key cannot be told from their id
 -- :live        zset    the numbers of all that are ready, blocked, running or waiting
+-- :running     hash    the numbers of those that are claimed -> the event, and its claim
 -- :r:TYPE      zset    the numbers of those that are ready
 -- :suspects    zset    the numbers of those that are ready, and must run alone
 -- :t:TYPE      list    a ticket for each that became ready: taking one out wakes one of those who wait
@@ -30,9 +32,31 @@ local P = KEYS[1] .. ':'
 local call = redis.call
 local clock = call('TIME')
 local now = clock[1] + clock[2] / 1000000
+local moment = string.format('%.6f', now) -- as text, which Lua makes of a number slowly
+local asked = cmsgpack.unpack(ARGV[1])
 local steps = {}
 local MOST_BYTES = 8388608 -- of payloads in one reply, unless one has more
 local tickets, readied = {}, 0 -- how many became ready in this call, by type and together
+
+-- An event, in the order in which `struct` packs it: when it was stored, how many attempts and crashes there were, whether
+-- there is more of it than this and its body, whether it has a lane, the claim that settled it last, its type and its lane.
+-- Then come its facts, which few ask for, packed by themselves: its id, its keys, when it was received, and whether its
+-- key cannot be told from its id. As a list it is:
+local STORED, ATTEMPTS, CRASHES, MORE, LANE, TOKEN, KIND, FACTS = 1, 2, 3, 4, 5, 6, 7, 8
+local ID, DIGESTS, RECEIVED, ODD = 1, 2, 3, 4
+local SHAPE = '>c17I4I4BBdI4c0I4c0'
+local MORE_AT = 26 -- which byte that is
+
+local function read(packed, first)
+  local stored, attempts, crashes, more, has_lane, token, kind, lane, at = struct.unpack(SHAPE, packed, first or 1)
+  return {stored, attempts, crashes, more == 1, has_lane == 1 and lane, token, kind, packed:sub(at)}
+end
+
+local function pack(event)
+  local stored, attempts, crashes, more, lane, token, kind, facts = unpack(event)
+  return struct.pack(SHAPE, stored, attempts, crashes, more and 1 or 0, lane and 1 or 0, token, #kind, kind, #(lane or ''),
+    lane or '') .. facts
+end
 
 local keys_of = {}
 local function key_of(number)
@@ -42,6 +66,15 @@ local function key_of(number)
     keys_of[number] = key
   end
   return key
+end
+
+local function event_of(number)
+  local packed = call('GET', key_of(number))
+  return packed and read(packed)
+end
+
+local function save(number, event)
+  call('SET', key_of(number), pack(event))
 end
 
 local function append(list, first, second)
@@ -65,17 +98,34 @@ local strings = {} -- names and values
 local ranked = {} -- name of a zset whose scores are its numbers -> numbers, twice each
 local left = {} -- numbers that are out of :live, then or since
 local over = {} -- times and numbers for :done
+local taken = {} -- numbers and claims for :running
+local settled = {} -- numbers that are out of it, then or since
 local freed = {} -- owner -> numbers that are out of :o:OWNER
 local needless = {} -- names
 local holders = {} -- lane -> the number for :lanes; false if none holds it
+local following = {} -- numbers that hold a lane now, and are to be ready
+local release -- they are, as `lanes.lua` says
 
 local function write()
   all('MSET', strings)
+  for first = 1, #following, 1000 do
+    local names = {}
+    for at = first, math.min(first + 999, #following) do
+      names[#names + 1] = key_of(following[at])
+    end
+    for at, packed in ipairs(call('MGET', unpack(names))) do
+      local event = read(packed)
+      release(following[first + at - 1], event[KIND], event[CRASHES])
+    end
+  end
+  following = {}
   for name, numbers in pairs(ranked) do
     all('ZADD', numbers, P .. name)
   end
   all('ZREM', left, P .. 'live')
   all('ZADD', over, P .. 'done')
+  all('HSET', taken, P .. 'running')
+  all('HDEL', settled, P .. 'running')
   for owner, numbers in pairs(freed) do
     all('SREM', numbers, P .. 'o:' .. owner)
   end
@@ -90,7 +140,7 @@ local function write()
   end
   all('HSET', held, P .. 'lanes')
   all('HDEL', free, P .. 'lanes')
-  strings, ranked, left, over, freed, needless, holders = {}, {}, {}, {}, {}, {}, {}
+  strings, ranked, left, over, taken, settled, freed, needless, holders = {}, {}, {}, {}, {}, {}, {}, {}, {}
 end
 
 local function list_of(lists, name)
@@ -127,7 +177,7 @@ local function oldest(place, kinds, limit)
   return found
 end
 
--- A field that is not there, or does not count, is 0.
-local function count(field)
-  return tonumber(field) or 0
+-- What is not there, or does not count, is 0.
+local function count(text)
+  return tonumber(text) or 0
 end

@@ -1,4 +1,5 @@
 local LOOKED_AT = 500 -- events that one claim looks at, most of which may be too old
+local AHEAD = 16 -- events that are read as one: more than may be claimed, if they are large
 local PATIENCE = 2 -- seconds for which what is only to be parked is left to others
 
 local function parts_of(number)
@@ -15,43 +16,34 @@ local function parts_of(number)
     local handler, key = unpack(cmsgpack.unpack(noted[at]))
     notes[#notes + 1] = {handler, key, noted[at + 1]}
   end
-  return {handlers, notes}
+  return (#ended > 0 or #noted > 0) and {handlers, notes}
 end
 
--- Claim one event, unless it is too old, or too young to be parked: what is known of it, and the bytes of its body.
--- In `taken` are those that are not ready any more.
-local function take(number, kind, ask, token, taken)
-  local id, lane, received, stored, attempts, crashes, parts = unpack(
-    call('HMGET', key_of(number), 'id', 'lane', 'received', 'stored', 'attempts', 'crashes', 'parts'))
-  if ask.parks and now - math.max(count(stored), count(call('HGET', key_of(number), 'again'))) < PATIENCE then
-    return
+-- Whether an event is not to be claimed after all: it is too young to be parked, or so old that it is a dead letter.
+local function is_left(number, event, ask, gone)
+  if ask.parks and now - math.max(event[STORED], count(call('HGET', P .. 'x:' .. number, 'again'))) < PATIENCE then
+    return true
   end
-  taken[#taken + 1] = number
-  if ask.max_age and now - count(stored) > ask.max_age then
-    bury(number, ask.too_old)
-    free(lane)
-    return
+  if ask.max_age and now - event[STORED] > ask.max_age then
+    gone[#gone + 1] = number
+    bury(number, event, ask.too_old)
+    free(event[LANE])
+    return true
   end
-  local attempt = count(attempts) + 1
-  local fields = {'state', 'running', 'token', token, 'owner', ask.owner, 'attempts', attempt}
-  if ask.gathers then
-    fields[9], fields[10] = 'gathered', 1
+end
+
+-- It leaves its lane to the others.
+local function step_aside(number, event)
+  if event[LANE] then
+    free(event[LANE])
+    event[LANE] = false
+    save(number, event)
   end
-  call('HSET', key_of(number), unpack(fields))
-  if lane and not ask.in_order then
-    call('HDEL', key_of(number), 'lane')
-    free(lane)
-    lane = false
-  end
-  local body = call('GET', P .. 'b:' .. number) or ''
-  return {
-    tonumber(number), token, id, kind, lane, body, received, stored, attempt, count(crashes), ask.gathers,
-    parts and parts_of(number),
-  }, #body
 end
 
 -- All types of which an event may be ready, also since this call began.
 local function every_kind()
+  write()
   local kinds = call('SMEMBERS', P .. 'types')
   for kind in pairs(tickets) do
     if call('SISMEMBER', P .. 'types', kind) == 0 then
@@ -71,36 +63,54 @@ steps.claim = function(ask)
   local token = call('HINCRBY', KEYS[1], 'token', 1)
   local claims, numbers, bytes, looked_at = {}, {}, 0, 0
   local is_all = false
-  local function try(number, kind, taken)
-    local claim, size = take(number, kind, ask, token, taken)
-    looked_at = looked_at + 1
-    if claim then
-      claims[#claims + 1], numbers[#numbers + 1] = claim, number
-      bytes = bytes + size
+  local beginning = pack_claim(token, ask.gathers, ask.owner)
+  local is_plain = ask.in_order and not ask.parks and not ask.max_age
+  -- Of these, as many as there may be. Events are read some at a time.
+  local function try(found, gone)
+    local strings
+    for at, each in ipairs(found) do
+      if #claims == ask.limit or bytes >= MOST_BYTES then
+        return
+      end
+      local place = (at - 1) % AHEAD * 2
+      if place == 0 then
+        local names = {}
+        for ahead = at, math.min(at + AHEAD - 1, #found) do
+          append(names, key_of(found[ahead][1]), P .. 'b:' .. found[ahead][1])
+        end
+        strings = call('MGET', unpack(names))
+      end
+      local number, kind = unpack(each)
+      local packed, body, these = strings[place + 1], strings[place + 2] or '', list_of(gone, kind)
+      local event = not is_plain and read(packed)
+      looked_at = looked_at + 1
+      if is_plain or not is_left(number, event, ask, these) then
+        if not ask.in_order then
+          step_aside(number, event)
+          packed = pack(event)
+        end
+        these[#these + 1], numbers[#numbers + 1] = number, number
+        append(taken, number, beginning .. packed)
+        claims[#claims + 1] = {number, packed, body, packed:byte(MORE_AT) == 1 and parts_of(number) or nil}
+        bytes = bytes + #body
+      end
     end
   end
   if ask.alone then
-    local number = call('ZRANGE', P .. 'suspects', 0, 0)[1]
-    while number and #claims == 0 do
-      local taken = {}
-      try(number, call('HGET', key_of(number), 'type'), taken)
-      all('ZREM', taken, P .. 'suspects')
-      number = call('ZRANGE', P .. 'suspects', 0, 0)[1]
-    end
+    repeat
+      local number = call('ZRANGE', P .. 'suspects', 0, 0)[1]
+      local found, gone = number and {{number, 'suspects'}} or {}, {}
+      try(found, gone)
+      all('ZREM', gone.suspects or {}, P .. 'suspects')
+    until #found == 0 or #claims > 0 or not gone.suspects
   else
     repeat
       kinds = ask.kinds or every_kind()
       local found = oldest('r:', kinds, ask.limit - #claims)
       is_all = #found < ask.limit - #claims
-      local taken = {} -- by type
-      for _, each in ipairs(found) do
-        if #claims == ask.limit or bytes >= MOST_BYTES then
-          break
-        end
-        local number, kind = unpack(each)
-        try(number, kind, list_of(taken, kind))
-      end
-      for kind, these in pairs(taken) do
+      local gone = {} -- by type
+      try(found, gone)
+      for kind, these in pairs(gone) do
         all('ZREM', these, P .. 'r:' .. kind)
       end
       -- Others may be ready in the place of these.
@@ -114,5 +124,5 @@ steps.claim = function(ask)
     end
   end
   all('SADD', numbers, P .. 'o:' .. ask.owner)
-  return {claims, is_all and bytes < MOST_BYTES, status(ask.owner, ask.version)}
+  return {token, ask.gathers, claims, is_all and bytes < MOST_BYTES, status(ask.owner, ask.version)}
 end

@@ -1,29 +1,38 @@
-local SCORED = {waiting = true, done = true, dead = true, parked = true}
+local PLACES = {'waiting', 'done', 'dead', 'parked'}
 
--- Its state: what is ready, and does not hold its lane, is blocked.
-local function state_of(number, state, lane)
-  if state == 'ready' and lane and count(call('HGET', P .. 'lanes', short(lane))) ~= tonumber(number) then
-    return 'blocked'
+-- Whether another event holds its lane.
+local function is_blocked(number, lane)
+  return lane and count(call('HGET', P .. 'lanes', short(lane))) ~= tonumber(number)
+end
+
+-- Its state, and since when it is done, dead or parked, or when its next attempt is due, or else the claim if it runs.
+local function state_of(number, lane)
+  local claim = call('HGET', P .. 'running', number)
+  if claim then
+    return 'running', nil, read_claim(claim)
   end
-  return state
+  for _, place in ipairs(PLACES) do
+    local at = call('ZSCORE', P .. place, number)
+    if at then
+      return place, tonumber(at)
+    end
+  end
+  return is_blocked(number, lane) and 'blocked' or 'ready'
 end
 
 -- An event without its body and its handlers; false if it is not there.
 local function summary(number)
-  local fields = call('HGETALL', key_of(number))
-  if #fields == 0 then
+  local event = event_of(number)
+  if not event then
     return false
   end
-  local event = {}
-  for at = 1, #fields, 2 do
-    event[fields[at]] = fields[at + 1]
-  end
-  local at = SCORED[event.state] and tonumber(call('ZSCORE', P .. event.state, number))
-  local is_waiting = event.state == 'waiting'
+  local state, at, claim = state_of(number, event[LANE])
+  local facts = cmsgpack.unpack(event[FACTS])
+  local is_waiting = state == 'waiting'
   return {
-    tonumber(number), event.id, event.type, state_of(number, event.state, event.lane), event.lane or false,
-    count(event.attempts), count(event.crashes), count(event.received), count(event.stored), is_waiting and at or false,
-    not is_waiting and at or false, event.error or false,
+    tonumber(number), facts[ID], event[KIND], state, event[LANE], event[ATTEMPTS] + (claim and 1 or 0), event[CRASHES],
+    facts[RECEIVED], count(event[STORED]), is_waiting and at or false, not is_waiting and at or false,
+    event[MORE] and call('HGET', P .. 'x:' .. number, 'error'),
   }
 end
 

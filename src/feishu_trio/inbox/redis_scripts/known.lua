@@ -2,20 +2,26 @@ local MOST_KEYS = 100 -- of an event: one that comes with ever new ones is known
 
 -- The event of one of these keys has arrived again: it is known by all of them, and if it is done, its window starts anew.
 local function renew(number, names, known)
-  local state, keys = unpack(call('HMGET', key_of(number), 'state', 'keys'))
+  local event = event_of(number)
+  local facts = cmsgpack.unpack(event[FACTS])
   local fresh = {}
   for at, name in ipairs(names) do
-    if not known[at] and #(keys or '') / 16 + #fresh < MOST_KEYS then
+    if not known[at] and #facts[DIGESTS] / 16 + #fresh < MOST_KEYS then
       call('SET', name, number)
       fresh[#fresh + 1] = name:sub(-16)
     end
   end
   if #fresh > 0 then
-    call('HSET', key_of(number), 'keys', (keys or '') .. table.concat(fresh))
+    facts[DIGESTS] = facts[DIGESTS] .. table.concat(fresh)
+    event[FACTS] = cmsgpack.pack(facts)
+    save(number, event)
+    local claim = claim_of(number)
+    if claim then
+      claim[FACTS] = event[FACTS]
+      keep(number, claim)
+    end
   end
-  if state == 'done' then
-    call('ZADD', P .. 'done', 'GT', now, number)
-  end
+  call('ZADD', P .. 'done', 'XX', 'GT', moment, number)
 end
 
 -- Whether an event may have one of these keys, or two of them are the same.

@@ -11,7 +11,7 @@ local function offer(number, kind)
 end
 
 -- It can be claimed, with others beside it, or alone.
-local function release(number, kind, crashes)
+release = function(number, kind, crashes)
   if crashes < SUSPECT then
     offer(number, kind)
   else
@@ -20,18 +20,10 @@ local function release(number, kind, crashes)
   end
 end
 
--- It is ready.
-local function ready(number, kind, crashes)
-  call('HSET', key_of(number), 'state', 'ready')
-  release(number, kind, crashes)
-end
-
--- It cannot be claimed any more.
+-- It cannot be claimed any more: whether it could.
 local function unready(number, kind)
   write()
-  if call('ZREM', P .. 'r:' .. kind, number) == 0 then
-    call('ZREM', P .. 'suspects', number)
-  end
+  return call('ZREM', P .. 'r:' .. kind, number) + call('ZREM', P .. 'suspects', number) > 0
 end
 
 -- The event that held this lane does not any more: the next is ready.
@@ -46,22 +38,18 @@ local function free(lane)
     return
   end
   holders[name] = number
-  local kind, crashes = unpack(call('HMGET', key_of(number), 'type', 'crashes'))
-  release(number, kind, count(crashes))
+  following[#following + 1] = number
 end
 
 -- An event that stood beside its lane is to run: as the next, if another of the lane runs.
-local function enter(number, lane, kind, crashes)
-  call('HSET', key_of(number), 'state', 'ready')
-  if lane then
-    local name = short(lane)
+local function enter(number, event)
+  if event[LANE] then
+    local name = short(event[LANE])
     write()
     local holder = tonumber(call('HGET', P .. 'lanes', name))
     if holder and holder ~= tonumber(number) then
-      local state, its_kind = unpack(call('HMGET', key_of(holder), 'state', 'type'))
       local behind = number
-      if state == 'ready' and holder > tonumber(number) then
-        unready(holder, its_kind)
+      if holder > tonumber(number) and unready(holder, event_of(holder)[KIND]) then
         behind = holder
       end
       call('ZADD', P .. 'l:' .. name, behind, behind)
@@ -71,17 +59,17 @@ local function enter(number, lane, kind, crashes)
     end
     call('HSET', P .. 'lanes', name, number)
   end
-  release(number, kind, crashes)
+  release(number, event[KIND], event[CRASHES])
 end
 
 -- Those whose next attempt is due are to run.
 local function wake(limit)
   for _, number in ipairs(call('ZRANGEBYSCORE', P .. 'waiting', '-inf', now, 'LIMIT', 0, limit)) do
-    local lane, kind, crashes = unpack(call('HMGET', key_of(number), 'lane', 'type', 'crashes'))
+    local event = event_of(number)
     call('ZREM', P .. 'waiting', number)
-    if lane then
-      call('SREM', P .. 'a:' .. short(lane), number)
+    if event[LANE] then
+      call('SREM', P .. 'a:' .. short(event[LANE]), number)
     end
-    enter(number, lane, kind, count(crashes))
+    enter(number, event)
   end
 end

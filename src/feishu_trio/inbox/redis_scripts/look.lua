@@ -20,7 +20,7 @@ steps.find = function(wanted)
       else
         local alive = {}
         for _, number in ipairs(call('ZRANGE', P .. 'i:' .. short(each[2]), 0, -1)) do
-          if call('HGET', key_of(number), 'state') == 'dead' then
+          if call('ZSCORE', P .. 'dead', number) then
             numbers[#numbers + 1] = tonumber(number)
           else
             alive[#alive + 1] = tonumber(number)
@@ -53,7 +53,7 @@ steps.counts = function()
   return {
     ready, call('ZCARD', P .. 'live') - ready - running - waiting, running, waiting, call('ZCARD', P .. 'done'),
     call('ZCARD', P .. 'dead'), call('ZCARD', P .. 'parked'),
-    oldest and count(call('HGET', key_of(oldest), 'stored')) or false,
+    oldest and count(event_of(oldest)[STORED]) or false,
   }
 end
 
@@ -62,8 +62,15 @@ end
 steps.list_live = function(state, limit, after)
   local found = {}
   local numbers = call('ZRANGEBYSCORE', P .. 'live', '(' .. after, '+inf', 'LIMIT', 0, STEP)
-  for _, number in ipairs(numbers) do
-    if state_of(number, unpack(call('HMGET', key_of(number), 'state', 'lane'))) == state then
+  if #numbers == 0 then
+    return {found, false}
+  end
+  local claimed = call('HMGET', P .. 'running', unpack(numbers))
+  local due = call('ZMSCORE', P .. 'waiting', unpack(numbers))
+  for at, number in ipairs(numbers) do
+    local its = claimed[at] and 'running' or due[at] and 'waiting'
+      or is_blocked(number, event_of(number)[LANE]) and 'blocked' or 'ready'
+    if its == state then
       found[#found + 1] = summary(number)
       if #found == limit then
         return {found, false}
@@ -87,7 +94,7 @@ end
 steps.list = function(state, numbers)
   local found = {}
   for _, number in ipairs(numbers) do
-    if call('HGET', key_of(number), 'state') == state then
+    if call('ZSCORE', P .. state, number) then
       found[#found + 1] = summary(number)
     end
   end

@@ -5,12 +5,14 @@ steps.unpark = function(kinds, limit)
   local found = oldest('p:', kinds, limit)
   local many = math.min(#found, limit)
   for at = 1, many do
-    local number, kind = unpack(found[at])
-    local lane, crashes = unpack(call('HMGET', key_of(number), 'lane', 'crashes'))
-    unpark(number, kind, lane)
-    call('HSET', key_of(number), 'again', now)
+    local number = found[at][1]
+    local event = event_of(number)
+    unpark(number, event)
+    event[MORE] = true
+    save(number, event)
+    call('HSET', P .. 'x:' .. number, 'again', moment)
     rank('live', number)
-    enter(number, lane, kind, count(crashes))
+    enter(number, event)
   end
   return many
 end
@@ -20,31 +22,31 @@ end
 steps.requeue = function(owner, numbers)
   local many = 0
   for _, number in ipairs(numbers) do
-    local state, kind, lane, keys, odd, id =
-      unpack(call('HMGET', key_of(number), 'state', 'type', 'lane', 'keys', 'odd', 'id'))
-    if state == 'dead' then
+    if call('ZREM', P .. 'dead', number) == 1 then
       many = many + 1
       local new = call('HINCRBY', KEYS[1], 'number', 1)
-      for _, part in ipairs({'e:', 'b:', 'h:', 'n:'}) do
+      for _, part in ipairs({'e:', 'b:', 'x:', 'h:', 'n:'}) do
         if call('EXISTS', P .. part .. number) == 1 then
           call('RENAME', P .. part .. number, P .. part .. new)
         end
       end
-      for _, name in ipairs(names_of(keys)) do
+      local event = event_of(new)
+      local facts = cmsgpack.unpack(event[FACTS])
+      for _, name in ipairs(names_of(facts[DIGESTS])) do
         if tonumber(call('GET', name)) == tonumber(number) then
           call('SET', name, new)
         end
       end
-      if odd then
-        call('ZREM', P .. 'i:' .. short(id), number)
-        call('ZADD', P .. 'i:' .. short(id), new, new)
+      if facts[ODD] then
+        call('ZREM', P .. 'i:' .. short(facts[ID]), number)
+        call('ZADD', P .. 'i:' .. short(facts[ID]), new, new)
       end
-      call('ZREM', P .. 'dead', number)
       call('ZREM', P .. 'untold', number)
       rank('live', new)
-      call('HDEL', key_of(new), 'attempts', 'crashes', 'teller', 'gathered')
-      call('HSET', key_of(new), 'stored', now)
-      enter(new, lane, kind, 0)
+      call('HDEL', P .. 'x:' .. new, 'teller')
+      event[ATTEMPTS], event[CRASHES], event[STORED] = 0, 0, moment
+      save(new, event)
+      enter(new, event)
     end
   end
   return {many, has_untold(owner)}
@@ -67,28 +69,29 @@ steps.cancel = function(ask)
   end
   local many, known, running = 0, 0, {}
   local function over(number)
-    local state, kind, owner, id, lane =
-      unpack(call('HMGET', key_of(number), 'state', 'type', 'owner', 'id', 'lane'))
     if is_spared[tonumber(number)] then
       return
     end
+    local event = event_of(number)
+    local state, _, claim = state_of(number, event[LANE])
     if state == 'running' then
-      call('SREM', P .. 'o:' .. owner, number)
-      if owner == ask.owner then
+      call('HDEL', P .. 'running', number)
+      call('SREM', P .. 'o:' .. claim[OWNER], number)
+      if claim[OWNER] == ask.owner then
         running[#running + 1] = tonumber(number)
       end
+      event[ATTEMPTS] = event[ATTEMPTS] + 1
     elseif state == 'ready' then
-      if call('ZREM', P .. 'l:' .. name, number) == 0 then
-        unready(number, kind)
-      end
+      unready(number, event[KIND])
+    elseif state == 'blocked' then
+      call('ZREM', P .. 'l:' .. name, number)
     elseif state == 'waiting' then
       call('ZREM', P .. 'waiting', number)
       call('SREM', P .. 'a:' .. name, number)
     elseif state == 'parked' then
-      unpark(number, kind, lane)
+      unpark(number, event)
     end
-    finish(number, true, id, lane)
-    call('HDEL', key_of(number), 'token')
+    finish(number, event)
     many = many + 1
     known = known + (is_known[number] and 1 or 0)
   end
@@ -125,7 +128,7 @@ steps.untold = function(owner, limit)
       break
     end
     if is_free_to_tell(number, owner) then
-      call('HSET', key_of(number), 'teller', owner)
+      call('HSET', P .. 'x:' .. number, 'teller', owner)
       found[#found + 1] = details(number)
       bytes = bytes + call('STRLEN', P .. 'b:' .. number)
     end

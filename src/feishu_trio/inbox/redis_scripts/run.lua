@@ -1,5 +1,5 @@
 local replies, errors = {}, {}
-for at, step in ipairs(cmsgpack.unpack(ARGV[1])) do
+for at, step in ipairs(asked) do
   local ok, reply = pcall(steps[step[1]], unpack(step, 2))
   replies[at] = ok and reply or false
   if not ok then

@@ -2,11 +2,11 @@
 -- when they came first; else they change nothing.
 
 local function ended(number, token, handler, ok, text)
-  local event, was_ours = owned(number, token)
-  if not event then
+  local claim, was_ours = owned(number, token)
+  if not claim then
     return was_ours
   end
-  call('HSET', key_of(number), 'parts', 1)
+  has_parts(number, claim)
   call('HSET', P .. 'h:' .. number, handler, cmsgpack.pack({now, ok, text}))
   return true
 end
@@ -22,66 +22,71 @@ end
 -- A step after which an event is not claimed any more: what else is to be done with it.
 local function settling(settle)
   return function(number, token, ...)
-    local event, was_ours = owned(number, token)
-    if not event then
+    local claim, was_ours = owned(number, token)
+    if not claim then
       return was_ours
     end
-    local numbers = list_of(freed, event.owner)
+    local numbers = list_of(freed, claim[OWNER])
     numbers[#numbers + 1] = number
-    settle(number, event, ...)
+    settled[#settled + 1] = number
+    claims[number] = false
+    settle(number, claim, ...)
     return true
   end
 end
 
 steps.done = settling(function(number, event)
-  finish(number, event.has_more, event.id, event.lane)
-  free(event.lane)
+  local lane = event[LANE]
+  event[ATTEMPTS] = event[ATTEMPTS] + 1
+  finish(number, event)
+  free(lane)
 end)
 
 steps.retry = settling(function(number, event, delay, error, counts, is_strict)
-  local attempts = count(call('HGET', key_of(number), 'attempts'))
-  call('HSET', key_of(number), 'state', 'waiting', 'error', error, 'attempts',
-    counts and attempts or attempts - 1)
+  event[ATTEMPTS] = event[ATTEMPTS] + (counts and 1 or 0)
+  event[MORE] = true
+  save(number, event)
+  call('HSET', P .. 'x:' .. number, 'error', error)
   call('ZADD', P .. 'waiting', now + delay, number)
-  if event.lane and not is_strict then
-    call('SADD', P .. 'a:' .. short(event.lane), number)
-    free(event.lane)
+  if event[LANE] and not is_strict then
+    call('SADD', P .. 'a:' .. short(event[LANE]), number)
+    free(event[LANE])
   end
 end)
 
 steps.die = settling(function(number, event, error)
-  bury(number, error)
-  free(event.lane)
+  event[ATTEMPTS] = event[ATTEMPTS] + 1
+  bury(number, event, error)
+  free(event[LANE])
 end)
 
 -- It was not begun, or was cancelled: it is ready again, and that was no attempt.
-steps.release = settling(function(number)
-  local kind, attempts, crashes = unpack(call('HMGET', key_of(number), 'type', 'attempts', 'crashes'))
-  call('HSET', key_of(number), 'attempts', count(attempts) - 1)
-  call('HDEL', key_of(number), 'gathered')
-  ready(number, kind, count(crashes))
+steps.release = settling(function(number, event)
+  save(number, event)
+  release(number, event[KIND], event[CRASHES])
 end)
 
--- No route takes it: it waits beside its lane for a process that has one.
+-- No route takes it: it waits beside its lane for a process that has one, and that was no attempt.
 steps.park = settling(function(number, event)
-  local kind, attempts = unpack(call('HMGET', key_of(number), 'type', 'attempts'))
-  call('HSET', key_of(number), 'state', 'parked', 'attempts', count(attempts) - 1)
+  save(number, event)
   left[#left + 1] = number
-  call('ZADD', P .. 'parked', now, number)
-  call('ZADD', P .. 'p:' .. kind, number, number)
-  call('SADD', P .. 'unrouted', kind)
-  if event.lane then
-    call('SADD', P .. 'a:' .. short(event.lane), number)
+  call('ZADD', P .. 'parked', moment, number)
+  call('ZADD', P .. 'p:' .. event[KIND], number, number)
+  call('SADD', P .. 'unrouted', event[KIND])
+  if event[LANE] then
+    call('SADD', P .. 'a:' .. short(event[LANE]), number)
   end
-  free(event.lane)
+  free(event[LANE])
 end)
 
 -- What was gathered begins: from here on a crash counts. Whether all of these claims are the current ones.
-steps.begin = function(claims)
+steps.begin = function(these)
   local all = true
-  for _, claim in ipairs(claims) do
-    if owned(unpack(claim)) then
-      call('HDEL', key_of(claim[1]), 'gathered')
+  for _, each in ipairs(these) do
+    local claim = owned(unpack(each))
+    if claim then
+      claim[GATHERED] = false
+      keep(each[1], claim)
     else
       all = false
     end
@@ -92,7 +97,7 @@ end
 -- Whoever wants to know of this dead letter has been told: whether there are others that this owner may tell of.
 steps.told = function(owner, number)
   call('ZREM', P .. 'untold', number)
-  call('HDEL', key_of(number), 'teller')
+  call('HDEL', P .. 'x:' .. number, 'teller')
   return has_untold(owner)
 end
 

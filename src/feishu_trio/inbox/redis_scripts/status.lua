@@ -1,6 +1,6 @@
 -- Whether there is a dead letter that this owner may tell of: nobody else who lives does.
 local function is_free_to_tell(number, owner)
-  local teller = call('HGET', key_of(number), 'teller')
+  local teller = call('HGET', P .. 'x:' .. number, 'teller')
   return not teller or teller == owner or not call('ZSCORE', P .. 'owners', teller)
 end
 

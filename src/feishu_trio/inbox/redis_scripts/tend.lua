@@ -5,17 +5,20 @@ local STEP = 1000 -- events of dead owners that one call takes over
 
 -- It is ready again, and that was no attempt. If it had begun, and `is_crash`, its owner died of it, perhaps.
 local function give_back(number, owner, is_crash)
+  local claim = claim_of(number)
+  claims[number] = false
   call('SREM', P .. 'o:' .. owner, number)
-  local kind, lane, attempts, crashes, gathered =
-    unpack(call('HMGET', key_of(number), 'type', 'lane', 'attempts', 'crashes', 'gathered'))
-  local total = count(crashes) + ((is_crash and not gathered) and 1 or 0)
-  call('HSET', key_of(number), 'attempts', count(attempts) - 1, 'crashes', total)
-  call('HDEL', key_of(number), 'gathered', 'token')
-  if total >= MOST_CRASHES then
-    bury(number, 'its process died, or lost its lease, ' .. total .. ' times while it ran')
-    free(lane)
+  call('HDEL', P .. 'running', number)
+  local event = event_of(number)
+  if is_crash and not claim[GATHERED] then
+    event[CRASHES] = event[CRASHES] + 1
+    save(number, event)
+  end
+  if event[CRASHES] >= MOST_CRASHES then
+    bury(number, event, 'its process died, or lost its lease, ' .. event[CRASHES] .. ' times while it ran')
+    free(event[LANE])
   else
-    ready(number, kind, total)
+    release(number, event[KIND], event[CRASHES])
   end
 end
 
@@ -52,14 +55,16 @@ steps.open = function(ask)
       if is_missing[number] then
         is_missing[number] = nil
         call('SMOVE', P .. 'o:' .. name, P .. 'o:' .. ask.owner, number)
-        call('HSET', key_of(number), 'owner', ask.owner)
+        local claim = claim_of(number)
+        claim[OWNER] = ask.owner
+        keep(number, claim)
       else
         give_back(number, name, ask.is_crash)
       end
     end
     for _, number in ipairs(call('ZRANGE', P .. 'untold', 0, 999)) do
-      if call('HGET', key_of(number), 'teller') == name then
-        call('HSET', key_of(number), 'teller', ask.owner)
+      if call('HGET', P .. 'x:' .. number, 'teller') == name then
+        call('HSET', P .. 'x:' .. number, 'teller', ask.owner)
       end
     end
     dismiss(name)
@@ -119,8 +124,8 @@ steps.close = function(owner, kept)
     end
   end
   for _, number in ipairs(call('ZRANGE', P .. 'untold', 0, 999)) do
-    if call('HGET', key_of(number), 'teller') == owner then
-      call('HDEL', key_of(number), 'teller')
+    if call('HGET', P .. 'x:' .. number, 'teller') == owner then
+      call('HDEL', P .. 'x:' .. number, 'teller')
     end
   end
   if call('EXISTS', P .. 'o:' .. owner) == 0 then
@@ -133,9 +138,9 @@ end
 steps.bury_parked = function(seconds, reason, limit)
   local numbers = call('ZRANGEBYSCORE', P .. 'parked', '-inf', now - seconds, 'LIMIT', 0, limit)
   for _, number in ipairs(numbers) do
-    local kind, lane = unpack(call('HMGET', key_of(number), 'type', 'lane'))
-    unpark(number, kind, lane)
-    bury(number, reason)
+    local event = event_of(number)
+    unpark(number, event)
+    bury(number, event, reason)
   end
   return #numbers
 end
