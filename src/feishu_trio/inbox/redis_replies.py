@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 from typing import Final, TypeVar
 
@@ -281,12 +282,16 @@ def encode_body(message_id: str, trace_id: str, payload: bytes) -> bytes:
 
 def encode_event(entry: Entry, digests: msgspec.Raw, *, is_odd: bool) -> bytes:
     """What is kept of an event, as `base.lua` has it, but for when it was stored, which the server knows."""
-    has_lane = entry.lane is not None
-    kind, lane = entry.type.encode(), (entry.lane or "").encode()
+    lane = (entry.lane or "").encode()
     has_more = len(entry.id) > _LONG or len(lane) > _LONG
-    beginning = _BEGINNING.pack(b"", 0, 0, has_more, has_lane, 0.0, len(kind))[_STORED:]
-    facts = _encode(_Facts(entry.id, digests, entry.received, is_odd))
-    return b"".join((beginning, kind, _SIZE.pack(len(lane)), lane, facts))
+    beginning = _beginning(entry.type, has_more, entry.lane is not None)
+    return beginning + _SIZE.pack(len(lane)) + lane + _encode((entry.id, digests, entry.received, is_odd))
+
+
+@lru_cache(256)
+def _beginning(kind: str, has_more: bool, has_lane: bool) -> bytes:
+    encoded = kind.encode()
+    return _BEGINNING.pack(b"", 0, 0, has_more, has_lane, 0.0, len(encoded))[_STORED:] + encoded
 
 
 def read_event(packed: bytes) -> Event:
