@@ -53,16 +53,18 @@ def storing_route(inbox: Inbox, telemetry: Telemetry) -> Route:
 
 def entry_of(event: Event[Any], order_by: Callable[[Event[Any]], object] | None) -> Entry:
     """What is stored of an event."""
-    keys, _ = identify(event)
+    keys, chat = identify(event)
+    # Most are ordered by what has just been found.
+    lane = chat if chat and order_by is by_chat else _lane(event, order_by)
     return Entry(
         keys=keys,
         id=event.id,
         type=event.type[:_TYPE_LENGTH],
-        lane=_lane(event, order_by),
+        lane=lane,
         payload=event.payload,
         message_id=event.message_id,
         trace_id=event.trace_id,
-        received=event.received_at.timestamp(),
+        received=event._received,
     )
 
 
