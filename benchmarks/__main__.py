@@ -6,23 +6,25 @@ import argparse
 import gc
 import json
 import sys
+from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from . import models, profiling
+from . import models, profiling, readme
 from .answers import WrongAnswerError
-from .clients import CLIENTS, ROOT, Client, pin_gateway
+from .clients import CLIENTS, Client, pin_gateway
 from .gateway import Gateway, SilentError
 from .results import Results
 from .scenarios import SCENARIOS, Arena
 
 _RESULTS = Path(__file__).parent / "results"
-_CHART = ROOT / "docs" / "benchmarks.png"
 _BUSY = 0.5  # processes that want to run, on average, before anything is measured
-_QUICK = {
+_QUICK: dict[str, Any] = {
     "rounds": 2,
     "seconds": 0.25,
     "latency_seconds": 1.0,
@@ -33,6 +35,11 @@ _QUICK = {
     "idle_seconds": 2.0,
     "starts": 1,
 }
+# With TLS, and without: enough to see what TLS costs.
+_SETTINGS: dict[bool, dict[str, Any]] = {
+    True: {},
+    False: {"rounds": 3, "starts": 3, "idle_sessions": 100, "idle_seconds": 10.0},
+}
 
 
 def main() -> None:
@@ -40,7 +47,7 @@ def main() -> None:
     pin_gateway()
     if arguments.command == "profile":
         for client in arguments.clients or ["ours"]:
-            profiling.profile(client, arguments.events, arguments.window)
+            profiling.profile(client, arguments.events, arguments.window, tls=not arguments.plain)
     elif arguments.command == "models":
         print(models.table())
     elif _run(arguments):
@@ -53,29 +60,42 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small and short: to see that it works")
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="SCENARIO", help=", ".join(SCENARIOS))
     parser.add_argument("--clients", nargs="+", choices=CLIENTS, metavar="CLIENT", help=", ".join(CLIENTS))
-    parser.add_argument("--rounds", type=int, help="rounds of throughput and latency; 7 if not given")
+    parser.add_argument("--rounds", type=int, help="rounds of throughput and latency; 7 and 3 if not given")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--tls", action="store_true", help="over TLS alone, as profile does by default")
+    either.add_argument("--plain", action="store_true", help="without TLS alone")
     parser.add_argument("--out", type=Path, help="a directory for the results; a full run has one of its own")
     parser.add_argument("--events", type=int, default=50_000, help="profile: how many events")
     parser.add_argument("--window", type=int, default=64, help="profile: how many unanswered at a time")
     arguments = parser.parse_args(words)
-    if arguments.command == "profile" and "node" in (arguments.clients or ()):
-        parser.error("profile: node is no Python program")
+    for name in ("node", "go"):
+        if arguments.command == "profile" and name in (arguments.clients or ()):
+            parser.error(f"profile: {name} is no Python program")
     return arguments
 
 
 def _run(arguments: argparse.Namespace) -> bool:
     """Run the scenarios; whether one had to be given up."""
     console = Console(stderr=True)
-    settings = dict(_QUICK) if arguments.quick else {}
+    asked = dict(_QUICK) if arguments.quick else {}
     if arguments.rounds:
-        settings["rounds"] = arguments.rounds
+        asked["rounds"] = arguments.rounds
+    left_out = {True: arguments.plain, False: arguments.tls}
+    settings = {tls: {**each, **asked} for tls, each in _SETTINGS.items() if not left_out[tls]}
     clients = _present(arguments.clients or list(CLIENTS), console)
     names = arguments.only or list(SCENARIOS)
-    results = Results.here({"quick": arguments.quick, "scenarios": names, **settings})
+    results = Results.here(
+        {
+            "quick": arguments.quick,
+            "scenarios": names,
+            "over TLS": settings.get(True),
+            "without TLS": settings.get(False),
+        }
+    )
     if results.machine["load"] > _BUSY:
         console.print("this machine is busy: the CPU time of an event still says something, little else does")
     columns = (
-        TextColumn("{task.description:28}"),
+        TextColumn("{task.description:40}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -83,12 +103,17 @@ def _run(arguments: argparse.Namespace) -> bool:
     failed = False
     gc.freeze()
     gc.disable()  # the gateway makes no cycles worth a pause in the middle of a round
-    # Drawn between the steps only: a thread that draws would take its time from the gateway.
-    with Gateway() as gateway, Progress(*columns, console=console, auto_refresh=False) as progress:
-        arena = Arena(gateway, clients, **settings)  # type: ignore[arg-type]  # settings are named there
-        for name in names:
-            scenario = SCENARIOS[name]
-            task = progress.add_task(scenario.title, total=scenario.steps(arena))
+    with ExitStack() as stack:
+        # Drawn between the steps only: a thread that draws would take its time from the gateway.
+        progress = stack.enter_context(Progress(*columns, console=console, auto_refresh=False))
+        arenas = {
+            tls: Arena(stack.enter_context(Gateway(tls=tls)), clients, **each)
+            for tls, each in settings.items()
+        }
+        for name, tls in product(names, arenas):
+            scenario, arena = SCENARIOS[name], arenas[tls]
+            title = f"{scenario.title}, {'over' if tls else 'without'} TLS"
+            task = progress.add_task(title, total=scenario.steps(arena))
             progress.refresh()
             try:
                 for samples in scenario.run(arena):
@@ -96,7 +121,7 @@ def _run(arguments: argparse.Namespace) -> bool:
                     progress.update(task, advance=1, refresh=True)
                     gc.collect()
             except (SilentError, WrongAnswerError) as error:
-                console.print(f"{scenario.title} was given up: {error}", style="red", markup=False)
+                console.print(f"{title} was given up: {error}", style="red", markup=False)
                 failed = True
     _write(results, arguments, console)
     return failed
@@ -116,18 +141,17 @@ def _present(names: list[str], console: Console) -> list[Client]:
 def _write(results: Results, arguments: argparse.Namespace, console: Console) -> None:
     text = results.to_markdown()
     console.print(Markdown(text))
-    full = not (arguments.quick or arguments.only or arguments.clients)
+    partial = ("quick", "only", "clients", "tls", "plain")
+    full = not any(getattr(arguments, name) for name in partial)
     out = arguments.out or (_RESULTS if full else None)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "latest.md").write_text(text)
-        (out / "latest.json").write_text(json.dumps(results.to_json(), indent=1, ensure_ascii=False) + "\n")
-        console.print(f"results: {out}")
+    if out is None:
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "latest.md").write_text(text)
+    (out / "latest.json").write_text(json.dumps(results.to_json(), indent=1, ensure_ascii=False) + "\n")
+    console.print(f"results: {out}")
     if full:
-        from .chart import draw  # matplotlib takes a while to load
-
-        draw(results, _CHART)
-        console.print(f"chart: {_CHART}")
+        readme.show(results)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -38,12 +38,19 @@ ROOT: Final = Path(__file__).parent.parent
 _NODE_HOME: Final = ROOT / "tests" / "node"  # where package.json pins the version
 _NODE_SDK: Final = "@larksuiteoapi/node-sdk"
 _NODE_VERSION: Final = json.loads((_NODE_HOME / "package.json").read_text())["dependencies"][_NODE_SDK]
+_GO_PROGRAM: Final = ROOT / "benchmarks" / "peers" / "go" / "main.go"
+_GO_SDK: Final = Path(os.environ["GO_SDK"]).resolve() if os.environ.get("GO_SDK") else None
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_PATIENCE: Final = 30  # seconds
+_GATHERS: Final = 0.7  # seconds; lark-channel-sdk waits for more of the same chat, and then calls its handler
 
 CORES: Final = sorted(os.sched_getaffinity(0))
 CLIENT_CORES: Final = CORES[-1:]
 PINNED: Final = len(CORES) > 1
 """Whether there are cores enough to give gateway and client one each."""
+
+# OpenSSL, and with it Python's ssl, httpx and websockets, and Go; requests; Node.
+_TRUSTED: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 
 
 def pin_gateway() -> None:
@@ -62,19 +69,14 @@ class Client:
     """The program; domain, handler and number of sessions are added."""
     importing: tuple[str, ...]
     """A program that does no more than load the library, then prints /proc/self/status."""
-
-    def missing(self) -> str | None:
-        """Why it cannot be run here, or None if it can. The Node client is installed if npm is there."""
-        if self.name != "node":
-            return None
-        npm = shutil.which("npm")
-        if npm is None or shutil.which("node") is None:
-            return "node or npm is not installed"
-        if (_NODE_HOME / "node_modules" / _NODE_SDK).is_dir():
-            return None
-        options = ("--silent", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts")
-        done = subprocess.run([npm, "install", *options], cwd=_NODE_HOME, check=False)
-        return None if done.returncode == 0 else f"npm install failed with exit code {done.returncode}"
+    missing: Callable[[], str | None] = lambda: None
+    """Says why it cannot be run here, and None if it can, once it is installed or built."""
+    is_early: bool = False
+    """Whether it answers an event before its handler is done."""
+    is_single: bool = False
+    """Whether a process of it has one session at the most."""
+    is_concurrent: bool = False
+    """Whether the parts of an event overtake each other in it, so that it answers whichever comes last."""
 
     def start(self, gateway: Gateway, handler: str = "noop", sessions: int = 1) -> Running:
         """Start it, and wait until its first session is up."""
@@ -88,7 +90,9 @@ class Running:
         self.client = client
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed in `stop`
         started = time.perf_counter()
-        self._process = spawn([*client.command, gateway.domain, handler, str(sessions)], self._output)
+        self.tls: Final = gateway.authorities is not None
+        command = [*client.command, gateway.domain, handler, str(sessions)]
+        self._process = spawn(command, self._output, authorities=gateway.authorities)
         self.connections: list[Connection] = []
         try:
             self.connections.append(gateway.accept())
@@ -125,6 +129,15 @@ class Running:
         """Seconds of processor time it has had so far, all threads, to the nanosecond."""
         return processor_seconds(self._process.pid)
 
+    def rest(self) -> None:
+        """Let it do what is left of events that it has answered."""
+        before, until = -1.0, time.perf_counter() + _PATIENCE
+        while self.client.is_early and self.cpu() - before > _GATHERS / 100:  # what is no more is its last
+            if time.perf_counter() > until:
+                raise SilentError(f"{self.client.title} is still at work {_PATIENCE} s after its last answer")
+            before = self.cpu()
+            time.sleep(_GATHERS)
+
     def rss(self) -> int:
         """Bytes of memory it has now."""
         return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * _PAGE
@@ -153,24 +166,65 @@ def on_cores(cores: Sequence[int]) -> Iterator[None]:
 
 
 def spawn(
-    command: Sequence[str], output: IO[bytes] | int, cores: Sequence[int] = CLIENT_CORES
+    command: Sequence[str],
+    output: IO[bytes] | int,
+    cores: Sequence[int] = CLIENT_CORES,
+    authorities: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program on the clients' core; what it says, and its complaints, go to `output`."""
     with on_cores(cores):  # which the child takes over, with all its threads to come
         return subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environment(),
+            env=environment(authorities),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
 
 
-def environment() -> dict[str, str]:
+def environment(authorities: Path | None = None) -> dict[str, str]:
+    """The clients' environment; they trust the authorities in a file, each library by the name that it documents."""
     theirs = {name: value for name, value in os.environ.items() if not name.startswith(("FEISHU_", "LARK_"))}
     loopback = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-    return {**theirs, **loopback, "NODE_PATH": str(_NODE_HOME / "node_modules")}
+    trusted = {} if authorities is None else dict.fromkeys(_TRUSTED, str(authorities))
+    return {**theirs, **loopback, **trusted, "NODE_PATH": str(_NODE_HOME / "node_modules")}
+
+
+def _missing_node() -> str | None:
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        return "node or npm is not installed"
+    if (_NODE_HOME / "node_modules" / _NODE_SDK).is_dir():
+        return None
+    options = ("--silent", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts")
+    done = subprocess.run([npm, "install", *options], cwd=_NODE_HOME, check=False)
+    return None if done.returncode == 0 else f"npm install failed with exit code {done.returncode}"
+
+
+def _missing_go() -> str | None:
+    if _GO_SDK is None or not _GO_SDK.exists():
+        return "GO_SDK names neither a checkout of it nor the program"
+    if _GO_SDK.is_file():
+        return None
+    go = shutil.which("go")
+    if go is None:
+        return "go is not installed"
+    # A file that is named belongs to the module of the directory it is built in, wherever it is.
+    command = [go, "build", "-o", str(_GO_PROGRAM.with_suffix("")), str(_GO_PROGRAM)]
+    done = subprocess.run(command, cwd=_GO_SDK, check=False)
+    return None if done.returncode == 0 else f"go build failed with exit code {done.returncode}"
+
+
+def _go() -> Client:
+    program, title = _GO_PROGRAM.with_suffix(""), "oapi-sdk-go"
+    if _GO_SDK is not None and _GO_SDK.is_file():
+        program = _GO_SDK
+    elif _GO_SDK is not None and _GO_SDK.is_dir():
+        describe = ("git", "describe", "--tags", "--always")
+        said = subprocess.run(describe, cwd=_GO_SDK, capture_output=True, text=True, check=False)
+        title = f"{title} {said.stdout.strip().removeprefix('v')}".strip()
+    return Client("go", title, (str(program),), (str(program),), _missing_go, is_concurrent=True)
 
 
 def _python(name: str, title: str, module: str, statement: str) -> Client:
@@ -199,6 +253,16 @@ CLIENTS: Final = {
             "import trio, trio_websocket",
         ),
         _python("lark", f"lark-oapi {version('lark-oapi')}", "lark", "import lark_oapi"),
+        attrs.evolve(
+            _python(
+                "channel",
+                f"lark-channel-sdk {version('lark-channel-sdk')}",
+                "lark_channel",
+                "import lark_channel",
+            ),
+            is_early=True,
+            is_single=True,
+        ),
         Client(
             "node",
             f"node-sdk {_NODE_VERSION}",
@@ -208,6 +272,8 @@ CLIENTS: Final = {
                 "-e",
                 f"require('{_NODE_SDK}'); console.log(`${{require('fs').readFileSync('/proc/self/status')}}`)",
             ),
+            _missing_node,
         ),
+        _go(),
     )
 }

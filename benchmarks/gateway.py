@@ -1,4 +1,4 @@
-"""The other side: discovery and WebSockets over plain sockets, as cheap for each event as Python can be.
+"""The other side: discovery and WebSockets over sockets, with TLS or without, as cheap for each event as Python can be.
 
 It knows nothing of the clients, and imports nothing of any. One task, no threads: who measures drives it, and
 nothing else goes on meanwhile.
@@ -13,10 +13,13 @@ import select
 import selectors
 import socket
 import struct
+import tempfile
 import time
-from typing import Final, Self
+from pathlib import Path
+from typing import Any, Final, Self
 
 from .frames import SERVICE, field, websocket_frame
+from .tls import TLSSocket, serving
 
 __all__ = ["Connection", "Gateway", "SilentError", "attend"]
 
@@ -28,6 +31,12 @@ _NOTHING: Final = memoryview(b"")
 
 # Seconds for which a client may do nothing at all while it is waited for.
 _PATIENCE: Final = 30
+
+# What lark-channel-sdk asks before it connects.
+_CALLS: Final[dict[bytes, dict[str, Any]]] = {
+    b"POST /open-apis/auth/v3/tenant_access_token/internal ": {"tenant_access_token": "t", "expire": 7200},
+    b"GET /open-apis/bot/v3/info ": {"bot": {"open_id": "ou_bot", "app_name": "Bot"}},
+}
 
 _APP_PONG: Final = websocket_frame(
     _BINARY,
@@ -43,7 +52,7 @@ class SilentError(Exception):
 class Connection:
     """One client's WebSocket. The socket blocks, for half a minute at the most."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket | TLSSocket) -> None:
         self.socket = sock
         self.pongs = 0
         """WebSocket pongs that have come."""
@@ -82,7 +91,7 @@ class Connection:
 
     def _try(self, data: bytes | memoryview) -> int:
         try:
-            return self.socket.send(data, socket.MSG_DONTWAIT) if data else 0
+            return self.socket.send(data, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -136,7 +145,7 @@ class Connection:
             raise SilentError(f"the client sent a frame of opcode {opcode}")
 
     def _reply(self, frame: bytes) -> None:
-        if self._cut or self._owed:
+        if self._cut or self._owed or self._holds:
             self._owed += frame
         else:
             self.send(frame)
@@ -149,7 +158,7 @@ class Connection:
             left = deadline - time.perf_counter()
             if left <= 0:
                 return False
-            wanted = [self.socket] if self._owed else []
+            wanted = [self.socket] if self._owed or self._holds else []
             readable, writable, _ = select.select([self.socket], wanted, [], left)
             if readable:
                 self.receive(wait=False)
@@ -157,23 +166,32 @@ class Connection:
                 rest = rest[self.send_some(rest, len(rest) or 1) :]
         return True
 
+    @property
+    def _holds(self) -> bool:
+        return isinstance(self.socket, TLSSocket) and self.socket.holds
+
     def close(self) -> None:
         """Close the socket, without ceremony."""
         self.socket.close()
 
 
 class Gateway:
-    """A listener on a loopback port."""
+    """A listener on a loopback port, with TLS or without."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: bool = False) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self.domain = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._folder = tempfile.TemporaryDirectory()
+        self.authorities: Final = Path(self._folder.name) / "authorities.pem" if tls else None
+        """What clients are to trust, if it speaks TLS; for as long as it is open."""
+        self._context = serving("127.0.0.1", self.authorities) if self.authorities else None
+        self.domain: Final = f"http{'s' * tls}://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._listener.close()
+        self._folder.cleanup()
 
     def accept(self, seconds: float = _PATIENCE) -> Connection:
         """Answer requests until one of them is a WebSocket, and it is open."""
@@ -181,17 +199,17 @@ class Gateway:
         while True:
             self._listener.settimeout(max(0.001, deadline - time.perf_counter()))
             try:
-                sock, _ = self._listener.accept()
+                accepted, _ = self._listener.accept()
             except TimeoutError:
                 raise SilentError(f"no client connected within {seconds:g} s") from None
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # A time-out in the kernel: Python's own costs a system call for each other one.
-            limit = struct.pack("ll", _PATIENCE, 0)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+            sock = self._set_up(accepted)
             head, body = _request(sock)
+            call = next((call for call in _CALLS if head.startswith(call)), None)
             if head.startswith(b"POST /callback/ws/endpoint "):
                 sock.sendall(self._endpoint(body))
+                sock.close()
+            elif call is not None:
+                sock.sendall(_answer(_CALLS[call]))
                 sock.close()
             elif head.startswith(b"GET /ws/v2?"):
                 sock.sendall(_switching(head))
@@ -199,14 +217,31 @@ class Gateway:
             else:
                 raise SilentError(f"a client asked for {head[:80]!r}")
 
+    def _set_up(self, sock: socket.socket) -> socket.socket | TLSSocket:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A time-out in the kernel: Python's own costs a system call for each other one.
+        limit = struct.pack("ll", _PATIENCE, 0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        if self._context is None:
+            return sock
+        try:
+            return TLSSocket(sock, self._context)
+        except OSError as error:
+            raise SilentError(f"TLS with a client failed: {error}") from error
+
     def _endpoint(self, body: bytes) -> bytes:
         json.loads(body)["AppSecret"]
         query = f"device_id=7250&service_id={SERVICE}&access_key=k&ticket=t"
         url = f"ws{self.domain.removeprefix('http')}/ws/v2?{query}"
         config = {"ReconnectCount": -1, "ReconnectInterval": 120, "ReconnectNonce": 30, "PingInterval": 120}
-        answer = json.dumps({"code": 0, "msg": "", "data": {"URL": url, "ClientConfig": config}}).encode()
-        head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: "
-        return f"{head}{len(answer)}\r\n\r\n".encode() + answer
+        return _answer({"data": {"URL": url, "ClientConfig": config}})
+
+
+def _answer(fields: dict[str, Any]) -> bytes:
+    answer = json.dumps({"code": 0, "msg": "", **fields}).encode()
+    head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: "
+    return f"{head}{len(answer)}\r\n\r\n".encode() + answer
 
 
 def attend(connections: list[Connection], seconds: float) -> None:
@@ -222,7 +257,7 @@ def attend(connections: list[Connection], seconds: float) -> None:
             left = deadline - time.perf_counter()
 
 
-def _request(sock: socket.socket) -> tuple[bytes, bytes]:
+def _request(sock: socket.socket | TLSSocket) -> tuple[bytes, bytes]:
     data = b""
     while b"\r\n\r\n" not in data:
         data += _more(sock)
@@ -233,7 +268,7 @@ def _request(sock: socket.socket) -> tuple[bytes, bytes]:
     return head, body
 
 
-def _more(sock: socket.socket) -> bytes:
+def _more(sock: socket.socket | TLSSocket) -> bytes:
     data = sock.recv(65536)
     if not data:
         raise SilentError("a client went away in the middle of its request")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import answers
-from .clients import spawn
+from .clients import CLIENTS, spawn
 from .frames import SHAPES
 from .gateway import Gateway
 from .scenarios import exchange
@@ -23,17 +23,18 @@ __all__ = ["profile"]
 _SHOWN = 40
 
 
-def profile(client: str, events: int, window: int) -> None:
+def profile(client: str, events: int, window: int, *, tls: bool) -> None:
     """Print what one event costs a client, ours or a peer in Python, by package and by function.
 
     The profiler makes calls dearer than they are, and C functions cheaper beside them: read it for what is
     done, and for what is done how often; what it takes is what `--only throughput` says.
     """
     shape, numbers = SHAPES["1 kB"], range(events)
-    with tempfile.TemporaryDirectory() as directory, Gateway() as gateway:
+    with tempfile.TemporaryDirectory() as directory, Gateway(tls=tls) as gateway:
         path = Path(directory) / "profile"
-        command = [sys.executable, "-m", "cProfile", "-o", str(path), "-m", f"benchmarks.peers.{client}"]
-        process = spawn([*command, gateway.domain, "noop", "1"], subprocess.DEVNULL)
+        command = [sys.executable, "-m", "cProfile", "-o", str(path), *CLIENTS[client].command[1:]]
+        command += [gateway.domain, "noop", "1"]
+        process = spawn(command, subprocess.DEVNULL, authorities=gateway.authorities)
         try:
             connection = gateway.accept()
             seconds = exchange(connection, shape.batch(numbers), shape.size, window)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import ssl
 import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -35,7 +36,8 @@ class Sample:
     """What it is, with its unit."""
     client: str
     value: float | None
-    """None: not to be had, because the client never got there."""
+    """None: not to be had, because the client never got there, or answers before its handler is done."""
+    tls: bool = False
 
 
 @attrs.define
@@ -54,6 +56,10 @@ class Results:
     def to_json(self) -> dict[str, Any]:
         """Everything, for `json.dump`."""
         return attrs.asdict(self)
+
+    def over(self, *, tls: bool) -> Results:
+        """The part of them that was measured over TLS, or without."""
+        return attrs.evolve(self, samples=[sample for sample in self.samples if sample.tls == tls])
 
     def scenarios(self) -> list[str]:
         """The scenarios there are samples of, in order."""
@@ -75,15 +81,16 @@ class Results:
         return _unique(sample.client for sample in self.samples if sample.scenario == scenario)
 
     def to_markdown(self) -> str:
-        """A table for each scenario: medians, and in brackets how many times ours."""
+        """A table for each scenario, over TLS and without: medians, and in brackets how many times ours."""
         lines = [
             f"{self.machine['processor']}, {self.machine['cores']} cores, Python {self.machine['python']}, "
             f"Node {self.machine['node'] or '-'}, {self.machine['date']}. "
             "Medians over the rounds; in brackets, how many times feishu_trio's.",
             "",
         ]
-        for scenario in self.scenarios():
-            lines += [f"### {scenario}", "", *self._table(scenario), ""]
+        for part, where in ((self.over(tls=True), "over TLS"), (self.over(tls=False), "without TLS")):
+            for scenario in part.scenarios():
+                lines += [f"### {scenario}, {where}", "", *part._table(scenario), ""]
         return "\n".join(lines)
 
     def _table(self, scenario: str) -> Iterable[str]:
@@ -131,8 +138,17 @@ def _machine() -> dict[str, Any]:
         "commit": _output("git", "rev-parse", "--short", "HEAD"),
         "packages": {
             name: version(name)
-            for name in ("trio", "trio-websocket", "wsproto", "msgspec", "lark-oapi", "websockets")
+            for name in (
+                "trio",
+                "trio-websocket",
+                "wsproto",
+                "msgspec",
+                "lark-oapi",
+                "lark-channel-sdk",
+                "websockets",
+            )
         },
+        "openssl": ssl.OPENSSL_VERSION,
     }
 
 

@@ -112,11 +112,17 @@ def _warmed_up(arena: Arena, client: Running, shape: Shape, window: int) -> int:
     while left > 0:
         sent = arena.numbers(count)
         seconds = exchange(client.connection, shape.batch(sent), shape.size, window)
-        answers.check(client.connection.take_transcript(), sent, shape)
+        _check(client, sent, shape)
         left -= seconds
         rate = count / seconds
         count = max(count, int(rate * min(arena.seconds, 0.3)))
+    client.rest()
     return max(2 * window, int(rate * arena.seconds))
+
+
+def _check(client: Running, sent: range, shape: Shape) -> None:
+    transcript = client.connection.take_transcript()
+    answers.check(transcript, sent, shape, any_part=client.client.is_concurrent)
 
 
 def _one_round(
@@ -126,8 +132,10 @@ def _one_round(
     events = shape.batch(sent)
     before = client.cpu()
     seconds = exchange(client.connection, events, shape.size, window)
+    busy = client.cpu() - before
+    client.rest()
     cpu = client.cpu() - before
-    answers.check(client.connection.take_transcript(), sent, shape)
+    _check(client, sent, shape)
     return _samples(
         "Throughput",
         case,
@@ -135,7 +143,7 @@ def _one_round(
         {
             "events/s": count / seconds,
             "µs CPU/event": cpu / count * 1e6,
-            "% of its core": cpu / seconds * 100,
+            "% of its core": busy / seconds * 100,
         },
     )
 
@@ -155,6 +163,7 @@ def _latency(arena: Arena) -> Steps:
                 before = client.cpu()
                 due = [place / _RATE for place in range(len(sent))]
                 latencies = paced(client.connection, shape, shape.batch(sent), sent, due)
+                client.rest()
                 cpu = client.cpu() - before
                 cuts = quantiles(latencies, n=1000, method="inclusive")
                 yield _samples(
@@ -215,12 +224,8 @@ def _slow(arena: Arena) -> Steps:
                 answered, alive = _sustained(
                     running.connection, SHAPES["1 kB"], arena, _SLOW_WINDOW, arena.slow_seconds
                 )
-            yield _samples(
-                "Slow handlers",
-                case,
-                running,
-                {"events/s": answered / arena.slow_seconds, "ms to answer a ping": alive},
-            )
+            rate = None if client.is_early else answered / arena.slow_seconds
+            yield _samples("Slow handlers", case, running, {"events/s": rate, "ms to answer a ping": alive})
 
 
 def _sustained(
@@ -270,7 +275,7 @@ def _burst(arena: Arena) -> Steps:
             transcript = connection.take_transcript()
             alive = connection.is_alive(3, events[sent : sent - sent % -shape.size])
         codes = answers.codes(transcript)
-        if codes[200]:
+        if codes[200] and not client.is_early:
             raise answers.WrongAnswerError(f"{client.title} answered 200 for a handler that never ended")
         yield _samples(
             "Burst with a stuck handler",
@@ -280,6 +285,7 @@ def _burst(arena: Arena) -> Steps:
                 "MB more memory": (peak - before) / 1e6,
                 "events the socket took": sent // shape.size,
                 "answers 500": codes[500],
+                "answers 200": codes[200],
                 "answers a ping": int(alive),
             },
         )
@@ -289,7 +295,7 @@ def _burst(arena: Arena) -> Steps:
 
 
 def _idle(arena: Arena) -> Steps:
-    for client in arena.clients:
+    for client in _of_many_sessions(arena):
         with client.start(arena.gateway, sessions=1) as running:
             attend(running.connections, 1)
             one = running.rss()
@@ -308,6 +314,10 @@ def _idle(arena: Arena) -> Steps:
                 "ms CPU/session and minute": cpu / count / arena.idle_seconds * 60 * 1e3,
             },
         )
+
+
+def _of_many_sessions(arena: Arena) -> list[Client]:
+    return [client for client in arena.clients if not client.is_single]
 
 
 # Start
@@ -340,7 +350,10 @@ def loaded(command: tuple[str, ...]) -> tuple[float, float, int]:
 
 
 def _samples(scenario: str, case: str, client: Running, values: Mapping[str, float | None]) -> list[Sample]:
-    return [Sample(scenario, case, metric, client.client.name, value) for metric, value in values.items()]
+    return [
+        Sample(scenario, case, metric, client.client.name, value, client.tls)
+        for metric, value in values.items()
+    ]
 
 
 def _attend_all(clients: list[Running]) -> None:
@@ -360,6 +373,6 @@ SCENARIOS: Final = {
     "latency": Scenario("Latency", _latency, lambda arena: arena.rounds * len(arena.clients)),
     "slow": Scenario("Slow handlers", _slow, lambda arena: 2 * len(arena.clients)),
     "burst": Scenario("Burst with a stuck handler", _burst, lambda arena: len(arena.clients)),
-    "idle": Scenario("Idle", _idle, lambda arena: len(arena.clients)),
+    "idle": Scenario("Idle", _idle, lambda arena: len(_of_many_sessions(arena))),
     "start": Scenario("Start", _start, lambda arena: arena.starts * len(arena.clients)),
 }
