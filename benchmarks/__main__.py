@@ -40,6 +40,11 @@ _SETTINGS: dict[bool, dict[str, Any]] = {
     True: {},
     False: {"rounds": 3, "starts": 3, "idle_sessions": 100, "idle_seconds": 10.0},
 }
+_NOT_PROFILED = {
+    "channel": "works in threads, which the profiler does not see",
+    "node": "is no Python program",
+    "go": "is no Python program",
+}
 
 
 def main() -> None:
@@ -68,9 +73,9 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=50_000, help="profile: how many events")
     parser.add_argument("--window", type=int, default=64, help="profile: how many unanswered at a time")
     arguments = parser.parse_args(words)
-    for name in ("node", "go"):
+    for name, why in _NOT_PROFILED.items():
         if arguments.command == "profile" and name in (arguments.clients or ()):
-            parser.error(f"profile: {name} is no Python program")
+            parser.error(f"profile: {name} {why}")
     return arguments
 
 
