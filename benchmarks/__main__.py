@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the scenarios; `profile`: where time goes; `models`: what event models cost."""
+"""`python -m benchmarks`: the scenarios; `profile` and `lone`: where time goes; `models`: what event models cost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from . import models, profiling, readme
+from . import lone, models, profiling, readme
 from .answers import WrongAnswerError
 from .clients import CLIENTS, Client, pin_gateway
 from .gateway import Gateway, SilentError
@@ -53,6 +53,8 @@ def main() -> None:
     if arguments.command == "profile":
         for client in arguments.clients or ["ours"]:
             profiling.profile(client, arguments.events, arguments.window, tls=not arguments.plain)
+    elif arguments.command == "lone":
+        lone.lone(min(arguments.events, 5_000), tls=not arguments.plain)
     elif arguments.command == "models":
         print(models.table())
     elif _run(arguments):
@@ -61,13 +63,13 @@ def main() -> None:
 
 def _parse(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=["run", "profile", "models"], default="run")
+    parser.add_argument("command", nargs="?", choices=["run", "profile", "lone", "models"], default="run")
     parser.add_argument("--quick", action="store_true", help="small and short: to see that it works")
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="SCENARIO", help=", ".join(SCENARIOS))
     parser.add_argument("--clients", nargs="+", choices=CLIENTS, metavar="CLIENT", help=", ".join(CLIENTS))
     parser.add_argument("--rounds", type=int, help="rounds of throughput and latency; 7 and 3 if not given")
     either = parser.add_mutually_exclusive_group()
-    either.add_argument("--tls", action="store_true", help="over TLS alone, as profile does by default")
+    either.add_argument("--tls", action="store_true", help="over TLS alone, as profile and lone do by default")
     either.add_argument("--plain", action="store_true", help="without TLS alone")
     parser.add_argument("--out", type=Path, help="a directory for the results; a full run has one of its own")
     parser.add_argument("--events", type=int, default=50_000, help="profile: how many events")

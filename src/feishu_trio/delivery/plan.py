@@ -92,6 +92,8 @@ class Planner:
         broken: dict[str, Exception] = {}
         taken = routes
         size = len(event.payload)
+        is_stored = False
+        stores = None if is_claimed or self._storing is None else self._storing.route.handler
         for route, pool, awaited in places:
             if route.name in run.succeeded:
                 continue
@@ -112,8 +114,7 @@ class Planner:
                 broken[route.name] = error
             else:
                 jobs.append(Job(route, pool, lane, event, run, awaited, (), 1, size))
-        storing = self._storing
-        is_stored = storing is not None and any(job.route.handler is storing.route.handler for job in jobs)
+                is_stored = is_stored or route.handler is stores
         run.plan(taken, broken, is_unrouted=is_unrouted, is_stored=is_stored)
         return jobs
 

@@ -277,10 +277,12 @@ class InboxSource:
         self._running.pop(claim.number, None)
         self._settled.unpark_all()
         inbox, rules = self.inbox, self.inbox.rules
-        errors = {name: _bounded(described(error)) for name, error in outcome.failed.items()}
-        for name, text in errors.items():
-            inbox.failed(claim, name, text)
-        error = _bounded("; ".join(f"{name}: {text}" for name, text in errors.items()))
+        error = ""
+        if outcome.failed:
+            errors = {name: _bounded(described(error)) for name, error in outcome.failed.items()}
+            for name, text in errors.items():
+                inbox.failed(claim, name, text)
+            error = _bounded("; ".join(f"{name}: {text}" for name, text in errors.items()))
         if outcome.ok:
             inbox.done(claim)
         elif outcome.is_unrouted:
