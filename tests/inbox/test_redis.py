@@ -626,6 +626,15 @@ async def test_one_reply_has_some_megabytes_of_payloads_at_the_most(make: Make) 
         assert sorted(told) == [f"e{number}" for number in range(5)]
 
 
+async def test_events_are_not_read_with_a_large_one_that_fills_the_reply(make: Make, client: Any) -> None:
+    async with serving(make()) as inbox:
+        await inbox.store([entry("large", payload=bytes(9_000_000))])
+        await inbox.store([entry(f"e{number}") for number in range(15)])
+        before = client.info("stats")["keyspace_hits"]
+        assert [each.id for each in await inbox.claim(16, inbox.types)] == ["large"]
+        assert client.info("stats")["keyspace_hits"] - before < 32, "each event has two keys"
+
+
 async def test_payloads_and_notes_may_be_any_bytes_and_texts_any_text(make: Make) -> None:
     odd = bytes(range(256)) * 300
     for size in (0, 1, 31, 32, 255, 256, 65_535, 65_536):

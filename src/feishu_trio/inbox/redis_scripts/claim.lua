@@ -1,5 +1,5 @@
 local LOOKED_AT = 500 -- events that one claim looks at, most of which may be too old
-local AHEAD = 16 -- events that are read as one: more than may be claimed, if they are large
+local FEW, AHEAD = 4, 16 -- events that are read as one: at first, and at the most; some in vain, if they are large
 local PATIENCE = 2 -- seconds for which what is only to be parked is left to others
 
 local function parts_of(number)
@@ -67,20 +67,21 @@ steps.claim = function(ask)
   local is_plain = ask.in_order and not ask.parks and not ask.max_age
   -- Of these, as many as there may be. Events are read some at a time.
   local function try(found, gone)
-    local strings
+    local strings, first, behind = nil, 1, 1
     for at, each in ipairs(found) do
       if #claims == ask.limit or bytes >= MOST_BYTES then
         return
       end
-      local place = (at - 1) % AHEAD * 2
-      if place == 0 then
+      if at == behind then -- as many again as there were before
+        first, behind = at, at + math.min(math.max(at - 1, FEW), AHEAD)
         local names = {}
-        for ahead = at, math.min(at + AHEAD - 1, #found) do
+        for ahead = at, math.min(behind - 1, #found) do
           append(names, key_of(found[ahead][1]), P .. 'b:' .. found[ahead][1])
         end
         strings = call('MGET', unpack(names))
       end
       local number, kind = unpack(each)
+      local place = (at - first) * 2
       local packed, body, these = strings[place + 1], strings[place + 2] or '', list_of(gone, kind)
       local event = not is_plain and read(packed)
       looked_at = looked_at + 1
