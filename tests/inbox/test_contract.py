@@ -182,6 +182,25 @@ async def test_what_is_seen_again_is_remembered_from_then_on(make: Make) -> None
     assert [each.is_new for each in (again, other, by_message)] == [False, True, False]
 
 
+@pytest.mark.parametrize("is_stored", [False, True])
+async def test_a_key_that_an_event_gets_while_it_runs_is_forgotten_with_it(
+    make: Make, is_stored: bool
+) -> None:
+    async with serving(make()) as inbox:
+        await inbox.store([entry("a")])
+        running = (await claim(inbox))["a"]
+        keys = ("event:a", "message:a")
+        if is_stored:
+            await inbox.store([Entry(keys=keys, id="a", type="x.y", lane=None, payload=b"{}")])
+        else:
+            inbox.seen(keys)
+        inbox.done(running)
+        by_message = Entry(keys=keys[1:], id="m", type="x.y", lane=None, payload=b"{}")
+        assert not (await inbox.store([by_message]))[0].is_new
+        assert await inbox.purge(State.DONE, 0) == 1
+        assert (await inbox.store([by_message]))[0].is_new
+
+
 async def test_while_nothing_can_be_written_what_is_seen_again_takes_no_memory(
     make_local: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
