@@ -1,6 +1,6 @@
 -- What every script begins with. All that an inbox keeps is under KEYS[1], its own hash, and keys that start with it:
 --
--- {prefix}             app, version, types, number, token, strict: facts of the inbox, and its counters
+-- {prefix}             app, version, types, number, token: facts of the inbox, and its counters
 -- :e:NUMBER    string  an event without its body, packed as below; its state is where its number stands
 -- :b:NUMBER    string  its body: what came with it, and its payload
 -- :x:NUMBER    hash    what few have: its error, when it was to run again after it was parked, who tells of it
