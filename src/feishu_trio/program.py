@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Final
 
@@ -160,25 +161,39 @@ def _told_of_signals(at_first: Callable[[], object], at_second: Callable[[int], 
     """
     token = trio.lowlevel.current_trio_token()
     received = 0
-    end: threading.Timer | None = None
+    with ExitStack() as stack:
 
-    def receive(number: int, _frame: object) -> None:
-        nonlocal received, end
-        received += 1
-        if received == 1:
-            token.run_sync_soon(at_first)
-        elif end is None:
-            code = 128 + number
-            token.run_sync_soon(at_second, code)
-            end = threading.Timer(_LEAVING, os._exit, [code])
-            end.daemon = True
-            end.start()
+        def receive(number: int, _frame: object) -> None:
+            nonlocal received
+            received += 1
+            if received == 1:
+                token.run_sync_soon(at_first)
+            elif received == 2:
+                code = 128 + number
+                token.run_sync_soon(at_second, code)
+                stack.callback(_call_after(_LEAVING, lambda: os._exit(code)))
 
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            stack.callback(signal.signal, number, signal.signal(number, receive))
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if end is not None:
-            end.cancel()
+
+
+def _call_after(seconds: float, call: Callable[[], object]) -> Callable[[], object]:
+    """Have something called later, whatever the main thread does then, and return what takes that back.
+
+    Another thread may never get to run: a regular expression, say, keeps the interpreter for as long as it searches, and
+    lets nothing in but signals.
+    """
+    if sys.platform == "win32":  # it has no signal for that
+        timer = threading.Timer(seconds, call)
+        timer.daemon = True
+        timer.start()
+        return timer.cancel
+    before = signal.signal(signal.SIGALRM, lambda _number, _frame: call())
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def take_back() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    return take_back

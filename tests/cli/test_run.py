@@ -96,6 +96,7 @@ async def test_a_second_signal_ends_it_at_once(
 
 
 BLOCKED = """
+import re
 import time
 import trio
 from feishu_trio import Router, run
@@ -118,8 +119,9 @@ if __name__ == "__main__":
     [
         ("run", "", "while True: pass", signal.SIGTERM, 143),
         ("program", "await trio.sleep(0.6)", "time.sleep(1e6)", signal.SIGINT, 130),
+        ("program", "", "re.match('(a+)+$', 'a' * 99 + 'b')", signal.SIGTERM, 143),
     ],
-    ids=["before the first", "after the first"],
+    ids=["before the first", "after the first", "without letting threads run"],
 )
 async def test_a_second_signal_ends_it_though_a_handler_blocks_the_loop(
     feishu_gateway: Gateway,
