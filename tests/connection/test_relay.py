@@ -18,6 +18,7 @@ from feishu_trio.telemetry import Telemetry
 class Carrier:
     outbox: Outbox = attrs.field(factory=Outbox)
     owed: int = 0
+    closed: trio.Event = attrs.field(factory=trio.Event)
 
     def give(self, *data: bytes, portable: bool = True) -> None:
         for each in data:

@@ -32,7 +32,7 @@ from feishu_trio import (
 )
 from feishu_trio.testing import Gateway, open_gateway
 
-from .rig import all_up, nothing_left, open_real_session, open_session
+from .rig import all_up, come_true, nothing_left, open_real_session, open_session
 
 MESSAGE = {"message": {"message_id": "om_1", "chat_id": "oc_1", "content": "{}"}}
 
@@ -610,6 +610,24 @@ async def test_while_an_answer_is_owed_what_is_new_is_refused_and_what_is_known_
     # It was delivered again after 15 s.
     assert [answer.code for answer in known.answers] == [200, 200]
     assert session.stats().refused == 2
+
+
+async def test_what_comes_on_a_connection_that_another_has_replaced_is_answered_before_the_end(
+    feishu_gateway: Gateway, autojump_clock: trio.testing.MockClock
+) -> None:
+    router = Router()
+
+    @router.on("im.message.receive_v1")
+    async def slow(event: Event[Any]) -> None:
+        await trio.sleep(3)
+
+    async with open_session(feishu_gateway, router=router) as session:
+        (replaced,) = await all_up(feishu_gateway, 1)
+        feishu_gateway.delay(1, replaced)
+        push = await feishu_gateway.push("im.message.receive_v1", MESSAGE, ladder=(), connection=replaced)
+        await session.reconnect()  # the event is on its way, and the old one's last frame behind it
+        await come_true(lambda: session.stats().in_flight)
+    assert [answer.code for answer in push.answers] == [200]
 
 
 async def test_heartbeats_go_on_while_handlers_end(

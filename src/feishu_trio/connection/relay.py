@@ -28,6 +28,10 @@ class Carrier(Protocol):
     def owed(self) -> int:
         """Answers that are still to be given to what came on it."""
 
+    @property
+    def closed(self) -> trio.Event:
+        """Set once nothing more comes on it."""
+
 
 C = TypeVar("C", bound=Carrier)
 
@@ -44,7 +48,7 @@ class Relay(Generic[C]):
         """Whether somebody waits until everything is answered: connections that owe no more are to say so."""
         self._on_change = on_change
         self._waiting: deque[Outgoing] = deque(maxlen=_WAITING)
-        self._owing: list[C] = []  # they have ended, and there are answers to come to what came on them
+        self._owing: list[C] = []  # they have ended, and there are answers to come to what came, or may come, on them
         self._answered = trio.lowlevel.ParkingLot()
         self._telemetry = telemetry
 
@@ -58,7 +62,7 @@ class Relay(Generic[C]):
     def left(self, connection: C) -> None:
         """A connection has ended: what it has not written goes elsewhere."""
         self.live.remove(connection)
-        self._owing = [each for each in (*self._owing, connection) if each.owed]
+        self._owing = [each for each in (*self._owing, connection) if each.owed or not each.closed.is_set()]
         for item in connection.outbox.empty():
             if item.portable:
                 self.forward(item)
