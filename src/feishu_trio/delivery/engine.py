@@ -44,6 +44,8 @@ HandlerMode: TypeAlias = Literal["all", "single", "sequential"]
 
 # Stored events of types without a handler that are claimed at a time, to be parked.
 _UNROUTED: Final = 64
+# Seconds for the last of what came to be settled, once handlers are cancelled; then sources are closed without it.
+_SETTLING: Final = 2.0
 # Of what cannot be read, or comes once the engine has ended.
 _TO_COME_AGAIN: Final = Outcome(False, again=True)
 
@@ -178,13 +180,16 @@ class Engine:
         for source in self._sources:
             source.stop()
         failure: BaseException | None = None
+        settling = [trio.CancelScope() for _ in self._sources]
         try:
             async with trio.open_nursery() as nursery:
-                for source in self._sources:
-                    nursery.start_soon(self._close, source)
+                for source, scope in zip(self._sources, settling, strict=True):
+                    nursery.start_soon(self._close, source, scope)
                 with trio.move_on_after(timeout):
                     await self.drain()
                 self.abandon()
+                for scope in settling:  # a click that a handler still has the answer to, say
+                    scope.deadline = self._now() + _SETTLING
         except BaseExceptionGroup as group:
             failure = first_error(group)  # an interrupt: raised below, as itself
             if failure is None:
@@ -193,8 +198,9 @@ class Engine:
             raise failure
 
     @staticmethod
-    async def _close(source: Source) -> None:
-        await source.wait_settled()
+    async def _close(source: Source, settling: trio.CancelScope) -> None:
+        with settling:
+            await source.wait_settled()
         await source.close()
 
     async def drain(self) -> None:
