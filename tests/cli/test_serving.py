@@ -82,5 +82,17 @@ def test_a_password_with_a_question_mark_is_not_shown() -> None:
     assert "word@" not in str(info.value)
 
 
+@pytest.mark.parametrize("rest", ["word", "word=9", "prefix=a&word=9"])
+def test_what_follows_a_password_is_not_shown(rest: str) -> None:
+    url = f"redis+sentinel://host/main?lease=5&sentinel_password=pass&{rest}"
+    with pytest.raises(ConfigError) as info:
+        inbox_of(url)
+    assert str(info.value).startswith("--inbox: option: one that is not shown, as it may be part of a password, is")
+    assert "word=" not in str(info.value)
+    with pytest.raises(ConfigError) as info:
+        RedisInbox(url)
+    assert "?lease=***&sentinel_password=***'" in str(info.value)
+
+
 def test_who_looks_into_a_file_passes_over_its_options() -> None:
     assert sqlite_path("sqlite:bot.db?max_attempts=3") == "bot.db"

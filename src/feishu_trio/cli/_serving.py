@@ -185,8 +185,10 @@ def _read(
         elif name in known:
             options[name] = known[name](unquote(text))
         else:
+            may_be_secret = any("password=" in before for before in left)
+            shown = "one that is not shown, as it may be part of a password," if may_be_secret else repr(name)
             raise ConfigError(
-                f"option: {name!r} is not allowed; it must be one of {', '.join((*known, *others))}"
+                f"option: {shown} is not allowed; it must be one of {', '.join((*known, *others))}"
             )
     return "?".join(filter(None, (place, "&".join(left)))), options
 

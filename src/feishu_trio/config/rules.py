@@ -83,8 +83,9 @@ def masked_url(url: object) -> str:
 
 
 def without_secrets(url: str) -> str:
-    """A URL with `***` in place of its user and password, and of the values in its query."""
+    """A URL with `***` in place of its user and password, and of the values in its query; nothing follows a password there."""
     before, mark, query = re.sub(r"^([^/@]*//)?.*@", r"\1***@", url, flags=re.DOTALL).partition("?")
+    query = re.sub(r"(?<=password=).*", "", query, flags=re.DOTALL)  # a mark in it may be its own
     return before + mark + re.sub(r"=[^&]*", "=***", query)
 
 
