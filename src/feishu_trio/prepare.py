@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from .routes import is_async_function, matches_any, no_order
 from .telemetry import Telemetry
 from .telemetry.lifecycle import Follower
 
-__all__ = ["ack_of", "check_no_loop", "check_storing", "check_trio", "configured", "pools_of", "storing_for"]
+__all__ = ["ack_of", "check_is_program", "check_storing", "check_trio", "configured", "pools_of", "storing_for"]
 
 
 def configured(
@@ -80,8 +81,8 @@ def check_trio(opener: str) -> None:
         ) from None
 
 
-def check_no_loop(opener: str) -> None:
-    """Raise if a loop runs here already, which a whole program starts for itself."""
+def check_is_program(opener: str) -> None:
+    """Raise where a whole program cannot run: in a loop, which it starts for itself, or in any thread but the main one."""
     in_trio = True
     try:
         trio.lowlevel.current_task()
@@ -92,6 +93,11 @@ def check_no_loop(opener: str) -> None:
         raise RuntimeError(
             f"{opener} runs a whole program, and {loop} is running here already: call it outside of async functions, or "
             "use open_feishu_session"
+        )
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError(
+            f"{opener} runs a whole program, and takes its signals, which only the main thread can: call it there, or run "
+            "open_feishu_session in this one by trio.run"
         )
 
 

@@ -15,7 +15,7 @@ import trio
 
 from .inbox.protocol import Inbox
 from .logs import LogFormat, set_up
-from .prepare import check_no_loop
+from .prepare import check_is_program
 from .probes import EVERYWHERE, Probes, open_probes
 from .router import Router
 from .service import Service
@@ -57,7 +57,7 @@ def run(
     Raises:
         SystemExit: A second signal came; the code is 130 for SIGINT, 143 for SIGTERM.
         FeishuError: Whatever `open_feishu_session` and `open_probes` raise, or what ended the session.
-        RuntimeError: A loop of trio's or asyncio's runs here already.
+        RuntimeError: A loop of trio's or asyncio's runs here already, or this is not the main thread.
     """
     opened = partial(open_feishu_session, app_id, app_secret, router=router, **arguments)
     _run("run", opened, metrics_port, metrics_host, log_format)
@@ -85,7 +85,7 @@ def run_worker(
     Raises:
         SystemExit: A second signal came; the code is 130 for SIGINT, 143 for SIGTERM.
         FeishuError: Whatever `open_worker` and `open_probes` raise, or what ended the worker.
-        RuntimeError: A loop of trio's or asyncio's runs here already.
+        RuntimeError: A loop of trio's or asyncio's runs here already, or this is not the main thread.
     """
     _run(
         "run_worker", partial(open_worker, inbox, router, **arguments), metrics_port, metrics_host, log_format
@@ -99,7 +99,7 @@ def _run(
     host: str,
     log_format: LogFormat | None,
 ) -> None:
-    check_no_loop(opener)
+    check_is_program(opener)
     set_up(log_format)
     code = trio.run(_serve, opened, port, host)
     if code:

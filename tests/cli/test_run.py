@@ -297,3 +297,8 @@ async def test_an_error_that_ends_it_is_an_object_too(feishu_gateway: Gateway, f
 async def test_it_is_a_whole_program() -> None:
     with pytest.raises(RuntimeError, match="run runs a whole program, and trio is running here already"):
         run(Router(), "cli_1", "secret")
+
+
+async def test_it_is_run_in_the_main_thread() -> None:
+    with pytest.raises(RuntimeError, match="only the main thread can: call it there, or run open_feishu_session"):
+        await trio.to_thread.run_sync(run, Router(), "cli_1", "secret")
