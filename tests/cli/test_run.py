@@ -152,6 +152,24 @@ async def test_a_second_signal_ends_it_though_a_handler_blocks_the_loop(
             assert (await service.done()).code == code
 
 
+@pytest.mark.parametrize(("which", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+async def test_a_signal_ends_it_before_there_is_a_loop_and_after_it(
+    feishu_gateway: Gateway, folder: Path, which: signal.Signals, code: int
+) -> None:
+    stays = "(open('stays', 'w').close(), time.sleep(60))"
+    for when, line in (("before", stays), ("after", f"import atexit; atexit.register(lambda: {stays})")):
+        (folder / "stays").unlink(missing_ok=True)
+        (folder / f"{when}.py").write_text(f"import time\n{line}\n{BOT}")
+        async with running("run", f"{when}:router", env=environment(feishu_gateway)) as service:
+            if when == "after":
+                await feishu_gateway.wait_connected()
+                service.process.send_signal(signal.SIGTERM)
+            await come_true((folder / "stays").exists)
+            service.process.send_signal(which)
+            done = await service.done()
+        assert (done.code, "Traceback" in done.err) == (code, False)
+
+
 @pytest.mark.usefixtures("folder")
 async def test_a_signal_before_it_is_connected(feishu_gateway: Gateway) -> None:
     env = environment(feishu_gateway, FEISHU_DOMAIN="http://127.0.0.1:9")

@@ -14,6 +14,7 @@ from typing import NoReturn
 from feishu_trio.logs import JsonFormatter
 
 from ._endings import Ending, ending
+from ._interrupt import end_at_signals
 from ._text import wrapped
 
 __all__ = ["main"]
@@ -27,6 +28,7 @@ def main() -> None:
     Exit codes: 0 done, 1 failed, 2 usage, 3 refused by Feishu, 4 unreachable, 130 after SIGINT, 143 after SIGTERM; of
     `run` and `worker` 0 after a signal, 130 or 143 after a second one.
     """
+    end_at_signals()
     if sys.stdout is None:
         sys.exit("feishu-trio: stdout is closed")
     for stream in (sys.stdout, sys.stderr):

@@ -1,7 +1,8 @@
-"""Ctrl-C and SIGTERM, as a cancellation."""
+"""Ctrl-C and SIGTERM: as a cancellation, and where nothing can be cancelled."""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,17 @@ import trio
 
 from ._endings import Interrupted
 
-__all__ = ["Interruption", "interruptible"]
+__all__ = ["Interruption", "end_at_signals", "interruptible"]
+
+
+def end_at_signals() -> None:
+    """From here on a signal ends the process at once, with its exit code, wherever no loop takes it.
+
+    So it is before one runs, while a bot's module is imported, say, and after it, as Python takes itself down. The first
+    process of a container would not get it at all.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _frame: os._exit(128 + number))
 
 
 @attrs.define
