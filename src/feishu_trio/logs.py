@@ -143,13 +143,13 @@ def set_up(log_format: LogFormat | None) -> None:
 
 
 def set_levels(verbose: int = 0) -> None:
-    """Let pass what connections and workers do, and warnings; with `verbose` 1 also information, with 2 everything."""
+    """Let pass what connections, sessions and workers do, and warnings; with `verbose` 1 also information, with 2 everything."""
     package = logging.getLogger("feishu_trio")
     if verbose:
         package.setLevel(logging.INFO if verbose == 1 else logging.DEBUG)
     else:
         package.setLevel(logging.WARNING)
-        for name in ("connection", "probes", "worker"):
+        for name in ("connection", "probes", "session", "worker"):
             package.getChild(name).setLevel(logging.INFO)
 
 

@@ -21,7 +21,15 @@ from .routes import is_async_function, matches_any, no_order
 from .telemetry import Telemetry
 from .telemetry.lifecycle import Follower
 
-__all__ = ["ack_of", "check_is_program", "check_storing", "check_trio", "configured", "pools_of", "storing_for"]
+__all__ = [
+    "ack_of",
+    "check_is_program",
+    "check_storing",
+    "check_trio",
+    "configured",
+    "pools_of",
+    "storing_for",
+]
 
 
 def configured(

@@ -318,5 +318,7 @@ async def test_it_is_a_whole_program() -> None:
 
 
 async def test_it_is_run_in_the_main_thread() -> None:
-    with pytest.raises(RuntimeError, match="only the main thread can: call it there, or run open_feishu_session"):
+    with pytest.raises(
+        RuntimeError, match="only the main thread can: call it there, or run open_feishu_session"
+    ):
         await trio.to_thread.run_sync(run, Router(), "cli_1", "secret")

@@ -87,7 +87,9 @@ def test_what_follows_a_password_is_not_shown(rest: str) -> None:
     url = f"redis+sentinel://host/main?lease=5&sentinel_password=pass&{rest}"
     with pytest.raises(ConfigError) as info:
         inbox_of(url)
-    assert str(info.value).startswith("--inbox: option: one that is not shown, as it may be part of a password, is")
+    assert str(info.value).startswith(
+        "--inbox: option: one that is not shown, as it may be part of a password, is"
+    )
     assert "word=" not in str(info.value)
     with pytest.raises(ConfigError) as info:
         RedisInbox(url)

@@ -90,7 +90,8 @@ async def drained(scene: Scene) -> None:
     assert bot.process.poll() is None, "it did not wait for its handler"
     doctor = await scene.doctor()
     await gateway.line_with("answered in")
-    scene.sees(probed(readyz), metrics, doctor, f"exit code\n{await bot.process.wait()}")
+    log = logged(await bot.log("closing: ", "connection "))
+    scene.sees(probed(readyz), metrics, doctor, log, f"exit code\n{await bot.process.wait()}")
 
 
 async def away(scene: Scene) -> None:

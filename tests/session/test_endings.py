@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import signal
 import threading
@@ -506,6 +507,32 @@ async def test_what_overruns_the_shutdown_timeout_is_cancelled_and_answered_500(
         assert cancelled == 3
         await connection.wait_closed()
         assert connection.close_code == 1000
+
+
+@pytest.mark.parametrize(("timeout", "begins"), [(2, True), (0, False)])
+async def test_the_log_says_what_an_end_waits_for_and_what_it_cuts_off(
+    feishu_gateway: Gateway,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+    timeout: float,
+    begins: bool,
+) -> None:
+    router = Router()
+
+    @router.on("im.message.receive_v1", name="endless")
+    async def endless(event: object) -> None:
+        await trio.sleep_forever()
+
+    caplog.set_level(logging.INFO, "feishu_trio.session")
+    async with open_session(feishu_gateway, router=router, shutdown_timeout=timeout):
+        await feishu_gateway.push("im.message.receive_v1", MESSAGE, ladder=())
+        await feishu_gateway.push("im.message.receive_v1", {"message": {"message_id": "om_2"}}, ladder=())
+        await trio.sleep(1)
+    lines = [record.getMessage() for record in caplog.records if record.name == "feishu_trio.session"]
+    assert lines == [
+        *(["closing: 2 events may end within 2 s (at work: endless)"] if begins else []),
+        f"2 events have not ended within shutdown_timeout, {timeout} s: what is at work is cancelled (endless)",
+    ]
 
 
 async def test_no_event_is_taken_in_once_closing_has_begun(

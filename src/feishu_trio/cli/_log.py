@@ -58,7 +58,7 @@ class _Lines(logging.Handler):
 
 
 def log_to_stderr(verbose: int, *, quiet: bool = False) -> None:
-    """Show what connections and workers do, where probes are answered, and warnings; with `verbose` 1 also information, with 2 everything.
+    """Show what connections, sessions and workers do, where probes are answered, and warnings; with `verbose` 1 also information, with 2 everything.
 
     `quiet` is for commands that show events themselves: only errors, unless `verbose`.
     """
@@ -68,7 +68,8 @@ def log_to_stderr(verbose: int, *, quiet: bool = False) -> None:
     set_levels(verbose)
     if quiet and not verbose:
         package.setLevel(logging.ERROR)
-        logging.getLogger("feishu_trio.connection").setLevel(logging.NOTSET)
+        for name in ("connection", "session"):
+            package.getChild(name).setLevel(logging.NOTSET)
 
 
 def log_of_service(verbose: int, log_format: Format) -> None:

@@ -48,7 +48,7 @@ class Relay(Generic[C]):
         """Whether somebody waits until everything is answered: connections that owe no more are to say so."""
         self._on_change = on_change
         self._waiting: deque[Outgoing] = deque(maxlen=_WAITING)
-        self._owing: list[C] = []  # they have ended, and there are answers to come to what came, or may come, on them
+        self._owing: list[C] = []  # ended, with answers to come to what came or may come
         self._answered = trio.lowlevel.ParkingLot()
         self._telemetry = telemetry
 

@@ -179,14 +179,18 @@ class Engine:
         """
         for source in self._sources:
             source.stop()
+        if self.in_flight and timeout:
+            self._telemetry.drain_began(self.in_flight, self._at_work(), timeout)
         failure: BaseException | None = None
         settling = [trio.CancelScope() for _ in self._sources]
         try:
             async with trio.open_nursery() as nursery:
                 for source, scope in zip(self._sources, settling, strict=True):
                     nursery.start_soon(self._close, source, scope)
-                with trio.move_on_after(timeout):
+                with trio.move_on_after(timeout) as draining:
                     await self.drain()
+                if draining.cancelled_caught and self.in_flight:
+                    self._telemetry.drain_cut(self.in_flight, self._at_work(), timeout)
                 self.abandon()
                 for scope in settling:  # a click that a handler still has the answer to, say
                     scope.deadline = self._now() + _SETTLING
@@ -202,6 +206,10 @@ class Engine:
         with settling:
             await source.wait_settled()
         await source.close()
+
+    def _at_work(self) -> list[str]:
+        """The names of the handlers that are at work."""
+        return list(dict.fromkeys(job.route.name for pool in self.pools for _, job in pool.at_work()))
 
     async def drain(self) -> None:
         """Wait until everything that was taken in has run. Batches do not wait to be full, and new events are refused."""

@@ -676,13 +676,35 @@ class Telemetry:
 
     def worker_began(self, inbox: str, handlers: Sequence[str]) -> None:
         """A worker is at work for an inbox, with these handlers."""
-        names = ", ".join(handlers[:_MEMBERS])
-        more = f" and {len(handlers) - _MEMBERS} more" if len(handlers) > _MEMBERS else ""
-        self._limit.log(_worker, INFO, "working: %s%s for %s", names or "no handler so far", more, inbox)
+        self._limit.log(_worker, INFO, "working: %s for %s", _listed(handlers) or "no handler so far", inbox)
 
     def worker_ended(self, lived: float) -> None:
         """A worker has ended, after so many seconds."""
         self._limit.log(_worker, INFO, "the worker ended after %.1f s", lived)
+
+    # The end
+
+    def drain_began(self, events: int, handlers: Sequence[str], timeout: float) -> None:
+        """A session or worker ends, and waits for so many events, at which these handlers are at work."""
+        self._limit.log(
+            _session,
+            INFO,
+            "closing: %s within %g s (at work: %s)",
+            "1 event may end" if events == 1 else f"{events} events may end",
+            timeout,
+            _listed(handlers) or "none",
+        )
+
+    def drain_cut(self, events: int, handlers: Sequence[str], timeout: float) -> None:
+        """Their time is over: these handlers are cancelled."""
+        self._limit.log(
+            _session,
+            WARNING,
+            "%s not ended within shutdown_timeout, %g s: what is at work is cancelled (%s)",
+            "1 event has" if events == 1 else f"{events} events have",
+            timeout,
+            _listed(handlers) or "nothing",
+        )
 
     # Calls to Feishu
 
@@ -737,6 +759,12 @@ class Telemetry:
 
 def _names(event: Event[Any]) -> tuple[str, str]:
     return one_line(event.id), one_line(event.type)
+
+
+def _listed(handlers: Sequence[str]) -> str:
+    """The first of these names, and how many more there are."""
+    more = f" and {len(handlers) - _MEMBERS} more" if len(handlers) > _MEMBERS else ""
+    return ", ".join(handlers[:_MEMBERS]) + more
 
 
 def described(error: BaseException) -> str:
