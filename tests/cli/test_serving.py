@@ -66,6 +66,8 @@ def test_an_inbox_in_redis_is_told_more() -> None:
         ),
         ("redis://host?lease=0", "lease: 0.0 is not allowed; it must be a number of seconds from 1 to 3600"),
         ("redis://host?durability=x", "durability: 'x' is not allowed; it must be 'memory' or 'disk'"),
+        ("sqlite:x?window=9&window=8", "option: window stands twice in the URL; give it once"),
+        ("redis://host?prefix=a&lease=9&prefix=b", "option: prefix stands twice in the URL; give it once"),
         ("redis://host?leese=9", "option: 'leese' is not allowed; it must be one of"),
     ],
 )

@@ -180,6 +180,8 @@ def _read(
     options: dict[str, Any] = {}
     for each in query.split("&"):
         name, _, text = each.partition("=")
+        if name in options or any(before.startswith(f"{name}=") for before in left):
+            raise ConfigError(f"option: {name} stands twice in the URL; give it once")
         if name in others:
             left.append(each)
         elif name in known:
