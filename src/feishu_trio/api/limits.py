@@ -91,7 +91,7 @@ class Limiter:
     """
 
     def __init__(self) -> None:
-        self._app = {key: _Rate(key) for key in _APP}
+        self._app: dict[Key, _Rate] = {}
         self._others: dict[Key, _Rate] = {}
 
     def __len__(self) -> int:
@@ -110,7 +110,7 @@ class Limiter:
                 await (
                     trio.lowlevel.checkpoint_if_cancelled()
                 )  # whose deadline is over, would be told of a rate
-                rate = self._app.get(key) or self._other(key)
+                rate = self._of_app(key) if key in _APP else self._other(key)
                 _check(call, rate)
                 await turns.enter_async_context(rate.turn)
                 rates.append(rate)
@@ -119,6 +119,11 @@ class Limiter:
             now = trio.current_time()
             for rate in rates:
                 rate.starts.append(now)
+
+    def _of_app(self, key: Key) -> _Rate:
+        if key not in self._app:
+            self._app[key] = _Rate(key)
+        return self._app[key]
 
     def _other(self, key: Key) -> _Rate:
         rate = self._others.pop(key, None) or _Rate(key)

@@ -68,7 +68,6 @@ class Connection:
         self._line: Line | None = None
         self._reader: Reader | None = None
         self._scope = trio.CancelScope()
-        self._frames = FrameProtocol(client=True, extensions=[])
 
     def __repr__(self) -> str:
         return f"<Connection {self.endpoint.device_id or '?'} to {self.endpoint.host}>"
@@ -117,15 +116,15 @@ class Connection:
         line = self._line = Line(stream, config.max_message_size)
         failure: BaseException | None = None
         try:
-            async with trio.open_nursery() as transport:
-                websocket = self._websocket = await shake_hands(transport, line, endpoint, config)
-                self._reader = Reader(
-                    self, line, websocket, self._shared, self._texts, self._watchdog, self._end
-                )
-                self._join()
-                task_status.started(self)
-                await self._live(self._reader)
-                transport.cancel_scope.cancel()
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    websocket = self._websocket = await shake_hands(nursery, line, endpoint, config)
+                    self._reader = Reader(
+                        self, line, websocket, self._shared, self._texts, self._watchdog, self._end
+                    )
+                    self._join()
+                    task_status.started(self)
+                    await self._live(nursery, self._reader)
         except BaseExceptionGroup as group:
             first = first_error(group)
             if first is None:
@@ -161,7 +160,8 @@ class Connection:
                 await self.outbox.wait_at_most(0)
                 self._retire(Ended(reason))
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                    await self._line.writer.finish(self._frames.close(1000))
+                    goodbye = FrameProtocol(client=True, extensions=[]).close(1000)
+                    await self._line.writer.finish(goodbye)
                     await self.closed.wait()
         except Exception as error:
             self._defect(error)
@@ -221,15 +221,12 @@ class Connection:
 
     # Inside
 
-    async def _live(self, reader: Reader) -> None:
-        ready = self._shared.engine.ready
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watchdog.run, name="feishu_trio heartbeat")
-                nursery.start_soon(self._write, name="feishu_trio ack-writer")
-                await ready.wait()
-                nursery.start_soon(reader.run, name="feishu_trio reader")
-                nursery.start_soon(reader.run_others, name="feishu_trio reader of others")
+    async def _live(self, nursery: trio.Nursery, reader: Reader) -> None:
+        nursery.start_soon(self._watchdog.run, name="feishu_trio heartbeat")
+        nursery.start_soon(self._write, name="feishu_trio ack-writer")
+        await self._shared.engine.ready.wait()
+        nursery.start_soon(reader.run, name="feishu_trio reader")
+        await reader.run_others()
 
     def _join(self) -> None:
         self._texts.authenticate()  # what it sends goes first

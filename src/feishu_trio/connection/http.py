@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from ..config import SessionConfig
 from .headers import request_headers
 from .proxies import check_environment, proxy_for
-from .tls import default_ssl_context
+from .tls import default_ssl_context, empty_ssl_context
 
 if TYPE_CHECKING:
     import httpx
@@ -32,8 +32,6 @@ def http_client(config: SessionConfig) -> httpx.AsyncClient:
 
 
 def _transport(config: SessionConfig) -> httpx.AsyncBaseTransport:
-    import ssl
-
     from .http_transport import Transport
 
     if config.proxy is None:
@@ -41,7 +39,6 @@ def _transport(config: SessionConfig) -> httpx.AsyncBaseTransport:
     parts = urlsplit(config.domain)
     tls = parts.scheme == "https"
     proxy = proxy_for(parts.hostname or "", parts.port or (443 if tls else 80), tls=tls, config=config)
-    # To load the certificate authorities takes a while; without them, nobody is trusted.
     needed = tls or (proxy or "").startswith("https:")
-    usual = default_ssl_context() if needed else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    usual = default_ssl_context() if needed else empty_ssl_context()
     return Transport(proxy, tls=tls, ssl_context=config.ssl_context or usual)

@@ -31,7 +31,7 @@ class LineReader:
         self._stream = stream
         self._end = end
         self._splitter = MessageSplitter(max_message_size)
-        self._handshake = _Handshake()
+        self._handshake: _Handshake | None = _Handshake()  # None once that is over
         self._early = b""  # what came in one piece with the handshake's response
         self._others = bytearray()  # what trio-websocket has not read yet
         self._others_changed = trio.lowlevel.ParkingLot()
@@ -87,6 +87,8 @@ class LineReader:
 
         That is left to trio-websocket to judge, but where frames begin must be known here, from the first byte on.
         """
+        handshake = self._handshake
+        assert handshake is not None
         while True:
             try:
                 data = await self._stream.receive_some(max_bytes)
@@ -96,11 +98,12 @@ class LineReader:
             if not data:
                 self._end.note(DisconnectReason.END_OF_FILE, "")
                 return data
-            head = self._handshake.feed(bytes(data))
-            self.refusal = self._handshake.refusal
-            if self._handshake.frames is not None:
+            head = handshake.feed(bytes(data))
+            self.refusal = handshake.refusal
+            if handshake.frames is not None:
                 self.has_agreed = True
-                self._early = self._handshake.frames
+                self._early = handshake.frames
+                self._handshake = None
             if head:
                 return head
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 import trio
@@ -25,7 +24,7 @@ class Outbox:
     """What a connection's ack-writer has to write, in order."""
 
     def __init__(self) -> None:
-        self.items: deque[Outgoing] = deque()
+        self.items: list[Outgoing] = []
         """What the ack-writer has not taken yet."""
         self._taken: list[Outgoing] = []
         self._filled = trio.lowlevel.ParkingLot()
@@ -55,7 +54,8 @@ class Outbox:
         items = self.items
         while not items and not self._taken:
             await self._filled.park()
-        new = [items.popleft() for _ in range(min(most, len(items)))]
+        new = items[:most]
+        del items[:most]
         self._taken += new
         return new
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -47,7 +46,7 @@ class Relay(Generic[C]):
         self.is_awaited = False
         """Whether somebody waits until everything is answered: connections that owe no more are to say so."""
         self._on_change = on_change
-        self._waiting: deque[Outgoing] = deque(maxlen=_WAITING)
+        self._waiting: list[Outgoing] = []
         self._owing: list[C] = []  # ended, with answers to come to what came or may come
         self._answered = trio.lowlevel.ParkingLot()
         self._telemetry = telemetry
@@ -55,8 +54,9 @@ class Relay(Generic[C]):
     def joined(self, connection: C) -> None:
         """A connection is up: it takes the answers that waited for one."""
         self.live.append(connection)
-        while self._waiting:
-            connection.outbox.put(self._waiting.popleft())
+        for item in self._waiting:
+            connection.outbox.put(item)
+        self._waiting.clear()
         self._on_change()
 
     def left(self, connection: C) -> None:
@@ -75,6 +75,7 @@ class Relay(Generic[C]):
         else:
             if len(self._waiting) == _WAITING:
                 self._telemetry.answers_dropped(_WAITING)
+                del self._waiting[0]
             self._waiting.append(item)
 
     async def wait_answered(self) -> None:

@@ -52,6 +52,7 @@ class Supervisor:
         self._stop = trio.CancelScope()
         self._over = False
         self._wish = _Wish()
+        self._news = trio.lowlevel.ParkingLot()  # a connection has ended, or somebody wishes for a new one
 
     async def run(self) -> None:
         """Keep a connection up. After `stop`, returns once the connection has ended by itself.
@@ -90,6 +91,7 @@ class Supervisor:
             return  # it was refused, and others carry the session
         wish = self._wish
         wish.made.set()
+        self._news.unpark_all()
         await wish.settled.wait()
         if wish.error is not None:
             raise wish.error
@@ -103,7 +105,8 @@ class Supervisor:
     async def _keep_up(self, nursery: trio.Nursery) -> None:
         current = await self._connect(nursery)
         while True:
-            await wait_any(current.closed.wait, self._wish.made.wait)
+            while not (current.closed.is_set() or self._wish.made.is_set()):
+                await self._news.park()
             if current.closed.is_set():
                 self._client_config = current.client_config
                 self._backoff.ended(trio.current_time() - current.since)
@@ -166,11 +169,17 @@ class Supervisor:
                 stage = endpoint.host
                 self._client_config = endpoint.client_config
                 connection = Connection(endpoint, self._shared, self._pace, attempt=self._connects)
-                await nursery.start(connection.run)
+                await nursery.start(self._run, connection)
         except trio.TooSlowError:
             timeout = config.connect_timeout
             raise ConnectError(f"no connection within {timeout:g} s: {stage} did not answer") from None
         return connection
+
+    async def _run(self, connection: Connection, *, task_status: trio.TaskStatus[Connection]) -> None:
+        try:
+            await connection.run(task_status=task_status)
+        finally:
+            self._news.unpark_all()
 
     async def _pause(self, error: ConnectError, tries: int) -> None:
         """Wait before the next try, or raise `error` if there were enough. A wish cuts it short, as does the end of the machine's sleep."""

@@ -12,7 +12,7 @@ import trio
 from ..errors import ConnectError
 from .tcp import TCPStream
 
-__all__ = ["TLSStream", "default_ssl_context", "secured"]
+__all__ = ["TLSStream", "default_ssl_context", "empty_ssl_context", "secured"]
 
 _RECEIVE_SIZE: Final = 65536
 _PIECE: Final = 65536  # bytes that are encrypted at once
@@ -212,6 +212,12 @@ def default_ssl_context() -> ssl.SSLContext:
     import httpx
 
     return httpx.create_ssl_context()
+
+
+@functools.cache
+def empty_ssl_context() -> ssl.SSLContext:
+    """A context that trusts nobody, where no TLS is meant to be: to load the certificate authorities takes a while."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 async def secured(stream: trio.abc.Stream, host: str, port: int, context: ssl.SSLContext) -> TLSStream:

@@ -151,20 +151,15 @@ class Engine:
         """
         self._sources = sources
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._run_workers)
-            for source in sources:
-                nursery.start_soon(source.run, name=f"feishu_trio {type(source).__name__}")
-            task_status.started()
-            nursery.start_soon(self.watch.run, name="feishu_trio watch")
-            await self._settlement.deadlines.watch(self._expire)
-
-    async def _run_workers(self, *, task_status: trio.TaskStatus[None]) -> None:
-        with self._workers:
-            async with trio.open_nursery() as nursery:
-                self.pools.start(nursery)
-                self._batches.start(nursery)
-                task_status.started()
-                await trio.sleep_forever()
+            with self._workers:
+                async with trio.open_nursery() as workers:
+                    self.pools.start(workers)
+                    self._batches.start(workers)
+                    for source in sources:
+                        nursery.start_soon(source.run, name=f"feishu_trio {type(source).__name__}")
+                    task_status.started()
+                    nursery.start_soon(self.watch.run, name="feishu_trio watch")
+                    await self._settlement.deadlines.watch(self._expire)
 
     def let_events_in(self) -> None:
         """Handlers are there: events may be taken in from here on."""
