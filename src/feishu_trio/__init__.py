@@ -14,6 +14,7 @@ if __name__ == "__main__":
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .api import Api, BotInfo
@@ -43,14 +44,6 @@ from .events import Card, CardAnswer, Event, Inline, Person, PreviewAnswer, Reso
 from .events.content import Markdown
 from .events.order import by_chat, by_sender, by_thread
 from .events.port import Choice, Sendable, Sent, Streamed
-from .inbox.protocol import Inbox, InboxRules
-from .inbox.records import Counts as InboxCounts
-from .inbox.records import Details as InboxDetails
-from .inbox.records import HandlerState
-from .inbox.records import State as InboxState
-from .inbox.records import Summary as InboxSummary
-from .probes import Probes, open_probes
-from .program import run, run_worker
 from .pull import EventStream
 from .router import CallNext, Handler, HandlerObject, Middleware, RawHandler, RawMessage, Route, Router
 from .service import Health, SessionState
@@ -80,13 +73,21 @@ from .telemetry.lifecycle import (
     TextMessageReceived,
 )
 from .telemetry.stuck import HeldUp, StuckHandler, StuckStats
-from .worker import Worker, open_worker
 
 if TYPE_CHECKING:
     from .inbox.memory import MemoryInbox
+    from .inbox.protocol import Inbox, InboxRules
+    from .inbox.records import Counts as InboxCounts
+    from .inbox.records import Details as InboxDetails
+    from .inbox.records import HandlerState
+    from .inbox.records import State as InboxState
+    from .inbox.records import Summary as InboxSummary
     from .inbox.redis import RedisInbox
     from .inbox.sqlite import SQLiteInbox
     from .inbox.visitor import InboxFile
+    from .probes import Probes, open_probes
+    from .program import run, run_worker
+    from .worker import Worker, open_worker
 
 __all__ = [
     "ANYONE",
@@ -199,22 +200,35 @@ __all__ = [
 ]
 
 
+# Loaded on use, each from its module, by its name there: who has no inbox pays neither for SQLite nor for coredis.
+_LATER = {
+    "Inbox": ("inbox.protocol", "Inbox"),
+    "InboxCounts": ("inbox.records", "Counts"),
+    "InboxDetails": ("inbox.records", "Details"),
+    "InboxFile": ("inbox.visitor", "InboxFile"),
+    "HandlerState": ("inbox.records", "HandlerState"),
+    "InboxRules": ("inbox.protocol", "InboxRules"),
+    "InboxState": ("inbox.records", "State"),
+    "InboxSummary": ("inbox.records", "Summary"),
+    "MemoryInbox": ("inbox.memory", "MemoryInbox"),
+    "Probes": ("probes", "Probes"),
+    "RedisInbox": ("inbox.redis", "RedisInbox"),
+    "SQLiteInbox": ("inbox.sqlite", "SQLiteInbox"),
+    "Worker": ("worker", "Worker"),
+    "open_probes": ("probes", "open_probes"),
+    "open_worker": ("worker", "open_worker"),
+    "run": ("program", "run"),
+    "run_worker": ("program", "run_worker"),
+}
+
+
 def __getattr__(name: str) -> Any:
-    # Loaded on use: who has no inbox pays neither for SQLite nor for coredis.
-    if name == "SQLiteInbox":
-        from .inbox.sqlite import SQLiteInbox
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, its_name = _LATER[name]
+    found = globals()[name] = getattr(import_module(f".{module}", __name__), its_name)
+    return found
 
-        return SQLiteInbox
-    if name == "MemoryInbox":
-        from .inbox.memory import MemoryInbox
 
-        return MemoryInbox
-    if name == "RedisInbox":
-        from .inbox.redis import RedisInbox
-
-        return RedisInbox
-    if name == "InboxFile":
-        from .inbox.visitor import InboxFile
-
-        return InboxFile
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

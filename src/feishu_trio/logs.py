@@ -45,7 +45,7 @@ _LOOKED_AT: Final = 4  # so many times as many characters are searched for secre
 _GROUP: Final = 8  # exceptions of a group that are shown, and groups within groups
 _LARGEST: Final = 2**63
 # What moves the cursor, colours, hides or reverses text; a line's end and a tab do not.
-_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_CONTROL: Final = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 _OWN: Final = frozenset(
     (*vars(logging.makeLogRecord({})), "message", "asctime", "time", "level", "logger", "exception", "stack")
 )
@@ -103,7 +103,7 @@ class TextFormatter(logging.Formatter):
         """The text, without the end of its last line."""
         at = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%d %H:%M:%S")
         text = f"{at} {record.levelname} {record.name}: {told(record)}"
-        return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+        return re.sub(_CONTROL, lambda found: repr(found[0])[1:-1], text)
 
 
 def described(error: BaseException) -> tuple[str, str, str]:

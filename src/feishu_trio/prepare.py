@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -14,12 +14,13 @@ from .config import FEISHU_DOMAIN, Ack, PoolConfig, SessionConfig, wrong
 from .config.rules import kind_only
 from .delivery import CALLBACK_POOL, DEFAULT_POOL, MESSAGE_POOL, Storing
 from .errors import ConfigError
-from .inbox.protocol import Inbox
-from .inbox.storing import STORING_POOL, storing_route
 from .router import Router
 from .routes import is_async_function, matches_any, no_order
 from .telemetry import Telemetry
 from .telemetry.lifecycle import Follower
+
+if TYPE_CHECKING:
+    from .inbox.protocol import Inbox
 
 __all__ = [
     "ack_of",
@@ -59,8 +60,8 @@ def configured(
         config = SessionConfig(domain=os.environ.get("FEISHU_DOMAIN", "").strip() or FEISHU_DOMAIN)
     elif not isinstance(config, SessionConfig):
         raise wrong("config", config, "a SessionConfig", show=kind_only)
-    if inbox is not None and not isinstance(inbox, Inbox):
-        raise wrong("inbox", inbox, "an inbox, such as SQLiteInbox(path), or None", show=kind_only)
+    if inbox is not None:
+        _check_inbox(inbox)
     given = {
         name: value for name, value in settings.items() if value is not None or not name.startswith("app_")
     }
@@ -141,6 +142,13 @@ def _with_credentials(config: SessionConfig, opener: str) -> SessionConfig:
     return config.evolve(**found)
 
 
+def _check_inbox(inbox: object) -> None:
+    from .inbox.protocol import Inbox  # here, so that importing this package stays light
+
+    if not isinstance(inbox, Inbox):
+        raise wrong("inbox", inbox, "an inbox, such as SQLiteInbox(path), or None", show=kind_only)
+
+
 def check_storing(inbox: Inbox | None, store: object, claim: object) -> None:
     """Raise `ConfigError` if what a session is told of storing does not fit its inbox."""
     if not isinstance(claim, bool):
@@ -194,12 +202,16 @@ def pools_of(config: SessionConfig, inbox: Inbox | None) -> dict[str, PoolConfig
     default = PoolConfig(concurrency=config.concurrency, capacity=config.queue_capacity)
     pools = {DEFAULT_POOL: default, CALLBACK_POOL: default, MESSAGE_POOL: default}
     if inbox is not None:
+        from .inbox.storing import STORING_POOL
+
         pools[STORING_POOL] = default
     return pools | dict(config.pools)
 
 
 def storing_for(inbox: Inbox, patterns: tuple[str, ...], telemetry: Telemetry) -> Storing:
     """How events that arrive are stored: those of durable handlers, and of these patterns."""
+    from .inbox.storing import storing_route
+
     return Storing(
         storing_route(inbox, telemetry), lambda event_type: matches_any(event_type, patterns), inbox.seen
     )

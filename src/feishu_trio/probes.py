@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import h11
+import msgspec
 import trio
 
 from .config.rules import number
@@ -57,8 +57,7 @@ _NO_METRICS: Final = (
 )
 
 
-@attrs.frozen
-class _Answer:
+class _Answer(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     content_type: str = _TEXT

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 import attrs
+import msgspec
 
 from .config import Ack, wrong
 from .config.rules import nearest, number, shown
@@ -72,8 +73,7 @@ class HandlerObject(Protocol):
         """Handle one event; the result is the answer to a callback."""
 
 
-@attrs.frozen
-class BatchSize:
+class BatchSize(msgspec.Struct, frozen=True):
     """When a batch is full: at `max_size` events, `max_wait` seconds after its first, or `idle` seconds after its last."""
 
     max_size: int

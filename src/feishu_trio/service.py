@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Hashable, Iterable, Iterator, Mappin
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import attrs
+import msgspec
 import trio
 from trio_util import AsyncValue
 
@@ -21,9 +21,6 @@ from .config.secrets import secrets_of
 from .delivery import Engine, Ledger, Source
 from .errors import InboxError, first_error
 from .events import Event, encode_result
-from .inbox.protocol import Inbox
-from .inbox.records import Counts
-from .inbox.source import InboxSource
 from .logs import hidden
 from .prepare import ack_of, pools_of, storing_for
 from .pull import EventStream
@@ -37,6 +34,10 @@ from .telemetry.stuck import HeldUp, StuckHandler, StuckStats, by_handler
 
 if TYPE_CHECKING:
     import httpx
+
+    from .inbox.protocol import Inbox
+    from .inbox.records import Counts
+    from .inbox.source import InboxSource
 
 __all__ = ["ENDING", "OVER", "Counted", "Health", "Service", "SessionState", "in_block"]
 
@@ -66,8 +67,7 @@ ENDING: Final = OVER | {SessionState.CLOSING}
 _NAMED: Final = 10  # of what is stuck, where there may be many
 
 
-@attrs.frozen
-class Health:
+class Health(msgspec.Struct, frozen=True):
     """Whether a session does its work, and if not, why."""
 
     ok: bool
@@ -80,8 +80,7 @@ class Health:
         return self.ok
 
 
-@attrs.frozen
-class Counted:
+class Counted(msgspec.Struct, frozen=True):
     """What an inbox held, and when that was, on trio's clock."""
 
     counts: Counts
@@ -144,6 +143,8 @@ class Service(ABC):
         self._sources: list[Source] = []
         self._stored: InboxSource | None = None
         if inbox is not None:
+            from .inbox.source import InboxSource  # here, so that importing this package stays light
+
             self._stored = InboxSource(inbox, self._engine, self._telemetry, router.dead_handlers)
         self._scope = trio.CancelScope()
         self._failure: BaseException | None = None

@@ -10,7 +10,6 @@ import trio
 
 from .config import SessionConfig
 from .connection import Connections, http_client
-from .inbox.protocol import Inbox
 from .prepare import check_storing, configured
 from .router import Router
 from .service import ENDING, OVER, Health, Service, SessionState, in_block
@@ -20,6 +19,8 @@ from .telemetry.limits import one_line
 
 if TYPE_CHECKING:
     import httpx
+
+    from .inbox.protocol import Inbox
 
 __all__ = ["Health", "Session", "SessionState", "open_feishu_session"]
 

@@ -65,8 +65,10 @@ async def test_of_an_endless_response_only_the_beginning_is_kept() -> None:
         received = 0
         while received < 1 << 20:
             received += len(await reader.receive_some(10_000))
-    assert not reader._handshake._head
-    assert len(reader._handshake._http.trailing_data[0]) < 80_000
+    handshake = reader._handshake
+    assert handshake is not None
+    assert not handshake._head
+    assert len(handshake._http.trailing_data[0]) < 80_000
 
 
 @pytest.mark.parametrize("data", [b"", AGREED[:30]], ids=["nothing", "half a response"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import attrs
 import pytest
 
 import feishu_trio
@@ -103,7 +102,8 @@ def test_each_lifecycle_event_of_the_page_exists(page: str) -> None:
     kinds = {
         name
         for name in feishu_trio.__all__
-        if attrs.has(kind := getattr(feishu_trio, name)) and issubclass(kind, feishu_trio.LifecycleEvent)
+        if isinstance(kind := getattr(feishu_trio, name), type)
+        and issubclass(kind, feishu_trio.LifecycleEvent)
     }
     assert len(named & kinds) == 9
 

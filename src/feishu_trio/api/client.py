@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import attrs
 import trio
 
+from .._quiet import QuietStruct
 from ..errors import ApiError, RateLimited
 from ..events.port import BotInfo, Form
 from ..telemetry.limits import LogLimit
@@ -43,13 +43,12 @@ _BACKOFF: Final = 1.0
 _SPREAD: Final = 0.25
 
 
-@attrs.frozen
-class Call:
+class Call(QuietStruct):
     """A call, ready to be sent as often as it takes."""
 
     method: str
     path: str
-    options: Mapping[str, Any] = attrs.field(repr=False)
+    options: Mapping[str, Any]
     """What httpx makes the request of, beside its address."""
     keys: tuple[Key, ...]
     is_repeatable: bool

@@ -13,7 +13,7 @@ from hashlib import sha256
 from itertools import chain
 from typing import Any, Final
 
-import attrs
+import msgspec
 
 from ..errors import ApiError
 from ..events.answers import Card
@@ -33,7 +33,6 @@ from ..events.content import (
 )
 from ..events.port import Sendable
 from .arguments import as_json, check_id, given, refused
-from .markdown import markdown_messages
 
 __all__ = ["as_message", "part_uuids"]
 
@@ -133,6 +132,8 @@ def _of_markdown(text: str) -> list[tuple[str, str]]:
     if not isinstance(text, str):
         raise refused("text", text, "a text in markdown")
     as_json("text", text)
+    from .markdown import markdown_messages  # here, so that importing this package stays light
+
     messages = markdown_messages(text)
     if not messages:
         raise ApiError("text: a blank text is not allowed; give one that shows something")
@@ -179,7 +180,9 @@ def _post(post: Post) -> dict[str, Any]:
             raise refused("content", element, "a Post whose lines are of PostElement")
     lines = [
         [
-            given({**attrs.asdict(element), "style": list(element.style) if element.style else None})
+            given(
+                {**msgspec.structs.asdict(element), "style": list(element.style) if element.style else None}
+            )
             for element in line
         ]
         for line in post.content

@@ -33,9 +33,9 @@ class Key(NamedTuple):
 _APP: Final = (Key(50, 1.0, "messages"), Key(1000, 60.0, "messages"))
 
 _MESSAGES: Final = "/open-apis/im/v1/messages"
-_REPLY: Final = re.compile(rf"{_MESSAGES}/[^/]+/reply")
-_MESSAGE: Final = re.compile(rf"{_MESSAGES}/([^/]+)")
-_CARD: Final = re.compile(r"/open-apis/cardkit/v1/cards/([^/]+)(/.*)?")
+_REPLY: Final = rf"{_MESSAGES}/[^/]+/reply"
+_MESSAGE: Final = rf"{_MESSAGES}/([^/]+)"
+_CARD: Final = r"/open-apis/cardkit/v1/cards/([^/]+)(/.*)?"
 
 
 def keys_of(method: str, path: str, json: object, chat: str | None) -> tuple[Key, ...]:
@@ -44,11 +44,11 @@ def keys_of(method: str, path: str, json: object, chat: str | None) -> tuple[Key
     if method == "POST" and path == _MESSAGES:
         receiver = json.get("receive_id") if isinstance(json, Mapping) else None
         return (*_of_chat(receiver), *_APP)
-    if method == "POST" and _REPLY.fullmatch(path):
+    if method == "POST" and re.fullmatch(_REPLY, path):
         return (*_of_chat(chat), *_APP)
-    if method == "PATCH" and (match := _MESSAGE.fullmatch(path)):
+    if method == "PATCH" and (match := re.fullmatch(_MESSAGE, path)):
         return (Key(5, 1.0, "changes of a message", match[1]),)
-    if method != "GET" and (match := _CARD.fullmatch(path)):
+    if method != "GET" and (match := re.fullmatch(_CARD, path)):
         return (Key(10, 1.0, "operations of a card", match[1]),)
     return ()
 

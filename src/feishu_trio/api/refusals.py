@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from ..config import LARK_DOMAIN
@@ -27,9 +27,9 @@ _NO_ID_CODES: Final = frozenset({99992354})
 _PERMISSION_CODES: Final = frozenset({99991672})
 
 _RESET: Final = "x-ogw-ratelimit-reset"
-_SCOPE: Final = re.compile(r"[a-z][\w.:-]*")
+_SCOPE: Final = r"[a-z][\w.:-]*"
 # "One of the following scopes is required: [im:message, im:message:send]"
-_SCOPES_IN_TEXT: Final = re.compile(r"scopes? (?:is|are) required[^\[]{0,20}\[([^\]]*)\]", re.IGNORECASE)
+_SCOPES_IN_TEXT: Final = r"(?i)scopes? (?:is|are) required[^\[]{0,20}\[([^\]]*)\]"
 
 
 def json_object(content: bytes) -> dict[str, Any] | None:
@@ -101,9 +101,9 @@ class Refusals:
     ) -> PermissionMissing:
         error = body.get("error")
         error = error if isinstance(error, dict) else {}
-        scopes = tuple(filter(_SCOPE.fullmatch, _texts(error.get("permission_violations"), "subject")))
-        if not scopes and (match := _SCOPES_IN_TEXT.search(msg)):
-            scopes = tuple(filter(_SCOPE.fullmatch, map(str.strip, match[1].split(","))))
+        scopes = _scopes(_texts(error.get("permission_violations"), "subject"))
+        if not scopes and (match := re.search(_SCOPES_IN_TEXT, msg)):
+            scopes = _scopes(map(str.strip, match[1].split(",")))
         links = [*_texts(error.get("helps"), "url"), *re.findall(r"https://[^\s\"'<>)\]，。]+", msg)]
         link = next((link for link in links if link.startswith(self._app_page)), None)
         link = self._clean(link or f"{self._app_page}auth?q={','.join(scopes)}")
@@ -114,6 +114,10 @@ class Refusals:
             link=link,
             **facts,
         )
+
+
+def _scopes(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(text for text in texts if re.fullmatch(_SCOPE, text))
 
 
 def _texts(rows: object, field: str) -> list[str]:

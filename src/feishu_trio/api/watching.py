@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
-import attrs
+import msgspec
 import trio
 
 from ..errors import ApiError
@@ -22,8 +22,7 @@ class Unanswered(Exception):
         self.error = error
 
 
-@attrs.define(eq=False)
-class Request:
+class Request(msgspec.Struct, eq=False):
     """One try of a call. It has neither the token nor the query nor a body."""
 
     method: str

@@ -3,6 +3,5 @@
 from .addressed import ToMe, to_me
 from .asking import ANYONE
 from .bot import Bot
-from .streaming import StreamedAnswer
 
-__all__ = ["ANYONE", "Bot", "StreamedAnswer", "ToMe", "to_me"]
+__all__ = ["ANYONE", "Bot", "ToMe", "to_me"]

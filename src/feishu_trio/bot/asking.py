@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from secrets import token_hex
 from typing import Any, Final, TypeAlias
 
-import attrs
 import msgspec
 import trio
 
+from .._quiet import QuietStruct
 from ..api import Api
 from ..config import wrong
 from ..errors import ApiError, ConfigError, EventDecodeError
@@ -56,14 +56,13 @@ _LOST = Toast(
 _CLOSED_LINE: Final = "*(closed)*"
 
 
-@attrs.define(eq=False)
-class _Question:
+class _Question(QuietStruct, eq=False):
     """A question that waits for its answer."""
 
     allowed: frozenset[str] | None
     """None: whoever sees it."""
-    answered: trio.Event = attrs.field(factory=trio.Event)
-    sending: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    answered: trio.Event = msgspec.field(default_factory=trio.Event)
+    sending: trio.CancelScope = msgspec.field(default_factory=trio.CancelScope)
     click: Event[Any] | None = None
     settle: Settle | None = None
 
@@ -244,7 +243,7 @@ def _choice_from(click: Event[Any]) -> Choice:
 def _as_noted(choice: Choice) -> dict[str, Any]:
     return {
         "text": str(choice),
-        "by": attrs.asdict(choice.by),
+        "by": msgspec.structs.asdict(choice.by),
         "value": choice.value,
         "form": dict(choice.form),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -21,7 +21,9 @@ from .asking import Asking
 from .question_cards import Choices, card_of
 from .replying import reply
 from .speech import Saying, saying
-from .streaming import StreamedAnswer, open_stream
+
+if TYPE_CHECKING:
+    from .streaming import StreamedAnswer
 
 __all__ = ["Bot"]
 
@@ -139,6 +141,8 @@ class Bot:
         self, event: Event[Any], *, in_thread: bool | None, quote: bool, interrupted: str
     ) -> AbstractAsyncContextManager[StreamedAnswer]:
         """See `Event.stream`."""
+        from .streaming import StreamedAnswer, open_stream  # here, so that importing this package stays light
+
         said = self._saying(event, "stream")
         answer = StreamedAnswer(self._api, event, said, self._log_limit, in_thread=in_thread, quote=quote)
         return open_stream(answer, interrupted)

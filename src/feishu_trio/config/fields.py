@@ -41,9 +41,19 @@ def settings(cls: _Class) -> _Class:
         init(self, **given)
 
     cls.__init__ = checked  # type: ignore[misc]
-    entries = "\n".join(map(_help, _fields(cls)))
-    cls.__doc__ = f"{cleandoc(cls.__doc__ or '')}\n\nSettings, with their defaults:\n\n{entries}"
+    cls.__doc__ = _Docstring(cls.__doc__ or "")  # type: ignore[assignment]
     return cls
+
+
+class _Docstring:
+    """A class's docstring with its settings behind it: put together when it is read, as most programs never do."""
+
+    def __init__(self, summary: str) -> None:
+        self._summary = summary
+
+    def __get__(self, instance: object, cls: type) -> str:
+        entries = "\n".join(map(_help, _fields(cls)))
+        return f"{cleandoc(self._summary)}\n\nSettings, with their defaults:\n\n{entries}"
 
 
 def check_names(names: Iterable[str], cls: type) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+import msgspec
 
 from .rules import Rule, masked_headers, masked_url, without_secrets
 from .sources import Entry, SettingOrigin
@@ -16,8 +17,7 @@ __all__ = ["Setting", "setting_of"]
 _MASK = "***"
 
 
-@attrs.frozen
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """One setting as it is in force."""
 
     name: str

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
+import msgspec
 
 from ..errors import ConfigError
 
@@ -110,8 +111,7 @@ class Form(enum.Enum):
     """An object that only code can hold."""
 
 
-@attrs.frozen
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """What a setting may be. As an attrs validator it refuses all else."""
 
     allowed: str

@@ -15,12 +15,10 @@ __all__ = ["masked", "secrets_of"]
 _MASK: Final = "***"
 
 # What names a secret in a query, in JSON or in prose, and the value behind it.
-_NAMED: Final = re.compile(
-    r"""(?ix) (?: (?<![a-z0-9]) | (?<=%[0-9a-f]{2}) ) (
+_NAMED: Final = r"""(?ix) (?: (?<![a-z0-9]) | (?<=%[0-9a-f]{2}) ) (
         (?: ticket | access_?key | app_?secret | secret | password | (?:client_?)? assertion | token | authorization )
         ["']? \s* (?: = | : | %3d | %3a ) \s* ["']? (?: (?:bearer|basic) \s+ )? )
-        [^\s"'&#;,<>{}()\[\]]+""",
-)
+        [^\s"'&#;,<>{}()\[\]]+"""
 
 
 def masked(text: object, *secrets: str | None) -> str:
@@ -34,7 +32,7 @@ def masked(text: object, *secrets: str | None) -> str:
         forms |= {json.dumps(secret)[1:-1], repr(secret)[1:-1]}
         for form in sorted(forms, key=len, reverse=True):
             text = text.replace(form, _MASK)
-    return _NAMED.sub(rf"\1{_MASK}", text)
+    return re.sub(_NAMED, rf"\1{_MASK}", text)
 
 
 def secrets_of(config: SessionConfig) -> tuple[str, ...]:

@@ -140,8 +140,8 @@ def parse(path: Path) -> Table:
 # How deep a file may nest, at least; what is too deep for the parser depends on Python.
 _DEPTH = 100
 _STRING = r'"(?:[^"\\\n]|\\.)*"'
-_COMMENT = re.compile(rf"{_STRING}|(//[^\n]*|/\*.*?\*/)", re.DOTALL)
-_LAST_COMMA = re.compile(rf"{_STRING}|(,)(?=\s*[\]}}])")
+_COMMENT = rf"(?s){_STRING}|(//[^\n]*|/\*.*?\*/)"
+_LAST_COMMA = rf"{_STRING}|(,)(?=\s*[\]}}])"
 
 
 def strict_json(text: str) -> str:
@@ -150,7 +150,7 @@ def strict_json(text: str) -> str:
     def blank(match: re.Match[str]) -> str:
         return match[0] if match[1] is None else re.sub(r"[^\n]", " ", match[0])
 
-    return _LAST_COMMA.sub(blank, _COMMENT.sub(blank, text))
+    return re.sub(_LAST_COMMA, blank, re.sub(_COMMENT, blank, text))
 
 
 def _too_deep(text: str) -> int:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-import attrs
+import msgspec
 
 __all__ = ["ClientConfig"]
 
@@ -26,8 +26,7 @@ _SHORTEST: Final = 1.0
 _LONGEST: Final = 600.0
 
 
-@attrs.frozen
-class ClientConfig:
+class ClientConfig(msgspec.Struct, frozen=True):
     """How often to ping and how to reconnect, in seconds; every value is one that can be lived with."""
 
     ping_interval: float = _DEFAULT_INTERVAL

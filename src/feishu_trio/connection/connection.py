@@ -6,7 +6,7 @@ import math
 from contextlib import suppress
 from typing import Final
 
-import attrs
+import msgspec
 import trio
 from trio_websocket import WebSocketConnection
 from wsproto.frame_protocol import FrameProtocol
@@ -259,7 +259,7 @@ class Connection:
     def _retire(self, ended: Ended) -> None:
         """From here on others write what this connection has not written."""
         if self.ended is None:
-            self.ended = attrs.evolve(ended, detail=masked(ended.detail, *self.endpoint.secrets))
+            self.ended = msgspec.structs.replace(ended, detail=masked(ended.detail, *self.endpoint.secrets))
             if self._is_up:
                 self._shared.relay.left(self)
 

@@ -6,8 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-import attrs
-
+from .._quiet import QuietStruct
 from ..api import TooLarge, assertion_for, read_whole
 from ..config import FEISHU_DOMAIN, LARK_DOMAIN, SessionConfig
 from ..config.secrets import masked, secrets_of
@@ -49,21 +48,20 @@ _WHAT_TO_DO: Final = {
 }
 
 
-@attrs.frozen
-class Endpoint:
+class Endpoint(QuietStruct):
     """Where one connection goes. Good for that one only: its address holds a ticket, and is never shown."""
 
     host: str
     port: int
     tls: bool
-    resource: str = attrs.field(repr=False)
+    resource: str
     """Path and query, secrets among them."""
     device_id: str
     """The connection's id."""
     service_id: int
     """An int32 that goes into every ping."""
     client_config: ClientConfig
-    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+    secrets: tuple[str, ...] = ()
     """What a server was told, and what is not to be shown if it repeats it."""
 
 

@@ -6,7 +6,7 @@ import enum
 import ssl
 from collections.abc import Callable
 
-import attrs
+import msgspec
 import trio
 
 __all__ = ["DisconnectReason", "Ended", "StreamEnd"]
@@ -37,8 +37,7 @@ class DisconnectReason(enum.StrEnum):
     """The session was closed."""
 
 
-@attrs.frozen
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """How a connection ended."""
 
     reason: DisconnectReason

@@ -12,7 +12,6 @@ from base64 import b64encode
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import h11
 import trio
@@ -55,7 +54,9 @@ def proxy_for(host: str, port: int, *, tls: bool, config: SessionConfig) -> str 
     """
     if config.proxy is not None:
         return config.proxy
-    proxies = getproxies()
+    from urllib.request import proxy_bypass
+
+    proxies = _of_environment()
     url = proxies.get("https" if tls else "http") or proxies.get("all")
     if not url or proxy_bypass(f"{host}:{port}"):
         return None
@@ -66,9 +67,16 @@ def proxy_source(*, tls: bool, config: SessionConfig) -> str:
     """What names the proxy: the setting `proxy`, or a variable; empty if nothing does, whatever host it is for."""
     if config.proxy is not None:
         return "the setting proxy"
-    proxies, variables = getproxies(), {name.lower(): name for name in sorted(os.environ)}
+    proxies, variables = _of_environment(), {name.lower(): name for name in sorted(os.environ)}
     kind = next((kind for kind in ("https" if tls else "http", "all") if proxies.get(kind)), None)
     return variables.get(f"{kind}_proxy", "the system's settings") if kind else ""
+
+
+def _of_environment() -> dict[str, str]:
+    """The URLs that the environment, or else the system's settings, name, by kind."""
+    from urllib.request import getproxies  # here, so that importing this package stays light
+
+    return getproxies()
 
 
 def shown_proxy(proxy: str) -> str:
@@ -83,7 +91,7 @@ def check_environment() -> None:
     Raises:
         ConfigError: It does. The text never holds the URL, which may have a password in it.
     """
-    proxies = getproxies()
+    proxies = _of_environment()
     if all(_is_usable(_with_scheme(proxies[kind])) for kind in ("http", "https", "all") if proxies.get(kind)):
         return
     raise ConfigError(

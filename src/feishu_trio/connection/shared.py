@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
+import msgspec
 
 from ..config import SessionConfig
 from ..delivery import Engine
@@ -15,8 +15,7 @@ from .relay import Relay
 __all__ = ["Shared"]
 
 
-@attrs.frozen
-class Shared:
+class Shared(msgspec.Struct, frozen=True):
     """What the connections of a session share."""
 
     config: SessionConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import attrs
+import msgspec
 import trio
 from trio_util import wait_any
 
@@ -28,12 +28,11 @@ __all__ = ["Supervisor"]
 _SILENCE: Final = frozenset({DisconnectReason.NO_PONG, DisconnectReason.WRITE_STALLED})
 
 
-@attrs.define(eq=False)
-class _Wish:
+class _Wish(msgspec.Struct, eq=False):
     """Somebody's wish for a new connection, and what came of it."""
 
-    made: trio.Event = attrs.field(factory=trio.Event)
-    settled: trio.Event = attrs.field(factory=trio.Event)
+    made: trio.Event = msgspec.field(default_factory=trio.Event)
+    settled: trio.Event = msgspec.field(default_factory=trio.Event)
     error: Exception | None = None
 
 

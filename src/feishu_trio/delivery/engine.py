@@ -14,7 +14,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
-import attrs
+import msgspec
 import trio
 
 from ..config import Ack, PoolConfig
@@ -50,8 +50,7 @@ _SETTLING: Final = 2.0
 _TO_COME_AGAIN: Final = Outcome(False, again=True)
 
 
-@attrs.frozen
-class IdleWorkers:
+class IdleWorkers(msgspec.Struct, frozen=True):
     """The types of stored events whose handlers run in the same pools, and how many would begin there at once."""
 
     types: list[str]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
+import msgspec
 
 from ..config import Ack
 from ..errors import Retry
@@ -30,8 +31,7 @@ _TYPE_LENGTH: Final = 256
 _Place = tuple[Route, Pool[Job], bool]  # where a route's handler runs, and whether the outcome waits for it
 
 
-@attrs.frozen
-class Storing:
+class Storing(msgspec.Struct, frozen=True):
     """How events that arrive are stored."""
 
     route: Route

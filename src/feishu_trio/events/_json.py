@@ -13,7 +13,7 @@ from ..errors import EventDecodeError
 UNFIT: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 """What msgspec and `json` raise: their own errors, bad UTF-8 (a ValueError), nesting that is too deep."""
 
-_MISSING: Final = re.compile(r"Object missing required field `(\w+)`(?: - at `\$(.*)`)?")
+_MISSING: Final = r"Object missing required field `(\w+)`(?: - at `\$(.*)`)?"
 
 
 def unfit(what: str, error: Exception, place: str) -> EventDecodeError:
@@ -23,7 +23,7 @@ def unfit(what: str, error: Exception, place: str) -> EventDecodeError:
     if isinstance(error, UnicodeError):
         return EventDecodeError(f"{what} is not in UTF-8, at `{place}`")
     reason = str(error)
-    missing = _MISSING.fullmatch(reason)
+    missing = re.fullmatch(_MISSING, reason)
     if missing:
         holder = place + (missing[2] or "")
         reason = f"`{holder}.{missing[1]}` is missing - at `{holder}`"

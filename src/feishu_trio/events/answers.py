@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import msgspec
-from attrs import fields, frozen
 
 __all__ = ["Card", "CardAnswer", "Inline", "PreviewAnswer", "Toast", "encode_result", "flaw_of"]
 
@@ -29,8 +28,7 @@ _KINDS: Final = {
 }
 
 
-@frozen
-class Toast:
+class Toast(msgspec.Struct, frozen=True):
     """A short message that pops up for whoever touched the card.
 
     `i18n` has the text by locale, such as `{"zh_cn": "已保存", "en_us": "Saved"}`.
@@ -41,8 +39,7 @@ class Toast:
     i18n: Mapping[str, str] | None = None
 
 
-@frozen
-class Card:
+class Card(msgspec.Struct, frozen=True):
     """A card to show instead of the present one: `Card.raw(…)` or `Card.template(…)`."""
 
     type: Literal["raw", "template"]
@@ -66,16 +63,14 @@ class Card:
         return cls("template", data)
 
 
-@frozen
-class CardAnswer:
+class CardAnswer(msgspec.Struct, frozen=True):
     """The answer to `card.action.trigger`: a toast, a new card, both or neither."""
 
     toast: Toast | None = None
     card: Card | None = None
 
 
-@frozen
-class Inline:
+class Inline(msgspec.Struct, frozen=True):
     """A link's preview in the line of text: a title, by locale if wanted, and an icon (`image_key`)."""
 
     title: str | None = None
@@ -83,8 +78,7 @@ class Inline:
     image_key: str | None = None
 
 
-@frozen
-class PreviewAnswer:
+class PreviewAnswer(msgspec.Struct, frozen=True):
     """The answer to `url.preview.get`: what stands in the line, and a card below the message."""
 
     inline: Inline | None = None
@@ -150,8 +144,8 @@ def _flaw_of_toast(toast: Mapping[str, object]) -> str | None:
 
 def _without_none(value: object) -> object:
     if isinstance(value, Toast | Card | CardAnswer | Inline | PreviewAnswer):
-        members = ((field.name, getattr(value, field.name)) for field in fields(type(value)))
-        return {name: _without_none(member) for name, member in members if member is not None}
+        members = msgspec.structs.asdict(value)
+        return {name: _without_none(member) for name, member in members.items() if member is not None}
     if isinstance(value, Mapping):
         return {key: _without_none(member) for key, member in value.items()}
     if isinstance(value, list | tuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType
@@ -52,11 +51,13 @@ def model_for(event_type: str) -> type[Any] | None:
 
 def nearest(event_type: str) -> str | None:
     """The known event type most like this one, itself if it is known; None if nothing is much like it."""
+    from difflib import get_close_matches
+
     from ._index import MODELS
 
     if event_type in MODELS:
         return event_type
-    return next(iter(difflib.get_close_matches(event_type, MODELS, n=1)), None)
+    return next(iter(get_close_matches(event_type, MODELS, n=1)), None)
 
 
 def types_with(word: str) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, cast
 
 import msgspec
-from attrs import frozen
 
 from ._json import UNFIT, unfit
 
@@ -40,15 +39,13 @@ __all__ = [
 ]
 
 
-@frozen
-class Text:
+class Text(msgspec.Struct, frozen=True):
     """A `text` message; mentions stand in it as `@_user_1`, and `@_all` for everybody."""
 
     text: str
 
 
-@frozen
-class Markdown:
+class Markdown(msgspec.Struct, frozen=True):
     """A text in markdown, to be sent as a message.
 
     It is sent as a post or, if it has a table, as a card. One that is too long for a message, by Feishu's count of
@@ -62,8 +59,7 @@ class Markdown:
     text: str
 
 
-@frozen
-class PostElement:
+class PostElement(msgspec.Struct, frozen=True):
     """A piece of a line of a `post` message: its `tag` tells which of the others it has.
 
     The tags are text, a, at, img, media, emotion, hr, code_block and md; of another, what fits is kept.
@@ -81,8 +77,7 @@ class PostElement:
     style: tuple[str, ...] | None = None
 
 
-@frozen
-class Post:
+class Post(msgspec.Struct, frozen=True):
     """A `post` (rich text) message: a title, and lines of elements.
 
     `locale` is the one that was read, where the content came wrapped by locale: the first of them.
@@ -93,31 +88,27 @@ class Post:
     locale: str | None = None
 
 
-@frozen
-class Image:
+class Image(msgspec.Struct, frozen=True):
     """An `image` message."""
 
     image_key: str
 
 
-@frozen
-class File:
+class File(msgspec.Struct, frozen=True):
     """A `file` message."""
 
     file_key: str
     file_name: str | None = None
 
 
-@frozen
-class Audio:
+class Audio(msgspec.Struct, frozen=True):
     """An `audio` message; `duration` is in milliseconds."""
 
     file_key: str
     duration: int | None = None
 
 
-@frozen
-class Media:
+class Media(msgspec.Struct, frozen=True):
     """A `media` (video) message; `duration` is in milliseconds, `image_key` is its cover."""
 
     file_key: str
@@ -126,36 +117,31 @@ class Media:
     duration: int | None = None
 
 
-@frozen
-class Sticker:
+class Sticker(msgspec.Struct, frozen=True):
     """A `sticker` message."""
 
     file_key: str
 
 
-@frozen
-class ShareChat:
+class ShareChat(msgspec.Struct, frozen=True):
     """A `share_chat` message: a chat's card."""
 
     chat_id: str
 
 
-@frozen
-class ShareUser:
+class ShareUser(msgspec.Struct, frozen=True):
     """A `share_user` message: a person's card; `user_id` is an open_id."""
 
     user_id: str
 
 
-@frozen
-class MergeForward:
+class MergeForward(msgspec.Struct, frozen=True):
     """A `merge_forward` message: its content is a fixed text, no JSON; the messages have to be fetched."""
 
     text: str
 
 
-@frozen
-class Interactive:
+class Interactive(msgspec.Struct, frozen=True):
     """An `interactive` message: `card` is the card's JSON, in whichever of its versions."""
 
     card: dict[str, Any]
@@ -181,8 +167,7 @@ Content = (
 ResourceKind = Literal["image", "file", "audio", "video", "sticker"]
 
 
-@frozen
-class Resource:
+class Resource(msgspec.Struct, frozen=True):
     """A file in a message, to be downloaded by the message's id and `key`. Stickers cannot be, but be sent again."""
 
     kind: ResourceKind

@@ -15,8 +15,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
 
-from attrs import fields
-
 from ._json import unfit
 from ._markup import Run, escaped, fence, joined, link, style_of, without_block
 from .content import (
@@ -281,7 +279,7 @@ _CARD_KEYS: Final = (
 )
 # What the lines of a simplified card have in common with those of a post.
 _ELEMENTS: Final = frozenset({"text", "a", "at", "img", "media", "emotion", "code_block", "hr", "md"})
-_TEXTS: Final = tuple(each.name for each in fields(PostElement) if each.name != "style")
+_TEXTS: Final = tuple(name for name in PostElement.__struct_fields__ if name != "style")
 
 
 def _element(node: dict[str, Any]) -> PostElement:

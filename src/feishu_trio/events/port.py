@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias, overload
 
-from attrs import frozen
+import msgspec
 
 from .answers import Card
 from .content import (
@@ -234,8 +234,7 @@ class EventApi(Protocol):
         """Begin or end a card's streaming."""
 
 
-@frozen
-class BotInfo:
+class BotInfo(msgspec.Struct, frozen=True):
     """Who the app's bot is, for those who see it in a chat."""
 
     name: str
@@ -262,8 +261,7 @@ class Notes(Protocol):
         """
 
 
-@frozen
-class Sent:
+class Sent(msgspec.Struct, frozen=True):
     """What `Event.reply` has sent: mostly one message, of a long text several."""
 
     message_ids: tuple[str, ...]

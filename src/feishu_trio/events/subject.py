@@ -11,15 +11,13 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
-from attrs import frozen
 
 from ._json import UNFIT
 
 __all__ = ["Person", "body_of", "chat_of", "doer_of", "message_of", "thread_of"]
 
 
-@frozen
-class Person:
+class Person(msgspec.Struct, frozen=True):
     """Who did what an event tells of: a person, or a bot. Nobody has no ids, and the `open_id` ""."""
 
     open_id: str = ""

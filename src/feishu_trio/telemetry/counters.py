@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final, Protocol, TypeVar
 
 import attrs
+import msgspec
 
 from ..errors import AuthenticationError, ConfigError, ConnectError, ConnectionLimitError, ForbiddenError
 from .histogram import Histogram, HistogramSnapshot
@@ -39,8 +40,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-@attrs.frozen
-class Latency:
+class Latency(msgspec.Struct, frozen=True):
     """Seconds over the last 2,048 times that something took; zeros if there were none."""
 
     count: int = 0
@@ -50,8 +50,7 @@ class Latency:
     max: float = 0.0
 
 
-@attrs.frozen
-class TypeStats:
+class TypeStats(msgspec.Struct, frozen=True):
     """What was counted of one event type."""
 
     received: int
@@ -64,8 +63,7 @@ class TypeStats:
     """Arrival to answer."""
 
 
-@attrs.frozen
-class HandlerStats:
+class HandlerStats(msgspec.Struct, frozen=True):
     """What was counted of one handler with one event type. A batch counts once, under its first event's type."""
 
     failed: int
@@ -76,8 +74,7 @@ class HandlerStats:
     """Start to end of a run."""
 
 
-@attrs.frozen
-class PoolStats:
+class PoolStats(msgspec.Struct, frozen=True):
     """What was counted of one pool, and how it stands: all but `wait` is of now, and 0 once there is no such pool."""
 
     wait: HistogramSnapshot

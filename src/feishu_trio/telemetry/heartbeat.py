@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-import attrs
+import msgspec
 
 __all__ = ["Beat", "HeartbeatSeries", "HeartbeatStats"]
 
@@ -24,8 +24,7 @@ _DEVIATION_OVER: Final = 10
 _DEVIATION_LIMIT: Final = 5.0
 
 
-@attrs.frozen
-class Beat:
+class Beat(msgspec.Struct, frozen=True):
     """One heartbeat: when it came (UTC), and the round trip in seconds, None if it answered no ping."""
 
     at: datetime

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Final
 
-import attrs
+import msgspec
 
 __all__ = ["BUCKETS", "Histogram", "HistogramSnapshot"]
 
@@ -31,8 +31,7 @@ BUCKETS: Final = (
 """Upper bounds in seconds: those of OpenTelemetry's messaging conventions, with Feishu's 3 s, and 30 and 60."""
 
 
-@attrs.frozen
-class HistogramSnapshot:
+class HistogramSnapshot(msgspec.Struct, frozen=True):
     """How many durations there were. `cumulative[i]` of them took at most `BUCKETS[i]` seconds, the last are all."""
 
     cumulative: tuple[int, ...]

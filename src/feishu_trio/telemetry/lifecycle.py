@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-import attrs
+import msgspec
 import trio
 
 from .stuck import StuckHandler
@@ -36,15 +36,13 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True)
-class LifecycleEvent:
+class LifecycleEvent(msgspec.Struct, frozen=True, kw_only=True):
     """The base of all of them. `at` is when it happened, in seconds on trio's clock."""
 
-    at: float = attrs.field(factory=trio.current_time)
+    at: float = msgspec.field(default_factory=trio.current_time)
 
 
-@attrs.frozen(kw_only=True)
-class Connected(LifecycleEvent):
+class Connected(LifecycleEvent, frozen=True, kw_only=True):
     """A connection is up."""
 
     connection_id: str
@@ -53,8 +51,7 @@ class Connected(LifecycleEvent):
     """Which try it was, from 1."""
 
 
-@attrs.frozen(kw_only=True)
-class Disconnected(LifecycleEvent):
+class Disconnected(LifecycleEvent, frozen=True, kw_only=True):
     """A connection has ended; `reason` is one of `DisconnectReason`."""
 
     connection_id: str
@@ -66,8 +63,7 @@ class Disconnected(LifecycleEvent):
     """Seconds for which it was up."""
 
 
-@attrs.frozen(kw_only=True)
-class ReconnectScheduled(LifecycleEvent):
+class ReconnectScheduled(LifecycleEvent, frozen=True, kw_only=True):
     """The next try to connect, in `delay` seconds, and why there must be one."""
 
     attempt: int
@@ -75,31 +71,27 @@ class ReconnectScheduled(LifecycleEvent):
     reason: str
 
 
-@attrs.frozen(kw_only=True)
-class PingSent(LifecycleEvent):
+class PingSent(LifecycleEvent, frozen=True, kw_only=True):
     """A ping went out; `probe` if it is one of the quick ones after a pong went missing."""
 
     connection_id: str
     probe: bool
 
 
-@attrs.frozen(kw_only=True)
-class PingReceived(LifecycleEvent):
+class PingReceived(LifecycleEvent, frozen=True, kw_only=True):
     """The server pinged (as a JSON text message) and was answered."""
 
     connection_id: str
 
 
-@attrs.frozen(kw_only=True)
-class PongReceived(LifecycleEvent):
+class PongReceived(LifecycleEvent, frozen=True, kw_only=True):
     """A pong came; `rtt` is the seconds since its ping, None if none was waiting."""
 
     connection_id: str
     rtt: float | None
 
 
-@attrs.frozen(kw_only=True)
-class HeartbeatReceived(LifecycleEvent):
+class HeartbeatReceived(LifecycleEvent, frozen=True, kw_only=True):
     """A JSON heartbeat message came. What it does not say, or not as it should, is None."""
 
     connection_id: str
@@ -111,8 +103,7 @@ class HeartbeatReceived(LifecycleEvent):
     """The server's word for how it is, 100 characters of it at the most."""
 
 
-@attrs.frozen(kw_only=True)
-class Authenticated(LifecycleEvent):
+class Authenticated(LifecycleEvent, frozen=True, kw_only=True):
     """The server accepted the app access token that was sent as a JSON message.
 
     Without `app_access_token` none is sent, and `Connected` is all there is.
@@ -121,8 +112,7 @@ class Authenticated(LifecycleEvent):
     connection_id: str
 
 
-@attrs.frozen(kw_only=True)
-class EventReceived(LifecycleEvent):
+class EventReceived(LifecycleEvent, frozen=True, kw_only=True):
     """An event arrived; `redelivered` if it was known already."""
 
     event_id: str
@@ -130,8 +120,7 @@ class EventReceived(LifecycleEvent):
     redelivered: bool
 
 
-@attrs.frozen(kw_only=True)
-class EventAnswered(LifecycleEvent):
+class EventAnswered(LifecycleEvent, frozen=True, kw_only=True):
     """An event was answered; `latency` is the seconds since that delivery arrived."""
 
     event_id: str
@@ -140,8 +129,7 @@ class EventAnswered(LifecycleEvent):
     latency: float
 
 
-@attrs.frozen(kw_only=True)
-class HandlerFailed(LifecycleEvent):
+class HandlerFailed(LifecycleEvent, frozen=True, kw_only=True):
     """A handler raised, ran into its timeout, or returned what cannot be sent."""
 
     handler: str
@@ -150,23 +138,20 @@ class HandlerFailed(LifecycleEvent):
     error: BaseException
 
 
-@attrs.frozen(kw_only=True)
-class HandlerStuck(LifecycleEvent):
+class HandlerStuck(LifecycleEvent, frozen=True, kw_only=True):
     """A handler has been at work for `stuck_after` seconds, and still is."""
 
     stuck: StuckHandler
 
 
-@attrs.frozen(kw_only=True)
-class TextMessageReceived(LifecycleEvent):
+class TextMessageReceived(LifecycleEvent, frozen=True, kw_only=True):
     """A JSON text message came, of whatever type."""
 
     connection_id: str
     message_type: str
 
 
-@attrs.frozen(kw_only=True)
-class EventDead(LifecycleEvent):
+class EventDead(LifecycleEvent, frozen=True, kw_only=True):
     """An event from an inbox has become a dead letter: it is not tried again, unless it is requeued."""
 
     event_id: str
@@ -175,16 +160,14 @@ class EventDead(LifecycleEvent):
     """What the last failure was."""
 
 
-@attrs.frozen(kw_only=True)
-class MessageIgnored(LifecycleEvent):
+class MessageIgnored(LifecycleEvent, frozen=True, kw_only=True):
     """A filter made by `to_me` turned a message away."""
 
     event_id: str
     reason: str
 
 
-@attrs.frozen(kw_only=True)
-class ErrorOccurred(LifecycleEvent):
+class ErrorOccurred(LifecycleEvent, frozen=True, kw_only=True):
     """Something went wrong. What the session does not survive leaves its block as well."""
 
     where: str

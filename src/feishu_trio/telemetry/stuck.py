@@ -6,15 +6,14 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 
-import attrs
+import msgspec
 
 from .limits import one_line
 
 __all__ = ["HeldUp", "StuckHandler", "StuckStats", "by_handler"]
 
 
-@attrs.frozen(kw_only=True)
-class StuckHandler:
+class StuckHandler(msgspec.Struct, frozen=True, kw_only=True):
     """A handler that has been at work for `stuck_after` seconds or more, and still is."""
 
     handler: str
@@ -48,8 +47,7 @@ class StuckHandler:
         )
 
 
-@attrs.frozen(kw_only=True)
-class HeldUp:
+class HeldUp(msgspec.Struct, frozen=True, kw_only=True):
     """An order key whose events wait behind a handler that runs, one of them for `stuck_after` seconds or more."""
 
     key: str
@@ -72,8 +70,7 @@ class HeldUp:
         )
 
 
-@attrs.frozen
-class StuckStats:
+class StuckStats(msgspec.Struct, frozen=True):
     """The runs of one handler that are stuck at the moment."""
 
     count: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-from attrs import define, field
+import msgspec
 
 from ..errors import FrameError
 from ._frame import Frame
@@ -14,11 +14,10 @@ _MAX_PARTS: Final = 10_000  # parts are stored as they come, so that a high `sum
 _MAX_ID: Final = 1024  # characters of a message_id; Feishu's have 36
 
 
-@define
-class _Message:
+class _Message(msgspec.Struct):
     since: float
     total: int
-    parts: dict[int, bytes] = field(factory=dict)
+    parts: dict[int, bytes] = msgspec.field(default_factory=dict)
     size: int = 0
 
 
