@@ -17,7 +17,8 @@ import sys
 import tracemalloc
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -50,6 +51,9 @@ LONE_LIMITS: Final = {
     "recv calls": 1.01,
     "function calls": 56.2,
 }
+
+# What a session takes that hears nothing, of its own and of the libraries that it stands on.
+IDLE_LIMITS: Final = {"tasks": 8, "objects": 670, "bytes": 107_000}
 
 # The same over TLS.
 TLS_LIMITS: Final = LONE_LIMITS | {"function calls": 64.2}
@@ -186,7 +190,12 @@ def event(number: int) -> bytes:
 
 @asynccontextmanager
 async def connected(
-    counts: Counter[str], *, over_socket: bool = False, authority: trustme.CA | None = None, **settings: Any
+    counts: Counter[str],
+    *,
+    over_socket: bool = False,
+    authority: trustme.CA | None = None,
+    warm: bool = True,
+    **settings: Any,
 ) -> AsyncGenerator[Peer, None]:
     """A session with a handler that does nothing, warm, and the peer it is connected to; over TLS with an authority."""
     router = Router()
@@ -228,7 +237,8 @@ async def connected(
             ),
             **settings,
         ):
-            await peer.exchange(peer.windows(ROUNDS))  # until what is kept for statistics is full
+            if warm:
+                await peer.exchange(peer.windows(ROUNDS))  # until what is kept for statistics is full
             counts.clear()
             yield peer
             await trio.aclose_forcefully(peer._stream)  # it does not shake hands at the end
@@ -241,7 +251,7 @@ def assert_within(costs: Mapping[str, float], limits: Mapping[str, float]) -> No
         for name, limit in limits.items()
         if costs[name] > limit
     ]
-    assert not grown, f"an event costs more than it did; {'; '.join(grown)}"
+    assert not grown, f"it costs more than it did; {'; '.join(grown)}"
 
 
 @contextmanager
@@ -320,6 +330,24 @@ async def test_what_is_left_of_an_event(dedupe_window: float, limits: dict[str, 
             tracemalloc.stop()
     left = {name: (after[name] - before[name]) / EVENTS for name in before}
     assert_within(left, limits)
+
+
+async def test_what_an_idle_session_takes() -> None:
+    """Of five sessions, each with the peer that it is connected to in memory; what is made once is not counted."""
+    idle = partial(connected, Counter(), warm=False)
+    async with AsyncExitStack() as sessions:
+        await sessions.enter_async_context(idle())
+        await trio.testing.wait_all_tasks_blocked()
+        tracemalloc.start()
+        try:
+            before = alive() | {"tasks": trio.lowlevel.current_statistics().tasks_living}
+            for _ in range(5):
+                await sessions.enter_async_context(idle())
+            await trio.testing.wait_all_tasks_blocked()
+            after = alive() | {"tasks": trio.lowlevel.current_statistics().tasks_living}
+        finally:
+            tracemalloc.stop()
+    assert_within({name: (after[name] - before[name]) / 5 for name in before}, IDLE_LIMITS)
 
 
 def alive() -> dict[str, int]:
