@@ -49,6 +49,8 @@ CLIENT_CORES: Final = CORES[-1:]
 PINNED: Final = len(CORES) > 1
 """Whether there are cores enough to give gateway and client one each."""
 
+# Settings; and what keeps Python from storing bytecode, which all packages that are installed have.
+_NOT_THEIRS: Final = ("FEISHU_", "LARK_", "PYTHONDONTWRITEBYTECODE")
 # OpenSSL, and with it Python's ssl, httpx and websockets, and Go; requests; Node.
 _TRUSTED: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 
@@ -185,7 +187,7 @@ def spawn(
 
 def environment(authorities: Path | None = None) -> dict[str, str]:
     """The clients' environment; they trust the authorities in a file, each library by the name that it documents."""
-    theirs = {name: value for name, value in os.environ.items() if not name.startswith(("FEISHU_", "LARK_"))}
+    theirs = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_THEIRS)}
     loopback = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     trusted = {} if authorities is None else dict.fromkeys(_TRUSTED, str(authorities))
     return {**theirs, **loopback, **trusted, "NODE_PATH": str(_NODE_HOME / "node_modules")}

@@ -104,4 +104,6 @@ def test_what_is_loaded_late_has_its_help() -> None:
 
 def test_the_help_of_settings_has_each_of_them() -> None:
     text = inspect.getdoc(feishu_trio.SessionConfig) or ""
-    assert all(f"\n{field.name} = " in text for field in attrs.fields(feishu_trio.SessionConfig) if field.init)
+    assert all(
+        f"\n{field.name} = " in text for field in attrs.fields(feishu_trio.SessionConfig) if field.init
+    )

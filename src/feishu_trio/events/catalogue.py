@@ -51,12 +51,12 @@ def model_for(event_type: str) -> type[Any] | None:
 
 def nearest(event_type: str) -> str | None:
     """The known event type most like this one, itself if it is known; None if nothing is much like it."""
-    from difflib import get_close_matches
-
     from ._index import MODELS
 
     if event_type in MODELS:
         return event_type
+    from difflib import get_close_matches
+
     return next(iter(get_close_matches(event_type, MODELS, n=1)), None)
 
 
