@@ -89,6 +89,9 @@ if TYPE_CHECKING:
     from .program import run, run_worker
     from .worker import Worker, open_worker
 
+__version__: str
+"""The version that is installed."""
+
 __all__ = [
     "ANYONE",
     "FEISHU_DOMAIN",
@@ -223,6 +226,10 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("feishu-trio")
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, its_name = _LATER[name]

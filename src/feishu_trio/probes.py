@@ -1,6 +1,6 @@
 """`/metrics`, `/healthz` and `/readyz` over HTTP, for Prometheus and Kubernetes: a few small answers, within bounds.
 
-The requests are read by h11, which trio-websocket brings along.
+The requests are read by h11, as trio-websocket's are.
 """
 
 from __future__ import annotations

@@ -25,11 +25,10 @@ async def test_the_version_by_both_names() -> None:
 
 @pytest.mark.parametrize(
     ("module", "args", "extra"),
-    [("typer", ["--version"], "cli"), ("rich.console", ["demo"], "cli"), ("wsproto", ["demo"], "gateway")],
+    [("typer", ["--version"], "cli"), ("rich.console", ["demo"], "cli")],
 )
 async def test_an_extra_that_is_missing_is_named(module: str, args: list[str], extra: str) -> None:
-    # trio_websocket first, for it brings wsproto, and keeps it
-    code = f"import sys, trio_websocket; sys.modules[{module!r}] = None; from feishu_trio.cli import main; main()"
+    code = f"import sys; sys.modules[{module!r}] = None; from feishu_trio.cli import main; main()"
     done = await run(*args, command=[sys.executable, "-c", code])
     assert done.code == 2
     assert done.err.splitlines()[-1] == (

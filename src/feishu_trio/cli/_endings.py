@@ -23,8 +23,6 @@ __all__ = ["Ending", "Failed", "Interrupted", "ending"]
 _EXTRAS: Final = {
     "typer": "cli",
     "rich": "cli",
-    "h11": "gateway",
-    "wsproto": "gateway",
     "coredis": "redis",
     "prometheus_client": "metrics",
     "opentelemetry": "otel",

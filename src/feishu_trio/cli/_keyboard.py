@@ -37,7 +37,8 @@ def keys_at_once() -> Iterator[Callable[[], None]]:
 
     The terminal's modes are as they were when the block is left.
     """
-    assert sys.platform != "win32"
+    if sys.platform == "win32":
+        raise NotImplementedError("Windows has no termios: ask can_prompt first")
     import termios  # here, as Windows has none
     import tty
 

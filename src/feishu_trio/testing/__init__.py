@@ -8,7 +8,7 @@
         push = await gateway.push("contact.user.created_v3", {"object": {...}})
         answer = await push.answer()
 
-Needs the extra `gateway`. The pytest fixture `feishu_gateway` comes with the package.
+The pytest fixture `feishu_gateway` comes with the package.
 Names are looked up on first use: the pytest plugin lives in here, and must cost nothing to those who do not use it.
 """
 
