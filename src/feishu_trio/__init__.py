@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 from .api import Api, BotInfo
 from .bot import ANYONE, ToMe, to_me
-from .config import FEISHU_DOMAIN, LARK_DOMAIN, Ack, PoolConfig, SessionConfig, Setting, SettingOrigin
+from .config import (
+    FEISHU_DOMAIN,
+    LARK_DOMAIN,
+    Ack,
+    PoolConfig,
+    SessionConfig,
+    SessionSettings,
+    Setting,
+    SettingOrigin,
+)
 from .connection import DisconnectReason
 from .errors import (
     ApiError,
@@ -179,6 +188,7 @@ __all__ = [
     "Sent",
     "Session",
     "SessionConfig",
+    "SessionSettings",
     "SessionState",
     "SessionStats",
     "Setting",

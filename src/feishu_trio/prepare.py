@@ -130,7 +130,7 @@ def _check_follower(follower: object) -> None:
 
 
 def _with_credentials(config: SessionConfig, opener: str) -> SessionConfig:
-    found: dict[str, str] = {}
+    found: dict[str, Any] = {}
     for name in ("app_id", "app_secret"):
         variable = f"FEISHU_{name.upper()}"
         value = getattr(config, name) or os.environ.get(variable, "").strip()

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
-from typing import Any, Final
+from typing import Final, Unpack
 
 import trio
 
@@ -19,8 +19,8 @@ from .prepare import check_is_program
 from .probes import EVERYWHERE, Probes, open_probes
 from .router import Router
 from .service import Service
-from .session import open_feishu_session
-from .worker import open_worker
+from .session import SessionArguments, open_feishu_session
+from .worker import WorkerArguments, open_worker
 
 __all__ = ["run", "run_worker"]
 
@@ -35,7 +35,7 @@ def run(
     metrics_port: int | None = None,
     metrics_host: str = EVERYWHERE,
     log_format: LogFormat | None = "text",
-    **arguments: Any,
+    **arguments: Unpack[SessionArguments],
 ) -> None:
     """Run a bot until it is told to stop: a whole program in one call, under trio.
 
@@ -70,7 +70,7 @@ def run_worker(
     metrics_port: int | None = None,
     metrics_host: str = EVERYWHERE,
     log_format: LogFormat | None = "text",
-    **arguments: Any,
+    **arguments: Unpack[WorkerArguments],
 ) -> None:
     """Run a worker until it is told to stop, as `run` does with a session.
 

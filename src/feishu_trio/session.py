@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import trio
 
-from .config import SessionConfig
+from .config import SessionConfig, SessionSettings
 from .connection import Connections, http_client
 from .prepare import check_storing, configured
 from .router import Router
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .inbox.protocol import Inbox
 
-__all__ = ["Health", "Session", "SessionState", "open_feishu_session"]
+__all__ = ["Health", "Session", "SessionArguments", "SessionState", "open_feishu_session"]
 
 _REASON_CHARACTERS: Final = 400  # of why there is no connection: a server may have written it
 
@@ -144,6 +144,16 @@ class Session(Service):
             self._state.value = SessionState.CONNECTED if live else SessionState.RECONNECTING
 
 
+class SessionArguments(SessionSettings, total=False):
+    """What `open_feishu_session` takes by name, but for credentials and router."""
+
+    config: SessionConfig | None
+    inbox: Inbox | None
+    store: str | type | Iterable[str | type]
+    claim: bool
+    on_lifecycle: Follower | None
+
+
 @asynccontextmanager
 async def open_feishu_session(
     app_id: str | None = None,
@@ -155,7 +165,7 @@ async def open_feishu_session(
     store: str | type | Iterable[str | type] = (),
     claim: bool = True,
     on_lifecycle: Follower | None = None,
-    **settings: Any,
+    **settings: Unpack[SessionSettings],
 ) -> AsyncGenerator[Session, None]:
     """Open a session; it is up when the block is entered, and nothing of it is left when the block is left.
 

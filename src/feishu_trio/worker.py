@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import trio
 
-from .config import SessionConfig, wrong
+from .config import SessionConfig, SessionSettings, wrong
 from .config.rules import kind_only
 from .connection import http_client
 from .inbox.protocol import Inbox
@@ -21,7 +21,7 @@ from .telemetry.lifecycle import Follower
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Worker", "open_worker"]
+__all__ = ["Worker", "WorkerArguments", "open_worker"]
 
 
 class Worker(Service):
@@ -66,6 +66,15 @@ class Worker(Service):
         super()._finish()
 
 
+class WorkerArguments(SessionSettings, total=False):
+    """What `open_worker` takes by name."""
+
+    app_id: str | None
+    app_secret: str | None
+    config: SessionConfig | None
+    on_lifecycle: Follower | None
+
+
 @asynccontextmanager
 async def open_worker(
     inbox: Inbox,
@@ -75,7 +84,7 @@ async def open_worker(
     app_secret: str | None = None,
     config: SessionConfig | None = None,
     on_lifecycle: Follower | None = None,
-    **settings: Any,
+    **settings: Unpack[SessionSettings],
 ) -> AsyncGenerator[Worker, None]:
     """Run handlers for what an inbox holds, without a connection: on as many machines as the inbox is reached from.
 

@@ -124,7 +124,7 @@ def test_manual_options_without_effect_do_not_stop_the_start(
         ({"EnableMultiHandlerMode": False, "ParallelMultiHandlers": True}, "single"),
     ],
 )
-def test_manual_handler_modes(tmp_path: Path, options: dict[str, bool], mode: str) -> None:
+def test_manual_handler_modes(tmp_path: Path, options: dict[str, bool], mode: Any) -> None:
     config = read_json(tmp_path, {"Feishu": {"WebSocket": options}})
     assert config == SessionConfig().evolve(handler_mode=mode)
 

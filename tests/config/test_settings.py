@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from feishu_trio.config import FEISHU_DOMAIN, LARK_DOMAIN, Ack, PoolConfig, SessionConfig
 from feishu_trio.config.rules import rules_of
+from feishu_trio.config.settings import AllSettings, SessionSettings
 from feishu_trio.errors import ConfigError, FeishuError
 
 from .refusals import SECRET, refusal
@@ -183,11 +184,19 @@ def test_evolve_changes_a_copy() -> None:
     assert config.evolve() == config
 
 
+def test_what_is_given_by_name_has_the_fields_and_their_types() -> None:
+    kinds = {name: kind.__forward_arg__ for name, kind in AllSettings.__annotations__.items()}
+    expected = dict(SessionConfig.__init__.__annotations__)
+    del expected["return"]
+    assert kinds == expected
+    assert SessionSettings.__annotations__.keys() == expected.keys() - {"app_id", "app_secret"}
+
+
 def test_evolve_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="'conections' is no setting; the nearest is 'connections'"):
-        SessionConfig().evolve(conections=2)
+        SessionConfig().evolve(conections=2)  # type: ignore[call-arg]
     with pytest.raises(ConfigError, match=r"^'zzz' is no setting$"):
-        SessionConfig().evolve(zzz=SECRET)
+        SessionConfig().evolve(zzz=SECRET)  # type: ignore[call-arg]
     with pytest.raises(ConfigError, match=r"^connections: 0"):
         SessionConfig().evolve(connections=0)
 

@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from typing import Any, assert_type
 
-from feishu_trio import CardAnswer, Event, Router, Session, Toast
+from feishu_trio import (
+    CardAnswer,
+    Event,
+    Inbox,
+    Router,
+    Session,
+    SessionConfig,
+    SessionSettings,
+    Toast,
+    open_feishu_session,
+    open_worker,
+    run,
+    run_worker,
+)
 from feishu_trio.events import card, contact, im, types
 
 router = Router()
@@ -118,3 +131,23 @@ async def pull(session: Session) -> None:
     async with session.events("im.*") as events:
         async for event in events:
             assert_type(event, Event[Any])
+
+
+# Settings by name: a wrong name or type is an error, wherever they are given.
+
+
+def settings(inbox: Inbox) -> None:
+    usual: SessionSettings = {"heartbeat_interval": 20, "pools": {"slow": 8, "fast": {"concurrency": 2}}}
+    open_feishu_session("cli_a", "secret", router=router, **usual)
+    open_feishu_session(ack="on_receipt", connections=2, proxy=None)
+    open_feishu_session(hearbeat_interval=20)  # type: ignore[call-arg]
+    open_feishu_session(heartbeat_interval="20")  # type: ignore[arg-type]
+    open_worker(inbox, router, app_id="cli_a", **usual)
+    open_worker(inbox, router, claim=True)  # type: ignore[call-arg]
+    run(router, inbox=inbox, claim=False, store="im.*", metrics_port=9090, **usual)
+    run(router, conections=2)  # type: ignore[call-arg]
+    run(router, connections="2")  # type: ignore[arg-type]
+    run_worker(inbox, router, app_id="cli_a", app_secret="secret", **usual)
+    run_worker(inbox, router, store="im.*")  # type: ignore[call-arg]
+    SessionConfig().evolve(app_id="cli_a", **usual)
+    SessionConfig().evolve(handler_mode="one")  # type: ignore[arg-type]

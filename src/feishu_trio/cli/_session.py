@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from math import inf
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import trio
 import typer
@@ -81,7 +81,7 @@ def settings(config: str | None, **given: str | int | None) -> SessionConfig:
         # Sections contain colons, and so do paths on Windows.
         match = re.fullmatch(r"(.+?\.(?:toml|json))(?::(.+))?", config, re.IGNORECASE)
         base = SessionConfig.from_file(*(match.groups() if match else (config,)))
-    chosen = {name: value for name, value in given.items() if value is not None}
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     merged = SessionConfig.from_env(base=base)
     for name, value in chosen.items():
         try:

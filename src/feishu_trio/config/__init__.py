@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from .in_force import Setting
 from .rules import wrong
-from .settings import FEISHU_DOMAIN, LARK_DOMAIN, Ack, PoolConfig, SessionConfig
+from .settings import FEISHU_DOMAIN, LARK_DOMAIN, Ack, PoolConfig, SessionConfig, SessionSettings
 from .sources import SettingOrigin
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Ack",
     "PoolConfig",
     "SessionConfig",
+    "SessionSettings",
     "Setting",
     "SettingOrigin",
     "wrong",

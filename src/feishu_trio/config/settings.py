@@ -11,7 +11,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, TypeVar, Unpack
 
 import attrs
 from attrs import field, frozen
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 _Config = TypeVar("_Config", bound="SessionConfig")
 
-__all__ = ["FEISHU_DOMAIN", "LARK_DOMAIN", "Ack", "PoolConfig", "SessionConfig"]
+__all__ = ["FEISHU_DOMAIN", "LARK_DOMAIN", "Ack", "PoolConfig", "SessionConfig", "SessionSettings"]
 
 FEISHU_DOMAIN = "https://open.feishu.cn"
 LARK_DOMAIN = "https://open.larksuite.com"
@@ -83,7 +83,7 @@ class PoolConfig:
     )
 
 
-def _as_ack(ack: Ack | str) -> Ack:
+def _as_ack(ack: Ack | str | None) -> Ack | None:
     try:
         return Ack(ack.lower()) if isinstance(ack, str) else ack
     except ValueError:
@@ -112,6 +112,49 @@ def _is_ssl_context(value: object) -> bool:
     from ssl import SSLContext
 
     return isinstance(value, SSLContext)
+
+
+class SessionSettings(TypedDict, total=False):
+    """The fields of `SessionConfig`, without the credentials: what sessions and workers are given by name."""
+
+    domain: str
+    auto_reconnect: bool
+    max_reconnect_attempts: int | None
+    reconnect_delay: float | None
+    max_reconnect_delay: float | None
+    reconnect_backoff: Literal["exponential", "fixed"]
+    heartbeat_interval: float | None
+    pong_timeout: float
+    connect_timeout: float
+    receive_buffer_size: int
+    max_message_size: int
+    queue_capacity: int
+    queue_bytes: int
+    concurrency: int
+    handler_mode: Literal["all", "single", "sequential"]
+    pools: Mapping[str, PoolConfig | Mapping[str, Any] | int]
+    ack: Ack | str | None
+    ack_deadline: float
+    dedupe_window: float
+    dedupe_bytes: int
+    stuck_after: float
+    connections: int
+    shutdown_timeout: float
+    proxy: str | None
+    ssl_context: ssl.SSLContext | None
+    headers: Mapping[str, str] | None
+    user_agent: str | None
+    client_assertion: str | Callable[..., str] | None
+    app_access_token: str | Callable[[], str] | None
+    dial: Callable[[str, int], Awaitable[trio.abc.Stream]] | None
+    http_transport: httpx.AsyncBaseTransport | None
+
+
+class AllSettings(SessionSettings, total=False):
+    """All fields of `SessionConfig`."""
+
+    app_id: str | None
+    app_secret: str | None
 
 
 @settings
@@ -397,7 +440,7 @@ class SessionConfig:
         if grows and first is not None and most is not None and most < first:
             raise wrong("max_reconnect_delay", most, f"{first} or more, as reconnect_delay is")
 
-    def evolve(self, **settings: Any) -> Self:
+    def evolve(self, **settings: Unpack[AllSettings]) -> Self:
         """A copy with `settings`, by field name, in place of its own.
 
         Raises `ConfigError` for a wrong value, and for a name that is none, with the nearest that is.
