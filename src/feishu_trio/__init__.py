@@ -1,4 +1,4 @@
-"""Feishu (Lark) events over the long connection, with structured concurrency on trio.
+"""Feishu (Lark) events over the long connection, under trio.
 
 from feishu_trio import Router, run
 
@@ -10,6 +10,19 @@ async def echo(event):
 
 if __name__ == "__main__":
     run(router, "cli_...", "secret")
+
+to run a bot   run; open_feishu_session for a Session; SessionConfig
+handlers       Router, Event, Retry, to_me; CardAnswer, Card, Toast
+what bots say  Event.reply, Event.stream, Event.ask; all other calls: Api
+stored events  SQLiteInbox, RedisInbox, MemoryInbox; run_worker, open_worker
+what goes on   Session.lifecycle, Session.stats, Session.health; open_probes
+errors         FeishuError: ConfigError, ConnectError, RefusedError, ApiError
+models         feishu_trio.events.im and its siblings
+tests          feishu_trio.testing: a local gateway that stands in for Feishu
+asyncio        feishu_trio.asyncio: a bot inside of an asyncio program
+
+Each has a help of its own, help(feishu_trio.Router); so has the command,
+feishu-trio --help. What follows here is the reference of all names.
 """
 
 from __future__ import annotations
