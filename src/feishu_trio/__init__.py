@@ -16,9 +16,9 @@ handlers       Router, Event, Retry, to_me; CardAnswer, Card, Toast
 what bots say  Event.reply, Event.stream, Event.ask; all other calls: Api
 stored events  SQLiteInbox, RedisInbox, MemoryInbox; run_worker, open_worker
 what goes on   Session.lifecycle, Session.stats, Session.health; open_probes
-errors         FeishuError: ConfigError, ConnectError, RefusedError, ApiError
+errors         FeishuError; ConfigError, RefusedError, ApiError
 models         feishu_trio.events.im and its siblings
-tests          feishu_trio.testing: a local gateway that stands in for Feishu
+tests          feishu_trio.testing: a gateway that stands in for Feishu
 asyncio        feishu_trio.asyncio: a bot inside of an asyncio program
 
 Each has a help of its own, help(feishu_trio.Router); so has the command,
