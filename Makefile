@@ -7,16 +7,18 @@ BIN := $(VENV)/bin
 .PHONY: help demo test soak lint types layers fresh generate format clean
 
 help:
-	@echo "make demo    a local gateway and an echo bot, in one process: no account, no network"
-	@echo "make test    the whole test suite"
-	@echo "make soak    the storms of the test suite at full length: faults, kills, losses of power; half an hour"
-	@echo "make lint    ruff, mypy --strict, the layers of imports, and that generated code is fresh"
-	@echo "make generate models and frames anew, from proto/"
-	@echo "make format  ruff's formatter and import order"
-	@echo "make clean   remove what the others made"
+	@echo "make demo      ten seconds of a bot at work, with a local Feishu: no account, no network"
+	@echo "make test      the whole test suite; a part of it: make test ARGS=tests/wire"
+	@echo "make soak      its storms at full length: faults, kills, losses of power; half an hour"
+	@echo "make lint      ruff, mypy --strict, the layers of imports, and that generated code is fresh"
+	@echo "make format    ruff's formatter and import order"
+	@echo "make generate  models and frames anew, from proto/"
+	@echo "make clean     remove what the others made"
+	@echo "They set up .venv by themselves, from $(PYTHON) and the package registry; PYTHON=python3.13 is another."
 
+# Its end by Ctrl-C, 130, is none that make has to complain of.
 demo: $(VENV)/.demo
-	@$(BIN)/feishu-trio demo
+	@trap : INT; $(BIN)/feishu-trio demo || [ $$? -eq 130 ]
 
 # Two processes: many tests wait for real servers and real time, but some count on a core of their own.
 test: $(VENV)/.dev

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import sys
 
 import trio
@@ -65,3 +67,12 @@ async def test_the_demo_can_be_interrupted() -> None:
         demo.process.terminate()
         done = await demo.done()
     assert (done.code, done.err) == (143, "")
+
+
+async def test_make_says_nothing_of_its_interruption() -> None:
+    command = ["setsid", "make", "-o", f"{sys.prefix}/.demo", f"VENV={sys.prefix}", "demo"]
+    async with running(command=command, env=environment()) as demo:
+        await demo.line_with("is connected")
+        os.killpg(demo.process.pid, signal.SIGINT)  # as a terminal does
+        done = await demo.done()
+    assert (done.code, done.err) == (-signal.SIGINT, "")

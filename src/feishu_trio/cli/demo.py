@@ -54,10 +54,31 @@ _LADDER: Final = (0.5, 1.0, 1.0, 1.0)
 _SLOW: Final = 2.0
 _PACE: Final = 0.7
 _INTRODUCTION: Final = (
-    "A bot, and a gateway that stands in for Feishu: one process, no network. To be short, "
+    "An echo bot, and a gateway that stands in for Feishu: one process, no account, no network. Watch a handler that is "
+    "too slow for its answer run once, though its event comes twice, and a message that is written while there is no "
+    "connection be answered. To be short, "
     f"the gateway waits {_ANSWER_TIMEOUT:g} s for an answer, and {_LADDER[0]:g} s to deliver again; "
     "Feishu waits 3 s and 15 s."
 )
+_NEXT: Final = """
+A bot of your own is as short:
+
+  from feishu_trio import Router, run
+
+  router = Router()
+
+  @router.on("im.message.receive_v1")
+  async def echo(event):
+      await event.reply(event.markdown)
+
+  run(router)
+
+Without an account, start it beside
+
+  feishu-trio gateway
+
+which is a Feishu that you type in, and says how the bot finds it.
+"""
 # Seconds after which the scenario has failed.
 _DEADLINE: Final = 14.0
 
@@ -113,6 +134,7 @@ async def _run(conversation: Conversation) -> None:
             await scenario.run()
             scenario.summarize()
             scenario.check(runs)
+            conversation.introduce(_NEXT)
 
 
 @attrs.define
