@@ -8,6 +8,7 @@ import functools
 import gc
 import json
 import logging
+import sys
 import time
 import traceback
 import tracemalloc
