@@ -69,7 +69,9 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--clients", nargs="+", choices=CLIENTS, metavar="CLIENT", help=", ".join(CLIENTS))
     parser.add_argument("--rounds", type=int, help="rounds of throughput and latency; 7 and 3 if not given")
     either = parser.add_mutually_exclusive_group()
-    either.add_argument("--tls", action="store_true", help="over TLS alone, as profile and lone do by default")
+    either.add_argument(
+        "--tls", action="store_true", help="over TLS alone, as profile and lone do by default"
+    )
     either.add_argument("--plain", action="store_true", help="without TLS alone")
     parser.add_argument("--out", type=Path, help="a directory for the results; a full run has one of its own")
     parser.add_argument("--events", type=int, default=50_000, help="profile: how many events")

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 from statistics import median
 
 from . import answers
@@ -55,10 +56,12 @@ def lone(events: int, *, tls: bool) -> None:
             process.wait()
     seen = [each for each in json.loads(printed.splitlines()[-1])[-events:] if "handler runs" in each]
     stages = [stage for stage in _STAGES if sum(stage in each for each in seen) > len(seen) / 2]
-    print(f"\n{len(seen)} events at {_RATE:,.0f}/s; median from sending to answer: {median(seconds) * 1e6:.0f} µs\n")
+    print(
+        f"\n{len(seen)} events at {_RATE:,.0f}/s; median from sending to answer: {median(seconds) * 1e6:.0f} µs\n"
+    )
     print("| µs | % | |\n| ---: | ---: | --- |")
     whole = median(each["sent"] for each in seen) / 1000
-    for before, stage in zip(stages, stages[1:], strict=False):
+    for before, stage in pairwise(stages):
         taken = median(each[stage] - each[before] for each in seen if stage in each and before in each) / 1000
         print(f"| {taken:.1f} | {taken / whole * 100:.0f} | {_STAGES[stage]} |")
     print(f"| {whole:.1f} | | all of it |")

@@ -96,10 +96,10 @@ def test_every_name_is_there_however_late_its_module_is_loaded(name: str) -> Non
 
 
 def test_what_is_loaded_late_has_its_help() -> None:
-    text = pydoc.render_doc(feishu_trio, renderer=pydoc.plaintext)
+    text = pydoc.plain(pydoc.render_doc(feishu_trio))
     assert "Run handlers for what an inbox holds, without a connection" in text
     with pytest.raises(AttributeError, match="no attribute 'open_nothing'"):
-        _ = feishu_trio.open_nothing  # type: ignore[attr-defined]
+        _ = feishu_trio.open_nothing
 
 
 def test_the_help_of_settings_has_each_of_them() -> None:

@@ -77,6 +77,8 @@ async def socks_proxy(client: trio.SocketStream, proxy: Proxy, *, credentials: b
     else:
         await client.send_all(b"\x05\x00")
     request = bytes(await client.receive_some(4096))
+    if not request:
+        return  # the client was cancelled
     by_name = request[3] == 3
     size = request[4] + 1 if by_name else 4
     address = request[4 : 4 + size]
