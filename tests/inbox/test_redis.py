@@ -626,6 +626,16 @@ async def test_one_reply_has_some_megabytes_of_payloads_at_the_most(make: Make) 
         assert sorted(told) == [f"e{number}" for number in range(5)]
 
 
+async def test_a_type_that_is_stored_while_the_lease_is_renewed_is_known_at_once(make: Make) -> None:
+    async with serving(make()) as inbox:
+        for number in range(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(inbox._renew)
+                new = Entry(keys=(), id="", type=f"x.{number}", lane=None, payload=b"{}")
+                nursery.start_soon(inbox.store, [new])
+            assert new.type in inbox.types
+
+
 async def test_events_are_not_read_with_a_large_one_that_fills_the_reply(make: Make, client: Any) -> None:
     async with serving(make()) as inbox:
         await inbox.store([entry("large", payload=bytes(9_000_000))])

@@ -42,6 +42,7 @@ from .redis_pump import Pump, Request
 from .redis_replies import (
     Claimed,
     Opened,
+    Renewed,
     Status,
     encode_body,
     encode_event,
@@ -383,7 +384,8 @@ class RedisInbox(Inbox):
             "reaps": asked_at >= self._takes_over_at,
             "version": self._version,
         }
-        renewed = await self._pump.ask(TEND, ("tend", ask), read_renewed, is_first=True)
+        read = partial(self._read_renewed, lease.owner)
+        renewed = await self._pump.ask(TEND, ("tend", ask), read, is_first=True)
         if ask["owner"] != lease.owner:
             return  # there is another link since
         if renewed is None:
@@ -391,7 +393,13 @@ class RedisInbox(Inbox):
             return
         lease.renewed(asked_at)
         self._lose(renewed.lost)
-        self._look_at(renewed.status)
+
+    def _read_renewed(self, owner: str, raw: msgspec.Raw) -> Renewed | None:
+        """What is stored in the same group is stored after it: its types come after these, too."""
+        renewed = read_renewed(raw)
+        if renewed is not None and owner == self._lease.owner:
+            self._look_at(renewed.status)
+        return renewed
 
     async def _sweep(self) -> None:
         """Forget what is to be forgotten, step by step: what is asked meanwhile comes between."""
