@@ -99,7 +99,7 @@ def test_what_is_loaded_late_has_its_help() -> None:
     text = pydoc.plain(pydoc.render_doc(feishu_trio))
     assert "Run handlers for what an inbox holds, without a connection" in text
     with pytest.raises(AttributeError, match="no attribute 'open_nothing'"):
-        _ = feishu_trio.open_nothing
+        _ = feishu_trio.open_nothing  # type: ignore[attr-defined]
 
 
 def test_the_help_of_settings_has_each_of_them() -> None:

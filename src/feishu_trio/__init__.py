@@ -248,16 +248,18 @@ _LATER = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
+if not TYPE_CHECKING:  # a checker would take any name for one that is there
 
-        return version("feishu-trio")
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, its_name = _LATER[name]
-    found = globals()[name] = getattr(import_module(f".{module}", __name__), its_name)
-    return found
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("feishu-trio")
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module, its_name = _LATER[name]
+        found = globals()[name] = getattr(import_module(f".{module}", __name__), its_name)
+        return found
 
 
 def __dir__() -> list[str]:
