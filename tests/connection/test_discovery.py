@@ -275,9 +275,9 @@ def endless() -> Iterable[bytes]:
 LARGE: dict[str, tuple[str, Callable[[], Iterable[bytes]]]] = {
     "gzip": (
         "Content-Encoding: gzip\r\nContent-Length: 100000000\r\n",
-        lambda: [gzip.compress(bytes(1 << 26))],
+        lambda: [gzip.compress(bytes(1 << 26), 1)],
     ),
-    "deflate in capitals": ("Content-Encoding: DEFLATE\r\n", lambda: [zlib.compress(bytes(1 << 26))]),
+    "deflate in capitals": ("Content-Encoding: DEFLATE\r\n", lambda: [zlib.compress(bytes(1 << 26), 1)]),
     "endless": ("", endless),
     "a length too large": ("Content-Length: 1000000000\r\n", endless),
 }
