@@ -208,9 +208,13 @@ async def test_a_worker_handles_what_a_receiver_stored(feishu_gateway: Gateway, 
     ("arguments", "words"),
     [
         (["run", "bot"], "MODULE:ROUTER"),
-        (["run", "other:router"], "there is no module other"),
+        (["run", "./bot.py:router"], "it must be MODULE:ROUTER, and no path; did you mean bot:router?"),
+        (["run", "other.py:router"], "there is no module other; it is looked for in "),
+        (["run", "bot.py:router"], "there is no module bot.py; "),
+        (["run", "bot.py:router"], "where Python looks; did you mean bot:router?"),
         (["run", "bot:other"], "bot has no other"),
         (["run", "bot:nothing"], "it is a int, and must be a Router"),
+        (["run", "bot:Router"], "it is the class itself, and must be a Router that has the handlers"),
         (["run", "bot:router", "--inbox", "bot.db"], "or redis://HOST"),
         (["worker", "bot:router", "--inbox", "sqlite:"], "it must be sqlite:PATH"),
         (
@@ -233,6 +237,30 @@ async def test_mistakes(feishu_gateway: Gateway, arguments: list[str], words: st
     assert (done.code, done.out) == (2, "")
     assert words in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "words"),
+    [
+        ("router = (", 1, 'bot.py", line 1\n    router = (\n             ^\nSyntaxError: '),
+        ("import nowhere", 1, "    import nowhere\nModuleNotFoundError: No module named 'nowhere'\n"),
+        ("import bot.nowhere", 1, "No module named 'bot.nowhere'; 'bot' is not a package\n"),
+        ("def router():\n    open('nowhere')", 1, "bot.py\", line 2, in router\n    open('nowhere')\n"),
+        ("import other", 2, "other.py, line 2: timeout: 0 is not allowed; "),
+        ("import coredis.nowhere", 2, "say: pip install 'feishu-trio[redis]'"),
+    ],
+)
+async def test_an_error_in_the_bot_is_shown_without_what_led_there(
+    folder: Path, program: str, code: int, words: str
+) -> None:
+    (folder / "bot.py").write_text(program)
+    (folder / "other.py").write_text("from feishu_trio import Router\nRouter().on('a.b', timeout=0)(print)\n")
+    env = environment(FEISHU_APP_ID="cli_1", FEISHU_APP_SECRET="secret")
+    done = await commands.run("run", "bot:router", env=env)
+    assert (done.code, done.out) == (code, "")
+    assert words in done.err
+    assert "feishu_trio/cli" not in done.err
+    assert "importlib" not in done.err
 
 
 FAULTY = """

@@ -17,7 +17,7 @@ from feishu_trio import (
     RefusedError,
 )
 
-__all__ = ["Ending", "Failed", "Interrupted", "ending"]
+__all__ = ["Ending", "Failed", "Interrupted", "ending", "is_of_extra"]
 
 # The extra that installs a module.
 _EXTRAS: Final = {
@@ -55,7 +55,7 @@ def ending(error: BaseException) -> Ending | None:
     # The first one; an exit or an interrupt before any other.
     error = min(causes, key=lambda cause: isinstance(cause, Exception), default=error)
     match error:
-        case ModuleNotFoundError(name=str(module)) if module.split(".")[0] in _EXTRAS:
+        case ModuleNotFoundError(name=str(module)) if is_of_extra(error):
             extra = _EXTRAS[module.split(".")[0]]
             return Ending(2, f"{module} is not installed; say: pip install 'feishu-trio[{extra}]'")
         case Interrupted(signum=signum):
@@ -81,6 +81,11 @@ def ending(error: BaseException) -> Ending | None:
         case SystemExit(code=int(code)):
             return Ending(code)
     return None
+
+
+def is_of_extra(error: ModuleNotFoundError) -> bool:
+    """Whether what is missing comes with one of this package's extras."""
+    return (error.name or "").split(".")[0] in _EXTRAS
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

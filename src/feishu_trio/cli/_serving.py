@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 from urllib.parse import unquote
 
@@ -16,6 +19,7 @@ import typer
 
 from feishu_trio import ConfigError, Inbox, InboxRules, Router, SQLiteInbox, by_chat, by_sender, by_thread
 
+from ._endings import Failed, is_of_extra
 from ._values import whole
 
 if TYPE_CHECKING:
@@ -93,32 +97,67 @@ def router_of(name: str) -> Router:
 
     Raises:
         ConfigError: There is none.
+        Failed: The module, or the function, raised; the message has the traceback of what is the user's.
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
         raise ConfigError(
             f"{name!r} names no router; it must be MODULE:ROUTER, such as bot:router for bot.py"
         )
+    meant = module_name.removesuffix(".py").lstrip("./").replace("/", ".")
+    hint = f"; did you mean {meant}:{attribute}?" if meant != module_name else ""
+    if module_name.startswith(".") or "/" in module_name:
+        raise ConfigError(f"{name!r} names no router; it must be MODULE:ROUTER, and no path{hint}")
     sys.path.insert(0, os.getcwd())  # as `python -m` has it
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there, and lacks another
-        raise ConfigError(
-            f"{name}: there is no module {error.name}; it is looked for in {os.getcwd()} and where Python looks"
-        ) from None
+    with _loading(name):
+        try:
+            found: Any = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+                raise  # the module is there, and lacks another
+            raise ConfigError(
+                f"there is no module {error.name}; it is looked for in {os.getcwd()} and where Python looks{hint}"
+            ) from None
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise ConfigError(f"{name}: {module_name} has no {attribute}")
         found = getattr(found, part)
+    if found is Router:
+        raise ConfigError(
+            f"{name}: it is the class itself, and must be a Router that has the handlers; did you mean {module_name}:router?"
+        )
     if not isinstance(found, Router) and callable(found):
-        found = found()
+        with _loading(name):
+            found = found()
     if not isinstance(found, Router):
         raise ConfigError(
             f"{name}: it is a {type(found).__name__}, and must be a Router, or a function that makes one"
         )
     return found
+
+
+# Frames that are no part of the user's program.
+_NOT_THEIRS: Final = ("<", f"{Path(__file__).parents[1]}{os.sep}", importlib.__file__)
+
+
+@contextmanager
+def _loading(name: str) -> Iterator[None]:
+    """Has an error of the user's module say where in it that is, and nothing of what led there."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and is_of_extra(error):
+            raise
+        shown = traceback.TracebackException.from_exception(error)
+        theirs = [frame for frame in shown.stack if not frame.filename.startswith(_NOT_THEIRS)]
+        if isinstance(error, ConfigError):
+            place = f"{theirs[-1].filename}, line {theirs[-1].lineno}: " if theirs else ""
+            raise ConfigError(f"{name}: {place}{error}") from None
+        rest = itertools.dropwhile(lambda frame: frame not in theirs, shown.stack)
+        shown.stack = traceback.StackSummary.from_list(
+            [frame for frame in rest if not frame.filename.startswith("<frozen importlib")]
+        )
+        raise Failed(f"{name} cannot be loaded\n{''.join(shown.format()).rstrip()}") from None
 
 
 def inbox_of(url: str) -> Inbox:
