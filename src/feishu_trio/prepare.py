@@ -186,7 +186,7 @@ def _check(config: SessionConfig, router: Router, inbox: Inbox | None) -> None:
                 )
         if route.pool is not None and route.pool not in pools:
             raise ConfigError(
-                f"handler {route.name}: there is no pool {route.pool!r}; there is {', '.join(sorted(pools))}; "
+                f"handler {route.name}: there is no pool {route.pool!r}; there are {', '.join(sorted(pools))}; "
                 f"name it in the session's settings: pools={{{route.pool!r}: 8}}, or in their file: "
                 f'pools = {{ "{route.pool}" = 8 }}'
             )

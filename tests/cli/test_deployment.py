@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 import trio
 import typer.main
 
+from feishu_trio import open_probes
 from feishu_trio.cli._app import app
 from feishu_trio.testing import Push, open_gateway
 from session.rig import come_true
@@ -51,6 +54,15 @@ def image_command() -> list[str]:
     return command
 
 
+def health_command() -> list[str]:
+    found = re.search(
+        r"HEALTHCHECK .*?CMD (\[.*?\])$", (DEPLOY / "Containerfile").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert found
+    command: list[str] = json.loads(found[1])
+    return command
+
+
 def pod_commands() -> list[list[str]]:
     found = re.findall(r"^ +args: \[(.*)\]$", (DEPLOY / "kubernetes.yaml").read_text(), re.MULTILINE)
     return [[argument.strip().strip('"') for argument in arguments.split(", ")] for arguments in found]
@@ -63,6 +75,17 @@ def test_the_commands_in_the_files_are_understood(command: list[str]) -> None:
     context = group.commands[name].make_context(name, arguments)
     assert context.params["metrics_port"] == 9090
     assert context.params["router"] == "bot:router"
+
+
+async def test_the_health_check_asks_the_bot_and_no_proxy() -> None:
+    python, *arguments = health_command()
+    assert python == "python"
+    env = os.environ | {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    async with open_probes(host="127.0.0.1") as probes:
+        for path, code in (("/healthz", 0), ("/readyz", 1)):
+            command = [each.replace("9090", str(probes.port)).replace("/healthz", path) for each in arguments]
+            run = await trio.run_process([sys.executable, *command], env=env, check=False)
+            assert run.returncode == code
 
 
 def test_there_are_receivers_and_workers() -> None:

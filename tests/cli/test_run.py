@@ -240,6 +240,17 @@ async def test_mistakes(feishu_gateway: Gateway, arguments: list[str], words: st
 
 
 @pytest.mark.parametrize(
+    "arguments", [["run", "bot:router"], ["worker", "bot:router"], ["inbox", "stats"]], ids=" ".join
+)
+async def test_an_inbox_may_stand_in_the_environment(arguments: list[str]) -> None:
+    """As its URL may hold a password, and arguments can be read by others."""
+    env = environment(FEISHU_APP_ID="cli_1", FEISHU_APP_SECRET="secret", FEISHU_INBOX="mysql://:pw@host")
+    done = await commands.run(*arguments, env=env)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("feishu-trio: --inbox: 'mysql://***@host' is not allowed")
+
+
+@pytest.mark.parametrize(
     ("program", "code", "words"),
     [
         ("router = (", 1, 'bot.py", line 1\n    router = (\n             ^\nSyntaxError: '),

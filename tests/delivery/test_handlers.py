@@ -680,7 +680,7 @@ async def test_a_pool_that_is_not_there_when_the_session_opens_is_an_error() -> 
 
     with pytest.raises(
         ConfigError,
-        match=r"handler lost: there is no pool 'slow'; there is callbacks, default, messages; "
+        match=r"handler lost: there is no pool 'slow'; there are callbacks, default, messages; "
         r"name it in the session's settings: pools=\{'slow': 8\}, or in their file: "
         r'pools = \{ "slow" = 8 \}$',
     ):

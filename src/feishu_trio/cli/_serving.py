@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from feishu_trio import RedisInbox
 
 __all__ = [
+    "INBOX_VARIABLE",
     "URLS",
     "InboxUrl",
     "MetricsHost",
@@ -38,6 +39,9 @@ __all__ = [
     "sqlite_path",
     "wrong_url",
 ]
+
+INBOX_VARIABLE: Final = "FEISHU_INBOX"
+"""Where the URL of an inbox may stand, too: whoever may see what runs on a machine sees the passwords in its arguments."""
 
 URLS: Final = "sqlite:PATH, such as sqlite:bot.db, or redis://HOST"
 
@@ -74,9 +78,10 @@ InboxUrl = Annotated[
     str | None,
     typer.Option(
         "--inbox",
+        envvar=INBOX_VARIABLE,
         metavar="URL",
-        help="`sqlite:PATH` or `redis://HOST`: where events are stored before they are answered. Options stand behind it: "
-        "`?max_attempts=3&window=600`.",
+        help="`sqlite:PATH` or `redis://HOST`: where events are stored before they are answered; else FEISHU_INBOX. Options "
+        "stand behind it: `?max_attempts=3&window=600`.",
     ),
 ]
 MetricsPort = Annotated[

@@ -29,7 +29,7 @@ from feishu_trio import (
 
 from ._endings import Failed
 from ._help import Command, Group
-from ._serving import shown_url, sqlite_path, wrong_url
+from ._serving import INBOX_VARIABLE, shown_url, sqlite_path, wrong_url
 from ._text import counted, printable, shortened, wrapped
 from ._values import names, one_of, whole
 from ._visit import File, Visited, visit
@@ -52,8 +52,9 @@ Inbox = Annotated[
     str,
     typer.Option(
         "--inbox",
+        envvar=INBOX_VARIABLE,
         metavar="URL",
-        help="`sqlite:PATH` or `redis://HOST`: where the events are. `redis://HOST?prefix=PREFIX` for another prefix than "
+        help="`sqlite:PATH` or `redis://HOST`: where the events are; else FEISHU_INBOX. `redis://HOST?prefix=PREFIX` for another prefix than "
         "`feishu`.",
     ),
 ]

@@ -9,7 +9,7 @@ import typer
 from feishu_trio import run_worker
 
 from ._log import Format, LogFormat, Verbose, log_of_service
-from ._serving import MetricsHost, MetricsPort, RouterName, inbox_of, router_of
+from ._serving import INBOX_VARIABLE, MetricsHost, MetricsPort, RouterName, inbox_of, router_of
 from ._session import AppId, AppSecret, Config, Domain, settings_with_app
 
 __all__ = ["worker"]
@@ -19,7 +19,12 @@ def worker(
     router: RouterName,
     inbox: Annotated[
         str,
-        typer.Option("--inbox", metavar="URL", help="`sqlite:PATH` or `redis://HOST`: where the events are."),
+        typer.Option(
+            "--inbox",
+            envvar=INBOX_VARIABLE,
+            metavar="URL",
+            help="`sqlite:PATH` or `redis://HOST`: where the events are; else FEISHU_INBOX.",
+        ),
     ],
     app_id: AppId = None,
     app_secret: AppSecret = None,
