@@ -13,6 +13,7 @@ from typing import Final, Unpack
 
 import trio
 
+from .errors import FeishuError
 from .inbox.protocol import Inbox
 from .logs import LogFormat, set_up
 from .prepare import check_is_program
@@ -101,7 +102,10 @@ def _run(
 ) -> None:
     check_is_program(opener)
     set_up(log_format)
-    code = trio.run(_serve, opened, port, host)
+    try:
+        code = trio.run(_serve, opened, port, host)
+    except FeishuError as error:
+        raise error.with_traceback(None)  # its message says it all; how it came up through here says nothing
     if code:
         raise SystemExit(code)
 

@@ -351,6 +351,15 @@ async def test_an_error_that_ends_it_is_an_object_too(feishu_gateway: Gateway, f
     assert json.loads(done.err.splitlines()[-1])["level"] == "ERROR"
 
 
+@pytest.mark.usefixtures("folder")
+async def test_a_program_that_cannot_begin_shows_its_own_line_and_why() -> None:
+    done = await commands.run(env=environment(), command=[sys.executable, "program.py"])
+    assert (done.code, done.out) == (1, "")
+    assert "program.py" in done.err
+    assert "there is no app_id: " in done.err.splitlines()[-1]
+    assert done.err.count("  File ") == 3, "the program, run, and where it raises"
+
+
 async def test_it_is_a_whole_program() -> None:
     with pytest.raises(RuntimeError, match="run runs a whole program, and trio is running here already"):
         run(Router(), "cli_1", "secret")
