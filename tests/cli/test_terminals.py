@@ -131,7 +131,10 @@ async def test_help_fits_and_has_a_word_on_everything(kind: Kind) -> None:
             ["inbox", "list", "--state", "odd"],
             "--state: 'odd' is not allowed; it must be one of ready, blocked,",
         ),
-        (["listen", "--type"], "--type is given without its value"),
+        (
+            ["listen", "--type"],
+            "--type is given without its value; 'feishu-trio listen --help' has all options",
+        ),
         (
             ["listen", "a", "b"],
             "'a b': more than the command takes; 'feishu-trio listen --help' has all options",

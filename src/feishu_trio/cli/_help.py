@@ -28,6 +28,15 @@ _MORE: Final = "'{} --help' has all options"
 class Command(TyperCommand):
     """A command whose help is laid out here; what is wrong with an option is told with where to read more."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if getattr(error, "ctx", ctx) is None:  # an option without its value: it does not know whose
+                error.ctx = ctx  # type: ignore[attr-defined]
+            raise
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
