@@ -115,14 +115,15 @@ class Probes:
         async with trio.open_nursery() as nursery:
             for service, name in self._services.items():
                 nursery.start_soon(self._look_at, service, name, reasons, warnings)
-        if not self._services:
-            reasons.append("it is still starting: no session is connected yet")
+        if all(service.is_starting for service in self._services):
+            reasons.insert(0, "it is still starting: no session is connected yet")
         return _json(503 if reasons else 200, ok=not reasons, reasons=reasons, warnings=warnings)
 
     async def _look_at(self, service: Service, name: str, reasons: list[str], warnings: list[str]) -> None:
         found: list[str] = []
         try:
-            await service.count_inbox(_ASKING)
+            if not service.is_starting:  # else its inbox is not open
+                await service.count_inbox(_ASKING)
         except InboxError as error:
             found.append(str(error))
         health = service.health()  # of now, as the inbox may have taken a while

@@ -8,8 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, nullcontext
-from functools import partial
-from typing import Final, Unpack
+from typing import Final, TypeAlias, Unpack
 
 import trio
 
@@ -20,10 +19,13 @@ from .prepare import check_is_program
 from .probes import EVERYWHERE, Probes, open_probes
 from .router import Router
 from .service import Service
-from .session import SessionArguments, open_feishu_session
-from .worker import WorkerArguments, open_worker
+from .session import SessionArguments, opened_session
+from .worker import WorkerArguments, opened_worker
 
 __all__ = ["run", "run_worker"]
+
+_Made: TypeAlias = Callable[[Service], object]
+_Opened: TypeAlias = Callable[[_Made], AbstractAsyncContextManager[Service]]
 
 _LEAVING: Final = 1.0  # seconds in which a program that is to end at once ends by itself
 
@@ -60,7 +62,10 @@ def run(
         FeishuError: Whatever `open_feishu_session` and `open_probes` raise, or what ended the session.
         RuntimeError: A loop of trio's or asyncio's runs here already, or this is not the main thread.
     """
-    opened = partial(open_feishu_session, app_id, app_secret, router=router, **arguments)
+
+    def opened(made: _Made) -> AbstractAsyncContextManager[Service]:
+        return opened_session(made, app_id, app_secret, router=router, **arguments)
+
     _run("run", opened, metrics_port, metrics_host, log_format)
 
 
@@ -88,14 +93,16 @@ def run_worker(
         FeishuError: Whatever `open_worker` and `open_probes` raise, or what ended the worker.
         RuntimeError: A loop of trio's or asyncio's runs here already, or this is not the main thread.
     """
-    _run(
-        "run_worker", partial(open_worker, inbox, router, **arguments), metrics_port, metrics_host, log_format
-    )
+
+    def opened(made: _Made) -> AbstractAsyncContextManager[Service]:
+        return opened_worker(made, inbox, router, **arguments)
+
+    _run("run_worker", opened, metrics_port, metrics_host, log_format)
 
 
 def _run(
     opener: str,
-    opened: Callable[[], AbstractAsyncContextManager[Service]],
+    opened: _Opened,
     port: int | None,
     host: str,
     log_format: LogFormat | None,
@@ -110,12 +117,11 @@ def _run(
         raise SystemExit(code)
 
 
-async def _serve(
-    opened: Callable[[], AbstractAsyncContextManager[Service]], port: int | None, host: str
-) -> int:
+async def _serve(opened: _Opened, port: int | None, host: str) -> int:
     """Open a service, and keep it open until it ends, or a signal asks for that: its exit code.
 
-    Probes are answered at `port`, if there is one: before it is open, and until it has closed.
+    Probes are answered at `port`, if there is one: before it is open, and until it has closed. They tell of it from
+    when it is made: why it does not connect, too.
 
     The first signal closes it, in good order, or ends the try to open it: 0. The second ends it at once: 128 and the
     signal's number.
@@ -143,9 +149,7 @@ async def _serve(
         nursery.start_soon(close_when_asked)
         try:
             with _told_of_signals(asked.set, end_at_once), ended:
-                async with answered as probes, opened() as service:
-                    if probes is not None:
-                        probes.add(service)
+                async with answered as probes, opened(_nobody if probes is None else probes.add) as service:
                     with service.taking_stacks():
                         await service.wait_closed()
         except BaseException as error:
@@ -154,6 +158,10 @@ async def _serve(
     if failure is not None:
         raise failure
     return code
+
+
+def _nobody(_service: Service) -> None:
+    """There are no probes to tell of it."""
 
 
 @contextmanager

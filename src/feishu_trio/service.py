@@ -173,6 +173,11 @@ class Service(ABC):
         """Where events are stored; None if they are not."""
         return self._inbox
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether it has not worked so far: what it was opened by has not entered its block yet."""
+        return self._state.value is SessionState.CONNECTING
+
     def stats(self) -> SessionStats:
         """A snapshot of the counters."""
         return self._telemetry.counters.snapshot(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Unpack
 
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
     from .inbox.protocol import Inbox
 
-__all__ = ["Health", "Session", "SessionArguments", "SessionState", "open_feishu_session"]
+__all__ = [
+    "Health",
+    "Session",
+    "SessionArguments",
+    "SessionState",
+    "open_feishu_session",
+    "opened_session",
+]
 
 _REASON_CHARACTERS: Final = 400  # of why there is no connection: a server may have written it
 
@@ -131,7 +138,7 @@ class Session(Service):
     def _complaints(self) -> list[str]:
         if self.is_connected:
             return self._connections.complaints()
-        failure = self._connections.failure if self.state is SessionState.RECONNECTING else None
+        failure = None if self.state in ENDING else self._connections.failure
         why = "" if failure is None else f": {one_line(str(failure), _REASON_CHARACTERS)}"
         return [f"the session is {self.state.value}{why}"]
 
@@ -196,6 +203,37 @@ async def open_feishu_session(
         AuthenticationError, ForbiddenError, ConnectionLimitError: Feishu refuses the app.
         ConnectError: Feishu cannot be reached, and no more tries are configured.
     """
+    async with opened_session(
+        lambda _: None,
+        app_id,
+        app_secret,
+        router=router,
+        config=config,
+        inbox=inbox,
+        store=store,
+        claim=claim,
+        on_lifecycle=on_lifecycle,
+        **settings,
+    ) as session:
+        yield session
+
+
+@asynccontextmanager
+async def opened_session(
+    made: Callable[[Session], object],
+    /,
+    app_id: str | None = None,
+    app_secret: str | None = None,
+    *,
+    router: Router | None = None,
+    config: SessionConfig | None = None,
+    inbox: Inbox | None = None,
+    store: str | type | Iterable[str | type] = (),
+    claim: bool = True,
+    on_lifecycle: Follower | None = None,
+    **settings: Unpack[SessionSettings],
+) -> AsyncGenerator[Session, None]:
+    """The same, and `made` is given the session before it connects, to be watched from then on."""
     router = router if router is not None else Router()
     given = {"app_id": app_id, "app_secret": app_secret, **settings}
     config = configured("open_feishu_session", config, given, router, inbox, on_lifecycle)
@@ -203,5 +241,6 @@ async def open_feishu_session(
     patterns = router.selection(store)[0] if store else ()
     async with http_client(config) as http:
         session = Session(config, router, http, on_lifecycle, inbox=inbox, store=patterns, claim=claim)
+        made(session)
         async with in_block(session):
             yield session

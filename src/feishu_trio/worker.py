@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Unpack
 
@@ -106,12 +106,39 @@ async def open_worker(
         ConfigError: A setting is wrong, there are no credentials, or the inbox is another app's.
         InboxError: The inbox cannot be opened.
     """
+    async with opened_worker(
+        lambda _: None,
+        inbox,
+        router,
+        app_id=app_id,
+        app_secret=app_secret,
+        config=config,
+        on_lifecycle=on_lifecycle,
+        **settings,
+    ) as worker:
+        yield worker
+
+
+@asynccontextmanager
+async def opened_worker(
+    made: Callable[[Worker], object],
+    /,
+    inbox: Inbox,
+    router: Router,
+    *,
+    app_id: str | None = None,
+    app_secret: str | None = None,
+    config: SessionConfig | None = None,
+    on_lifecycle: Follower | None = None,
+    **settings: Unpack[SessionSettings],
+) -> AsyncGenerator[Worker, None]:
+    """The same, and `made` is given the worker before its inbox is open, to be watched from then on."""
     if not isinstance(inbox, Inbox):
         raise wrong("inbox", inbox, "an inbox, such as RedisInbox(url)", show=kind_only)
     given = {"app_id": app_id, "app_secret": app_secret, **settings}
     config = configured("open_worker", config, given, router, inbox, on_lifecycle)
-    async with (
-        http_client(config) as http,
-        in_block(Worker(config, router, http, on_lifecycle, inbox=inbox)) as worker,
-    ):
-        yield worker
+    async with http_client(config) as http:
+        worker = Worker(config, router, http, on_lifecycle, inbox=inbox)
+        made(worker)
+        async with in_block(worker):
+            yield worker

@@ -65,9 +65,16 @@ AT: list[str] = ["--metrics-port", "0", "--metrics-host", "127.0.0.1"]
 async def test_a_bot_is_probed_while_it_connects() -> None:
     env = environment(FEISHU_DOMAIN="http://127.0.0.1:9", FEISHU_APP_ID="cli_1", FEISHU_APP_SECRET="secret")
     async with running("run", "bot:router", *AT, env=env) as service, probes_of(service) as http:
-        assert await ready(http, until=503) == ["it is still starting: no session is connected yet"]
+        while len(reasons := await ready(http, until=503)) == 1 or "refused" not in reasons[1]:
+            assert reasons[0] == "it is still starting: no session is connected yet"
+        assert reasons[1].startswith("the session is connecting: http://127.0.0.1:9 could not be reached: ")
         assert (await http.get("/healthz")).status_code == 200
-        assert "feishu_build_info{" in (await http.get("/metrics")).text
+        metrics = (await http.get("/metrics")).text
+        assert "feishu_build_info{" in metrics
+        assert 'feishu_healthy{app_id="cli_1",role="session"} 0.0' in metrics
+        assert 'feishu_connections{app_id="cli_1",role="session"} 0.0' in metrics
+        failures = 'feishu_connect_failures_total{app_id="cli_1",reason="unreachable",role="session"} '
+        assert float(metrics.partition(failures)[2].partition("\n")[0]) >= 1
         service.process.send_signal(signal.SIGTERM)
         assert (await service.done()).code == 0
 
