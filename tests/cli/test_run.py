@@ -34,6 +34,13 @@ def make():
 
 nothing = 3
 """
+STAYS = """
+import pathlib, time
+def stays(seconds, touch=pathlib.Path("stays").touch, sleep=time.sleep):
+    touch()
+    sleep(seconds)
+
+"""
 PROGRAM = """
 import os
 from feishu_trio import run
@@ -156,18 +163,21 @@ async def test_a_second_signal_ends_it_though_a_handler_blocks_the_loop(
 async def test_a_signal_ends_it_before_there_is_a_loop_and_after_it(
     feishu_gateway: Gateway, folder: Path, which: signal.Signals, code: int
 ) -> None:
-    stays = "(open('stays', 'w').close(), time.sleep(60))"
-    for when, line in (("before", stays), ("after", f"import atexit; atexit.register(lambda: {stays})")):
+    for when, line, ends in (
+        ("before", "stays(60)", code),
+        ("after", "import atexit; atexit.register(stays, 60)", code),
+        ("last", "last = type('Last', (), {'__del__': lambda self, stays=stays: stays(0.5)})()", 0),
+    ):
         (folder / "stays").unlink(missing_ok=True)
-        (folder / f"{when}.py").write_text(f"import time\n{line}\n{BOT}")
+        (folder / f"{when}.py").write_text(f"{STAYS}{line}\n{BOT}")
         async with running("run", f"{when}:router", env=environment(feishu_gateway)) as service:
-            if when == "after":
+            if when != "before":
                 await feishu_gateway.wait_connected()
                 service.process.send_signal(signal.SIGTERM)
             await come_true((folder / "stays").exists)
             service.process.send_signal(which)
             done = await service.done()
-        assert (done.code, "Traceback" in done.err) == (code, False)
+        assert (when, done.code, "Traceback" in done.err) == (when, ends, False)
 
 
 @pytest.mark.usefixtures("folder")

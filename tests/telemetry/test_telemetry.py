@@ -132,7 +132,7 @@ FACTS = {
     "connection_failed": Fact(lambda t: t.connection_failed("host", BROKEN), {}, ERROR, "ErrorOccurred"),
     "worker_began": Fact(lambda t: t.worker_began("an inbox", ["a"]), {}, INFO),
     "worker_ended": Fact(lambda t: t.worker_ended(60.0), {}, INFO),
-    "drain_began": Fact(lambda t: t.drain_began(2, ["a"], 10), {}, INFO),
+    "drain_lasts": Fact(lambda t: t.drain_lasts(2, ["a"], 10), {}, INFO),
     "drain_cut": Fact(lambda t: t.drain_cut(1, ["a"], 10), {}, WARNING),
     "machine_slept": Fact(lambda t: t.machine_slept("7250"), {}, INFO),
     "ping_sent": Fact(lambda t: t.ping_sent("7250", probe=False), publishes="PingSent"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import attrs
 import trio
@@ -14,15 +16,19 @@ from ._endings import Interrupted
 
 __all__ = ["Interruption", "end_at_signals", "interruptible"]
 
+_NUMBERS: Final = (signal.SIGINT, signal.SIGTERM)
+
 
 def end_at_signals() -> None:
     """From here on a signal ends the process at once, with its exit code, wherever no loop takes it.
 
     So it is before one runs, while a bot's module is imported, say, and after it, as Python takes itself down. The first
-    process of a container would not get it at all.
+    process of a container would not get it at all. Once all is done but for Python's own end, which takes signals no more, it
+    does not change the exit code.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _NUMBERS:
         signal.signal(number, lambda number, _frame: os._exit(128 + number))
+    atexit.register(lambda: [signal.signal(number, signal.SIG_IGN) for number in _NUMBERS])
 
 
 @attrs.define
@@ -45,7 +51,7 @@ async def interruptible() -> AsyncGenerator[Interruption, None]:
     In nested blocks the first signal cancels the innermost. A command that ends in order leaves the inner block, and
     the next signal cancels the outer one at once.
     """
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*_NUMBERS) as signals:
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as scope:
                 interruption = Interruption(scope)

@@ -44,6 +44,8 @@ HandlerMode: TypeAlias = Literal["all", "single", "sequential"]
 
 # Stored events of types without a handler that are claimed at a time, to be parked.
 _UNROUTED: Final = 64
+# Seconds that a drain may take without a line in the log.
+_BRIEF: Final = 1.0
 # Seconds for the last of what came to be settled, once handlers are cancelled; then sources are closed without it.
 _SETTLING: Final = 2.0
 # Of what cannot be read, or comes once the engine has ended.
@@ -173,8 +175,6 @@ class Engine:
         """
         for source in self._sources:
             source.stop()
-        if self.in_flight and timeout:
-            self._telemetry.drain_began(self.in_flight, self._at_work(), timeout)
         failure: BaseException | None = None
         settling = [trio.CancelScope() for _ in self._sources]
         try:
@@ -182,7 +182,11 @@ class Engine:
                 for source, scope in zip(self._sources, settling, strict=True):
                     nursery.start_soon(self._close, source, scope)
                 with trio.move_on_after(timeout) as draining:
-                    await self.drain()
+                    with trio.move_on_after(_BRIEF) as brief:
+                        await self.drain()
+                    if brief.cancelled_caught:
+                        self._telemetry.drain_lasts(self.in_flight, self._at_work(), timeout)
+                        await self.drain()
                 if draining.cancelled_caught and self.in_flight:
                     self._telemetry.drain_cut(self.in_flight, self._at_work(), timeout)
                 self.abandon()

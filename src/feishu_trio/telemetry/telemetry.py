@@ -684,8 +684,8 @@ class Telemetry:
 
     # The end
 
-    def drain_began(self, events: int, handlers: Sequence[str], timeout: float) -> None:
-        """A session or worker ends, and waits for so many events, at which these handlers are at work."""
+    def drain_lasts(self, events: int, handlers: Sequence[str], timeout: float) -> None:
+        """A session or worker ends, and still waits for so many events, at which these handlers are at work."""
         self._limit.log(
             _session,
             INFO,
