@@ -112,7 +112,8 @@ def _run(
     try:
         code = trio.run(_serve, opened, port, host)
     except FeishuError as error:
-        raise error.with_traceback(None)  # its message says it all; how it came up through here says nothing
+        # Its message says it all; how it came up through here says nothing.
+        raise error.with_traceback(None) from error.__cause__
     if code:
         raise SystemExit(code)
 
