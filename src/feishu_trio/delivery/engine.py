@@ -185,7 +185,8 @@ class Engine:
                     with trio.move_on_after(_BRIEF) as brief:
                         await self.drain()
                     if brief.cancelled_caught:
-                        self._telemetry.drain_lasts(self.in_flight, self._at_work(), timeout)
+                        if self.in_flight:  # else it is JSON text messages that are handled
+                            self._telemetry.drain_lasts(self.in_flight, self._at_work(), timeout)
                         await self.drain()
                 if draining.cancelled_caught and self.in_flight:
                     self._telemetry.drain_cut(self.in_flight, self._at_work(), timeout)
