@@ -145,12 +145,14 @@ async def test_a_password_is_given_and_never_said(server: Server, caplog: pytest
     server.client.select(0)
     assert server.client.dbsize() == 0
     await refused(RedisInbox(server.url), "refuses the user or password")
+    await refused(RedisInbox(server.url), "; the URL has no password: write :PASSWORD@ before the host")
     with pytest.raises(ExceptionGroup) as raised:
         async with serving(RedisInbox(f"redis://u:topsecret@{server.address}")):
             pass
     shown = repr(raised.value.exceptions) + caplog.text
     assert "refuses the user or password" in shown
     assert "secret" not in shown
+    assert "has no password" not in shown
 
 
 async def test_over_tls_the_certificate_is_checked(

@@ -396,8 +396,15 @@ class Server:
         try:
             await nursery.start(connection.run)
         except (AuthenticationError, AuthorizationError) as error:
-            who = "Sentinel" if is_sentinel else "server"
-            raise Unsuitable(f"the {who} at {host}:{port} refuses the user or password: {error}") from error
+            who, given, where = (
+                ("Sentinel", address.sentinel_password, "sentinel_password=PASSWORD behind its `?`")
+                if is_sentinel
+                else ("server", address.password, ":PASSWORD@ before the host")
+            )
+            hint = "" if given else f"; the URL has no password: write {where}"
+            raise Unsuitable(
+                f"the {who} at {host}:{port} refuses the user or password: {error}{hint}"
+            ) from error
         except RedisError as error:
             if any(each in str(error) for each in _NO_DATABASE):
                 raise Unsuitable(
