@@ -18,7 +18,7 @@ from .frames import SHAPES
 from .gateway import Gateway
 from .scenarios import exchange
 
-__all__ = ["profile"]
+__all__ = ["profile", "tables"]
 
 _SHOWN = 40
 
@@ -44,11 +44,16 @@ def profile(client: str, events: int, window: int, *, tls: bool) -> None:
         finally:
             process.kill()
             process.wait()
-        stats: dict[tuple[str, int, str], tuple[int, int, float, float, Any]]
-        stats = pstats.Stats(str(path)).stats  # type: ignore[attr-defined]  # not in the stubs
-    print(
-        f"\n{client}: {events} events at window {window}: {seconds / events * 1e6:.1f} µs each, under the profiler\n"
-    )
+        print(
+            f"\n{client}: {events} events at window {window}: {seconds / events * 1e6:.1f} µs each, under the profiler\n"
+        )
+        tables(path, events)
+
+
+def tables(path: Path, events: int) -> None:
+    """Print what cProfile wrote of so many events: by package, and by function."""
+    stats: dict[tuple[str, int, str], tuple[int, int, float, float, Any]]
+    stats = pstats.Stats(str(path)).stats  # type: ignore[attr-defined]  # not in the stubs
     # What happened less than once in fifty events is the start, the end, or the heartbeat.
     rows = [
         (own / events * 1e6, calls / events, _named(*where))

@@ -131,8 +131,9 @@ class Pump:
     ) -> Request[T]:
         """Have a step done soon; `then` is called with what came of it."""
         request = Request(script, step, read, then, is_note=True)
+        if not self._owed:
+            self._filled.unpark_all()
         self._owed.append(request)
-        self._filled.unpark_all()
         return request
 
     def take_back(self, request: Request[Any]) -> None:

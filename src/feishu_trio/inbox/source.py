@@ -275,7 +275,8 @@ class InboxSource:
     def settle(self, claim: Claim, outcome: Outcome) -> None:
         """An event has run: write down what is to become of it."""
         self._running.pop(claim.number, None)
-        self._settled.unpark_all()
+        if not self._running:
+            self._settled.unpark_all()
         inbox, rules = self.inbox, self.inbox.rules
         error = ""
         if outcome.failed:
