@@ -257,7 +257,7 @@ async def test_an_inbox_may_stand_in_the_environment(arguments: list[str]) -> No
     env = environment(FEISHU_APP_ID="cli_1", FEISHU_APP_SECRET="secret", FEISHU_INBOX="mysql://:pw@host")
     done = await commands.run(*arguments, env=env)
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("feishu-trio: --inbox: 'mysql://***@host' is not allowed")
+    assert done.err.startswith("feishu-trio: FEISHU_INBOX: 'mysql://***@host' is not allowed")
 
 
 @pytest.mark.parametrize(

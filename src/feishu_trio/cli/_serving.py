@@ -172,7 +172,7 @@ def inbox_of(url: str) -> Inbox:
         ConfigError: It is the URL of none.
     """
     if path := sqlite_path(url):
-        with _at_inbox():
+        with _at_inbox(url):
             return SQLiteInbox(path, **_read(url, _RULES)[1])
     inbox = redis_inbox(url)
     if inbox is None:
@@ -190,7 +190,7 @@ def redis_inbox(url: str) -> RedisInbox | None:
         return None
     from feishu_trio import RedisInbox  # here, as it needs an extra of its own
 
-    with _at_inbox():
+    with _at_inbox(url):
         url, options = _read(url, _RULES | _OF_REDIS, _OF_SERVERS)
         return RedisInbox(url, **options)
 
@@ -202,11 +202,17 @@ def sqlite_path(url: str) -> str:
 
 
 @contextmanager
-def _at_inbox() -> Iterator[None]:
+def _at_inbox(url: str) -> Iterator[None]:
+    place = _place_of(url)
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"--inbox: {error}") from None
+        raise ConfigError(f"{place}: {error}") from None
+
+
+def _place_of(url: str) -> str:
+    """Where the URL of an inbox stands: in the environment, or else behind the option."""
+    return INBOX_VARIABLE if os.environ.get(INBOX_VARIABLE) == url else "--inbox"
 
 
 def _read(
@@ -241,7 +247,7 @@ def _read(
 
 def wrong_url(url: str, allowed: str) -> ConfigError:
     """The error for the URL of no inbox."""
-    return ConfigError(f"--inbox: {shown_url(url)!r} is not allowed; it must be {allowed}")
+    return ConfigError(f"{_place_of(url)}: {shown_url(url)!r} is not allowed; it must be {allowed}")
 
 
 def shown_url(url: str) -> str:
