@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test soak lint types layers fresh generate format clean
+.PHONY: help demo test soak docs lint types layers fresh generate format clean
 
 help:
 	@echo "make demo      ten seconds of a bot at work, with a local Feishu: no account, no network"
 	@echo "make test      the whole test suite; a part of it: make test ARGS=tests/wire"
 	@echo "make soak      its storms at full length: faults, kills, losses of power; half an hour"
+	@echo "make docs      the site of the documentation, in build/site"
 	@echo "make lint      ruff, mypy --strict, the layers of imports, and that generated code is fresh"
 	@echo "make format    ruff's formatter and import order"
 	@echo "make generate  models and frames anew, from proto/"
@@ -26,6 +27,9 @@ test: $(VENV)/.dev
 
 soak: $(VENV)/.dev
 	@$(BIN)/python -m pytest --soak tests/liveness/test_soak.py tests/inbox/test_kill.py tests/inbox/test_power.py tests/inbox/test_redis_storm.py tests/inbox/test_redis_model.py $(ARGS)
+
+docs: $(VENV)/.docs
+	@$(BIN)/python docs/build.py
 
 lint: types layers fresh
 	@$(BIN)/ruff check .
@@ -65,6 +69,10 @@ $(VENV)/.dev: $(VENV)/.pip pyproject.toml tests/node/package.json
 	@if command -v npm >/dev/null; then cd tests/node && npm install --silent --no-audit --no-fund --no-package-lock --ignore-scripts; \
 	else echo "npm is missing: the tests with the official Node client will be skipped"; fi
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: $(VENV)/.dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
+	@touch $@
 
 clean:
 	rm -rf $(VENV) dist build tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,4 +1,4 @@
-"""What the READMEs show of a full run: the chart, and how many times each client's numbers ours are, over TLS.
+"""What READMEs and docs/benchmarks.md show of a full run: the chart, and how many times each client's numbers ours are, over TLS.
 
 `python -m benchmarks.readme` does it again with the latest results.
 """
@@ -15,19 +15,23 @@ from .results import OURS, Results, Sample
 __all__ = ["show", "with_figures"]
 
 _LATEST: Final = ROOT / "benchmarks" / "results" / "latest.json"
-_CHART: Final = ROOT / "docs" / "benchmarks.png"
+_CHART: Final = ROOT / "docs" / "benchmarks.svg"
 
-# Each page, its words before the table, and its name for the loop.
+# The words before the table, and a name for the loop.
+_ENGLISH: Final = (
+    "Ratios of one run, over TLS, with default settings and full semantics (known events looked up, order by chat, counters\n"
+    "on):",
+    "bare trio-websocket loop",
+)
+_CHINESE: Final = (
+    "同一次测试中的比值，经由 TLS，默认设置，全部语义（查重、按聊天排序、计数）：",
+    "直接用 trio-websocket 的循环",
+)
 _PAGES: Final = {
-    "README.md": (
-        "Ratios of one run, over TLS, with default settings and full semantics (known events looked up, order by chat, counters\n"
-        "on):",
-        "bare trio-websocket loop",
-    ),
-    "README.zh.md": (
-        "同一次测试中的比值，经由 TLS，默认设置，全部语义（查重、按会话排序、计数）：",
-        "直接用 trio-websocket 的循环",
-    ),
+    "README.md": _ENGLISH,
+    "README.zh.md": _CHINESE,
+    "docs/benchmarks.md": _ENGLISH,
+    "docs/benchmarks.zh.md": _CHINESE,
 }
 _PEERS: Final = {
     "lark": "lark-oapi",
@@ -47,11 +51,11 @@ _ROWS: Final = (
     ("Latency", "1,000 events/s", "p99.9 µs", False),
     ("Start", "one process", "import ms", False),
 )
-_TABLE: Final = re.compile(r"(?<=\(docs/benchmarks\.png\)\n\n).+?\n\n((?:\|[^\n]*\n)+)", re.DOTALL)
+_TABLE: Final = re.compile(r"(?<=benchmarks\.svg\)\n\n).+?\n\n((?:\|[^\n]*\n)+)", re.DOTALL)
 
 
 def show(results: Results) -> None:
-    """Draw the chart, and write the ratios into both READMEs. What they say about them is for people to write."""
+    """Draw the chart, and write the ratios into the pages. What they say about them is for people to write."""
     from .chart import draw  # matplotlib takes a while to load
 
     results = results.over(tls=True)
@@ -62,7 +66,7 @@ def show(results: Results) -> None:
 
 
 def with_figures(name: str, page: str, results: Results) -> str:
-    """A README with these ratios; what stands before them in each row stays."""
+    """A page with these ratios; what stands before them in each row stays."""
     found = _TABLE.search(page)
     if found is None:
         raise ValueError(f"{name} has no table after its chart")

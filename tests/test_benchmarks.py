@@ -63,8 +63,8 @@ def test_what_a_socket_does_not_take_is_held_and_sent_before_anything_else(tmp_p
     assert received == sent + b"the end"
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
-def test_readme_gets_the_figures_over_tls_and_keeps_its_words(name: str) -> None:
+@pytest.mark.parametrize("name", ["README.md", "README.zh.md", "docs/benchmarks.md", "docs/benchmarks.zh.md"])
+def test_a_page_gets_the_figures_over_tls_and_keeps_its_words(name: str) -> None:
     numbers = {"ours": 100.0, "lark": 20.0, "node": 125.0}
     rows = (
         ("Throughput", "1 kB, window 64", "events/s"),
@@ -88,7 +88,7 @@ def test_readme_gets_the_figures_over_tls_and_keeps_its_words(name: str) -> None
     faster, slower = [" 5.0× ", " **0.80×** "], [" **5.0×** ", " 0.80× "]
     assert [row[1:] for row in ratios(page)] == [faster] * 4 + [slower] * 4
     assert [row[0] for row in ratios(page)] == [row[0] for row in ratios(before)]
-    assert page.partition("docs/benchmarks.png")[0] == before.partition("docs/benchmarks.png")[0]
+    assert page.partition("benchmarks.svg")[0] == before.partition("benchmarks.svg")[0]
     assert after_ratios(page) == after_ratios(before)
     assert with_figures(name, page, results) == page
 

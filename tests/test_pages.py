@@ -1,50 +1,157 @@
-"""The pages of the documentation: what they lead to is there."""
+"""The pages of the documentation: both languages say the same, what they lead to is there, what they show can be run."""
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
+import tomllib
+from collections import Counter
 from pathlib import Path
 
+import click
 import pytest
+import typer
+import yaml
+from pages import (
+    DOCS,
+    PAGES,
+    ROOT,
+    TWINS,
+    Block,
+    anchors,
+    blocks,
+    name,
+    outside_blocks,
+    shape,
+    targets,
+    words,
+)
 
-ROOT = Path(__file__).parents[1]
-PAGES = [
-    path.relative_to(ROOT).as_posix()
-    for folder in (ROOT, ROOT / "docs", ROOT / "benchmarks", ROOT / "tests")
+import feishu_trio
+import feishu_trio.testing
+from feishu_trio.cli._app import app
+
+OTHERS = [
+    path
+    for folder in (ROOT, ROOT / "benchmarks", ROOT / "tests", DOCS / "project")
     for path in sorted(folder.glob("*.md"))
+    if path not in PAGES
 ]
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+COMMANDS = typer.main.get_command(app)
 
 
-def outside_blocks(page: Path) -> str:
-    """A page without its blocks of code."""
-    return re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+@pytest.mark.parametrize(("english", "chinese"), TWINS, ids=lambda path: name(path))
+def test_both_languages_have_the_same_sections_blocks_tables_and_lists(english: Path, chinese: Path) -> None:
+    assert chinese.exists()
+    assert shape(english.read_text("utf-8")) == shape(chinese.read_text("utf-8"))
+    assert [words(block) for block in blocks(english)] == [words(block) for block in blocks(chinese)]
 
 
-def targets(page: Path) -> list[str]:
-    """Where a page leads."""
-    return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]*`", "", outside_blocks(page)))
+@pytest.mark.parametrize(("english", "chinese"), TWINS, ids=lambda path: name(path))
+def test_both_languages_lead_to_the_same_places(english: Path, chinese: Path) -> None:
+    def places(page: Path) -> Counter[str]:
+        """Where it leads, by the English page, and by the number of the heading there."""
+        found = Counter[str]()
+        for target in targets(page.read_text("utf-8")):
+            file, _, anchor = target.partition("#")
+            other = page.parent / file if file else page
+            if anchor and other.suffix == ".md":
+                anchor = str(anchors(other.read_text("utf-8")).index(anchor))
+            found[f"{file}#{anchor}".replace(".zh.", ".")] += 1
+        return found
+
+    def beside(page: Path) -> str:
+        return f"{page.name.replace('.zh.', '.')}#"  # one language leads to the other
+
+    assert places(english).keys() - {beside(english)} == places(chinese).keys() - {beside(chinese)}
 
 
-def anchors(page: Path) -> set[str]:
-    """The anchors that a page's headings get."""
-    headings = re.findall(r"^#+ (.*)$", outside_blocks(page), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_what_a_page_leads_to_is_there(name: str) -> None:
-    page = ROOT / name
-    for target in targets(page):
-        if target.startswith(("http://", "https://")):
+@pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=name)
+def test_what_a_page_leads_to_is_there(page: Path) -> None:
+    for target in targets(page.read_text("utf-8")):
+        if re.match(r"https?://", target):
             continue
         file, _, anchor = target.partition("#")
         other = page.parent / file if file else page
         assert other.exists(), target
-        assert not anchor or anchor in anchors(other), target
+        assert not anchor or anchor in anchors(other.read_text("utf-8")), target
+        if page.name.endswith(".zh.md") and page.parent == other.parent and other.suffix == ".md":
+            assert other.name.endswith(".zh.md") or "[English]" in page.read_text("utf-8"), target
+
+
+def test_the_site_has_every_page() -> None:
+    listed = re.findall(r"^ +- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page, _ in TWINS[1:])
+
+
+@pytest.mark.parametrize("suffix", [".md", ".zh.md"])
+def test_the_reference_has_every_name(suffix: str) -> None:
+    pages = (DOCS / "reference").glob(f"*[a-z]{suffix}")
+    found = re.findall(
+        r"^::: feishu_trio\.(\S+)$",
+        "\n".join(page.read_text("utf-8") for page in pages if page.name.count(".") == suffix.count(".")),
+        re.MULTILINE,
+    )
+    assert len(found) == len(set(found))
+    wanted = {*feishu_trio.__all__, *(f"testing.{name}" for name in feishu_trio.testing.__all__)}
+    assert wanted == {name for name in found if not re.match(r"asyncio|metrics|otel", name)}
+
+
+@pytest.mark.parametrize("suffix", [".md", ".zh.md"])
+def test_the_reference_has_every_module_of_models(suffix: str) -> None:
+    events = ROOT / "src" / "feishu_trio" / "events"
+    modules = [path.stem for path in events.glob("*.py") if path.read_text("utf-8").startswith('"""Models ')]
+    page = (DOCS / "reference" / f"models{suffix}").read_text("utf-8")
+    assert sorted(modules) == re.findall(rf"\(models/(\w+){re.escape(suffix)}\)", page)
+
+
+def commands(block: Block) -> list[list[str]]:
+    """The calls of `feishu-trio` in a block of the shell's."""
+    if block.language not in ("", "sh", "bash", "console"):
+        return []
+    lines = re.sub(r"\\\n\s*", "", block.code).splitlines()
+    found = [re.search(r"^(?:\$ |[A-Z_]+=\S+ )*feishu-trio (.*)", line) for line in lines]
+    return [
+        re.split(r"\s[|><&]", " ".join(shlex.split(call[1], comments=True)))[0].split()
+        for call in found
+        if call
+    ]
+
+
+def test_commands_that_pages_show_can_be_given() -> None:
+    """Each is a command that is there, with options that it has."""
+    seen = 0
+    for block in BLOCKS:
+        for call in commands(block):
+            command: click.Command = COMMANDS
+            given = call
+            while isinstance(command, click.Group) and given and not given[0].startswith("-"):
+                assert given[0] in command.commands, (block.place, call)
+                command, given = command.commands[given[0]], given[1:]
+            options = {option for parameter in command.params for option in parameter.opts} | {"-h", "--help"}
+            for word in given:
+                assert not word.startswith("-") or word.partition("=")[0] in options, (block.place, call)
+            seen += 1
+    assert seen > 40
+
+
+def test_files_that_pages_show_can_be_read() -> None:
+    readers = {"toml": tomllib.loads, "json": json.loads, "yaml": lambda text: list(yaml.safe_load_all(text))}
+    seen = Counter[str]()
+    for block in BLOCKS:
+        if block.language in readers:
+            try:
+                readers[block.language](block.code)
+            except ValueError as error:
+                raise AssertionError(block.place) from error
+            seen[block.language] += 1
+    assert seen.keys() == readers.keys()
 
 
 def test_the_page_about_the_log_has_all_loggers() -> None:
-    page = (ROOT / "docs" / "logging.md").read_text("utf-8")
+    page = (DOCS / "logging.md").read_text("utf-8")
     (table,) = re.findall(r"^\| logger .*?\n\n", page, re.DOTALL | re.MULTILINE)
     sources = (ROOT / "src" / "feishu_trio").rglob("*.py")
     made = {
@@ -53,3 +160,8 @@ def test_the_page_about_the_log_has_all_loggers() -> None:
         for name in re.findall(r'getLogger\("(feishu_trio\.[\w.]+)"', path.read_text("utf-8"))
     }
     assert made | {"feishu_trio.config.sources"} == set(re.findall(r"`(feishu_trio\.[\w.]+)`", table))
+
+
+def test_blocks_have_ends() -> None:
+    for page in PAGES:
+        assert "```" not in outside_blocks(page.read_text("utf-8")), page

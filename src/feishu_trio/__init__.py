@@ -1,15 +1,18 @@
 """Feishu (Lark) events over the long connection, under trio.
 
-from feishu_trio import Router, run
+```python
+from feishu_trio import Event, Router, run
+from feishu_trio.events.im import MessageReceived
 
 router = Router()
 
-@router.on("im.message.receive_v1")
-async def echo(event):
+@router.on(MessageReceived)
+async def echo(event: Event[MessageReceived]) -> None:
     await event.reply(event.text or event.markdown)
 
 if __name__ == "__main__":
     run(router, "cli_...", "secret")
+```
 
 to run a bot   run; open_feishu_session for a Session; SessionConfig
 handlers       Router, Event, Retry, to_me; CardAnswer, Card, Toast

@@ -1,12 +1,25 @@
 """A session inside a program that runs on asyncio: trio runs in a thread of its own, and each side may call the other.
 
-    @router.on(MessageReceived)
-    @asyncio_handler
-    async def answer(event: Event[MessageReceived]) -> None:  # under asyncio
-        await call_trio(event.reply, await ask_model(event.text))
+```python
+import asyncio
 
-    async with open_in_trio(open_feishu_session(router=router)) as feishu:  # under asyncio
+from feishu_trio import Event, Router, open_feishu_session
+from feishu_trio.asyncio import asyncio_handler, call_trio, open_in_trio
+from feishu_trio.events.im import MessageReceived
+
+router = Router()
+
+@router.on(MessageReceived)
+@asyncio_handler
+async def answer(event: Event[MessageReceived]) -> None:
+    await asyncio.sleep(1)  # any of asyncio's libraries
+    await call_trio(event.reply, event.markdown)
+
+async def main() -> None:
+    async with open_in_trio(open_feishu_session(router=router)) as feishu:
         await feishu.call(feishu.opened.api.send, "oc_…", "hello")
+        await asyncio.sleep(3600)
+```
 
 What is called on the other side runs there to its end. Cancelling the caller cancels it, and waits until it has ended; its
 result, or its error, is the caller's. Context variables go along.

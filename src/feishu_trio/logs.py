@@ -1,11 +1,15 @@
 """Log records as lines: JSON for a collector of logs, or text; and the set-up for a program that has none.
 
+```python
+import logging.config
+
 logging.config.dictConfig({
     "version": 1,
     "formatters": {"json": {"()": "feishu_trio.logs.JsonFormatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
 })
+```
 """
 
 from __future__ import annotations

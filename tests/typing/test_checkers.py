@@ -1,4 +1,4 @@
-"""Type checkers agree on `registration.py`, on the examples, and on what the READMEs show.
+"""Type checkers agree on `registration.py`, on the examples, and on what pages and docstrings show.
 
 mypy reads `registration.py` and the examples with all the other tests (`make types`), pyright here.
 
@@ -17,18 +17,15 @@ from pathlib import Path
 
 import pytest
 import registration
+from pages import PAGES, ROOT, SOURCES, blocks
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 PYRIGHT = HERE.parent / "node" / "node_modules" / "pyright" / "index.js"
 SHOWN = {
-    f"{page.partition('.md')[0].replace('.', '_').lower()}_{number}": code
-    for page in ("README.md", "README.zh.md")
-    for number, code in enumerate(
-        re.findall(
-            r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-        )
-    )
+    re.sub(r"\W+", "_", block.place).lower(): block.code
+    for path in (*PAGES, *SOURCES)
+    for block in blocks(path)
+    if block.language == "python"
 }
 needs_pyright = pytest.mark.skipif(
     shutil.which("node") is None or not PYRIGHT.is_file(),
@@ -45,7 +42,7 @@ def pyright(project: Path) -> None:
 
 @pytest.fixture
 def shown(tmp_path: Path) -> Path:
-    """A directory with each block of Python in the READMEs as a module."""
+    """A directory with each block of Python in pages and docstrings as a module."""
     for name, code in SHOWN.items():
         (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
     return tmp_path
@@ -61,14 +58,14 @@ def test_pyright() -> None:
 
 
 @needs_pyright
-def test_pyright_on_what_the_readmes_show(shown: Path) -> None:
+def test_pyright_on_what_pages_show(shown: Path) -> None:
     settings = {"include": ["."], "typeCheckingMode": "strict", "extraPaths": [str(ROOT / "src")]}
     (shown / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
     pyright(shown)
 
 
-def test_mypy_on_what_the_readmes_show(shown: Path) -> None:
-    assert len(SHOWN) == 14
+def test_mypy_on_what_pages_show(shown: Path) -> None:
+    assert len(SHOWN) > 120
     command = [
         sys.executable,
         "-m",

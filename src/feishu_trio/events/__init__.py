@@ -1,9 +1,11 @@
 """Events: the envelope they come in, a typed model for each kind, and the content of messages.
 
-    from feishu_trio.events import Event, im
+```python
+from feishu_trio.events import Event, im
 
-    async def greet(event: Event[im.MessageReceived]) -> None:
-        print(event.sender.open_id, event.markdown)
+async def greet(event: Event[im.MessageReceived]) -> None:
+    print(event.sender.open_id, event.markdown)
+```
 
 There is a module for each domain of the platform (`im`, `contact`, `drive`, …), named by the first word of
 its event types. A model is named by the rest, without the version and with a bare verb in the past tense:

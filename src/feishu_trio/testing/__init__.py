@@ -1,12 +1,18 @@
 """A local stand-in for Feishu's long connection: for tests of bots, demonstrations and measurements.
 
+```python
+from feishu_trio.testing import open_gateway
+
+async def try_it() -> None:
     async with open_gateway() as gateway:
         ...  # a client of gateway.domain, gateway.app_id, gateway.app_secret connects
         tom = gateway.user("Tom")
         await tom.says("hello")
         await tom.waits_for("Bot: hello")
-        push = await gateway.push("contact.user.created_v3", {"object": {...}})
+        push = await gateway.push("contact.user.created_v3", {"object": {"open_id": "ou_1"}})
         answer = await push.answer()
+        assert answer.code == 200
+```
 
 The pytest fixture `feishu_gateway` comes with the package.
 Names are looked up on first use: the pytest plugin lives in here, and must cost nothing to those who do not use it.

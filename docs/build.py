@@ -1,0 +1,115 @@
+"""Builds the site, `build/site`, from this folder, in English and Chinese: `make docs`.
+
+Pages are written to be read in the repository, too, so they lead to files outside of this folder. Those are taken
+along under `project/`, and what leads to them, or back, is written anew, in a copy that mkdocs then reads. A page for each module of
+event models is made here; all other pages of the reference are written by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+SOURCE: Final = ROOT / "build" / "site-source"
+_LINK: Final = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)")
+_CODE: Final = re.compile(r"^( *)(`{3,}).*?^\1\2$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
+# What is the same page for the site as for the repository.
+_SAME: Final = {"README.md": "docs/index.md", "README.zh.md": "docs/index.zh.md"}
+
+
+def models() -> list[str]:
+    """The modules with models of events, by their names."""
+    folder = ROOT / "src" / "feishu_trio" / "events"
+    return sorted(
+        path.stem for path in folder.glob("*.py") if path.read_text("utf-8").startswith('"""Models ')
+    )
+
+
+def write_pages() -> None:
+    """All that mkdocs reads."""
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    waiting = [
+        path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*")) if path.is_file()
+    ]
+    waiting = [name for name in waiting if not name.endswith(".py")]
+    seen = set(waiting)
+    for name in waiting:  # grows meanwhile
+        place = SOURCE / _place(name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not name.endswith(".md"):
+            shutil.copyfile(ROOT / name, place)
+            continue
+        page = Page(name)
+        place.write_text(page.text, encoding="utf-8")
+        waiting += [target for target in page.leads_to if target not in seen]
+        seen.update(page.leads_to)
+    for name in models():
+        for suffix in (".md", ".zh.md"):
+            place = SOURCE / "reference" / "models" / f"{name}{suffix}"
+            place.parent.mkdir(exist_ok=True)
+            place.write_text(
+                f"# {name}\n\n::: feishu_trio.events.{name}\n    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n",
+                "utf-8",
+            )
+
+
+class Page:
+    """A page as mkdocs is to read it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.leads_to: list[str] = []
+        self.text = "".join(self._parts((ROOT / name).read_text(encoding="utf-8")))
+
+    def _parts(self, text: str) -> Iterator[str]:
+        end = 0
+        for code in _CODE.finditer(text):
+            yield _LINK.sub(self._link, text[end : code.start()])
+            yield code[0]
+            end = code.end()
+        yield _LINK.sub(self._link, text[end:])
+
+    def _link(self, found: re.Match[str]) -> str:
+        path = os.path.normpath(ROOT / PurePosixPath(self.name).parent / found[1])
+        target = Path(path).relative_to(ROOT).as_posix()
+        target = _SAME.get(target, target)
+        if not (ROOT / target).exists():
+            return found[1]  # mkdocs says where it stands
+        if (
+            ROOT / target
+        ).is_dir():  # a folder is no page: its first file that says what is in it, or its first
+            files = sorted(
+                file for file in (ROOT / target).iterdir() if file.is_file() and file.name != "__init__.py"
+            )
+            target = (
+                next((file for file in files if file.name == "README.md"), files[0])
+                .relative_to(ROOT)
+                .as_posix()
+            )
+        if target not in self.leads_to:
+            self.leads_to.append(target)
+        return os.path.relpath(_place(target), PurePosixPath(_place(self.name)).parent)
+
+
+def _place(name: str) -> str:
+    return name.removeprefix("docs/") if name.startswith("docs/") else f"project/{name}"
+
+
+def main() -> None:
+    write_pages()
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(ROOT / "mkdocs.yml")]
+    code = subprocess.run(command, check=False, env=os.environ | {"NO_MKDOCS_2_WARNING": "true"}).returncode
+    if code:
+        sys.exit(code)
+    print(f"the site is in {ROOT / 'build' / 'site' / 'index.html'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The pages of the documentation, in their two languages, and what stands in them."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import textwrap
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+TWINS = [(ROOT / "README.md", ROOT / "README.zh.md")] + [
+    (page, page.with_suffix(".zh.md"))
+    for page in sorted(DOCS.rglob("*.md"))
+    if not page.name.endswith(".zh.md") and page.parent.name != "project"
+]
+"""Each page in English, with the same in Chinese; `docs/project` is for those who work on it, in English alone."""
+PAGES = [page for twins in TWINS for page in twins]
+SOURCES = [
+    ROOT / "src" / "feishu_trio" / name
+    for name in ("__init__.py", "asyncio.py", "logs.py", "events/__init__.py", "testing/__init__.py")
+]
+"""Modules for users whose docstrings have code."""
+
+_BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code."""
+
+    place: str
+    """The page, and the number of its first line."""
+    language: str
+    code: str
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(path: Path) -> Iterator[Block]:
+    """The blocks of a page, or of a module's docstring."""
+    text = path.read_text("utf-8")
+    if path.suffix == ".py":
+        text = ast.get_docstring(ast.parse(text)) or ""
+    for found in _BLOCK.finditer(text):
+        line = text.count("\n", 0, found.start()) + 2
+        yield Block(f"{name(path)}:{line}", found[2], textwrap.dedent(found[3]))
+
+
+def outside_blocks(text: str) -> str:
+    """A page without its blocks of code."""
+    return _BLOCK.sub("", text)
+
+
+def shape(text: str) -> list[str]:
+    """Headings by their level, blocks by their language, rows of tables and entries of lists, in order."""
+    return re.findall(r"^ *(?:```\w*|#+|\||-|\d+\.)(?=\s)", text, re.MULTILINE)
+
+
+def words(block: Block) -> list[str]:
+    """A block without comments, and Python without texts: these are for people."""
+    if block.language == "python":
+        tokens = tokenize.generate_tokens(io.StringIO(block.code).readline)
+        return [
+            token.string for token in tokens if token.type in (tokenize.NAME, tokenize.OP, tokenize.NUMBER)
+        ]
+    return [re.sub(r"(?:^|\s+)(?:#|//) .*|\s+$", "", line) for line in block.code.splitlines()]
+
+
+def anchors(text: str) -> list[str]:
+    """The anchors that a page's headings get, in order."""
+    headings = re.findall(r"^#+ (.*)$", outside_blocks(text), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def targets(text: str) -> list[str]:
+    """Where a page leads."""
+    return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]*`", "", outside_blocks(text)))
