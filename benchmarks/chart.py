@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ _STYLE = (
 
 def draw(results: Results, path: Path) -> None:
     """Write the chart as SVG; of results over TLS alone, or without alone."""
-    look = {"font.size": 9, "text.color": _INK, "axes.edgecolor": _OTHERS, "axes.facecolor": "none"}
+    look: Any = {"font.size": 9, "text.color": _INK, "axes.edgecolor": _OTHERS}
     with mpl.rc_context({**look, "svg.fonttype": "none", "svg.hashsalt": "feishu_trio"}):
         names = [name for name in CLIENTS if name in results.clients("Throughput")]
         figure = Figure(figsize=(14, 1.3 + 0.4 * len(names)), layout="constrained")
@@ -39,9 +39,9 @@ def draw(results: Results, path: Path) -> None:
             _bars(axes, results, names, *panel)
         figure.supxlabel("all over TLS, each client on a core of its own", fontsize=9)
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    start, tag, rest = text.getvalue().replace(_INK, "var(--ink)").partition("<defs>")
+        written = io.StringIO()
+        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
+    start, tag, rest = written.getvalue().replace(_INK, "var(--ink)").partition("<defs>")
     path.write_text(f"{start}{_STYLE}\n {tag}{rest}", encoding="utf-8")
 
 

@@ -7,12 +7,17 @@ import re
 import shlex
 import tomllib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 import yaml
+
+import feishu_trio
+import feishu_trio.testing
+from feishu_trio.cli._app import app
 from pages import (
     DOCS,
     PAGES,
@@ -28,10 +33,6 @@ from pages import (
     words,
 )
 
-import feishu_trio
-import feishu_trio.testing
-from feishu_trio.cli._app import app
-
 OTHERS = [
     path
     for folder in (ROOT, ROOT / "benchmarks", ROOT / "tests", DOCS / "project")
@@ -39,7 +40,7 @@ OTHERS = [
     if path not in PAGES
 ]
 BLOCKS = [block for page in PAGES for block in blocks(page)]
-COMMANDS = typer.main.get_command(app)
+COMMANDS: Any = typer.main.get_command(app)
 
 
 @pytest.mark.parametrize(("english", "chinese"), TWINS, ids=lambda path: name(path))
@@ -123,11 +124,11 @@ def commands(block: Block) -> list[list[str]]:
 def test_commands_that_pages_show_can_be_given() -> None:
     """Each is a command that is there, with options that it has."""
     seen = 0
+    command: Any
     for block in BLOCKS:
         for call in commands(block):
-            command: click.Command = COMMANDS
-            given = call
-            while isinstance(command, click.Group) and given and not given[0].startswith("-"):
+            command, given = COMMANDS, call
+            while hasattr(command, "commands") and given and not given[0].startswith("-"):
                 assert given[0] in command.commands, (block.place, call)
                 command, given = command.commands[given[0]], given[1:]
             options = {option for parameter in command.params for option in parameter.opts} | {"-h", "--help"}
@@ -138,7 +139,11 @@ def test_commands_that_pages_show_can_be_given() -> None:
 
 
 def test_files_that_pages_show_can_be_read() -> None:
-    readers = {"toml": tomllib.loads, "json": json.loads, "yaml": lambda text: list(yaml.safe_load_all(text))}
+    readers: dict[str, Callable[[str], object]] = {
+        "toml": tomllib.loads,
+        "json": json.loads,
+        "yaml": lambda text: list(yaml.safe_load_all(text)),
+    }
     seen = Counter[str]()
     for block in BLOCKS:
         if block.language in readers:

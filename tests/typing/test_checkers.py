@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import registration
+
 from pages import PAGES, ROOT, SOURCES, blocks
 
 HERE = Path(__file__).parent
