@@ -68,7 +68,7 @@ from .errors import (
 from .events import Card, CardAnswer, Event, Inline, Person, PreviewAnswer, Resource, Toast
 from .events.content import Markdown
 from .events.order import by_chat, by_sender, by_thread
-from .events.port import Choice, Sendable, Sent, Streamed
+from .events.port import Choice, EventApi, Sendable, Sent, Streamed
 from .pull import EventStream
 from .router import CallNext, Handler, HandlerObject, Middleware, RawHandler, RawMessage, Route, Router
 from .service import Health, SessionState
@@ -141,6 +141,7 @@ __all__ = [
     "ErrorOccurred",
     "Event",
     "EventAnswered",
+    "EventApi",
     "EventDead",
     "EventDecodeError",
     "EventReceived",
