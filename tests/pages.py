@@ -65,7 +65,7 @@ def shape(text: str) -> list[str]:
 
 def words(block: Block) -> list[str]:
     """A block without comments, and Python without texts: these are for people."""
-    if block.language == "python":
+    if block.language in ("python", "py"):
         tokens = tokenize.generate_tokens(io.StringIO(block.code).readline)
         return [
             token.string for token in tokens if token.type in (tokenize.NAME, tokenize.OP, tokenize.NUMBER)

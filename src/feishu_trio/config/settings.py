@@ -207,7 +207,7 @@ class SessionConfig:
         default=None,
         validator=number(float, 0, 3600, unit="seconds", optional=True),
         metadata=about(
-            "Seconds before the first new try. None: 1. `reconnect_backoff` says how the delays go on."
+            "Seconds before the first new try, or with exponential backoff at most so many. None: 1. `reconnect_backoff` says how the delays go on."
         ),
     )
     max_reconnect_delay: float | None = field(
@@ -426,7 +426,7 @@ class SessionConfig:
             optional=True,
             form=Form.OBJECT,
         ),
-        metadata=about("What carries the HTTP requests. None: httpx's own."),
+        metadata=about("What carries the HTTP requests. None: the package's own."),
     )
 
     source: str = field(default="", init=False, repr=False, eq=False)
