@@ -20,8 +20,8 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 SOURCE: Final = ROOT / "build" / "site-source"
 _LINK: Final = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)")
 _CODE: Final = re.compile(r"^( *)(`{3,}).*?^\1\2$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
-# What is the same page for the site as for the repository.
-_SAME: Final = {"README.md": "docs/index.md", "README.zh.md": "docs/index.zh.md"}
+# From one language to the other: the site has a switch for that.
+_OTHER_LANGUAGE: Final = re.compile(r" *\[(?:中文|English)\]\([^)]*\)[.。]?")
 
 
 def models() -> list[str]:
@@ -66,7 +66,8 @@ class Page:
     def __init__(self, name: str) -> None:
         self.name = name
         self.leads_to: list[str] = []
-        self.text = "".join(self._parts((ROOT / name).read_text(encoding="utf-8")))
+        text = (ROOT / name).read_text(encoding="utf-8")
+        self.text = "".join(self._parts(_OTHER_LANGUAGE.sub("", text)))
 
     def _parts(self, text: str) -> Iterator[str]:
         end = 0
@@ -79,7 +80,6 @@ class Page:
     def _link(self, found: re.Match[str]) -> str:
         path = os.path.normpath(ROOT / PurePosixPath(self.name).parent / found[1])
         target = Path(path).relative_to(ROOT).as_posix()
-        target = _SAME.get(target, target)
         if not (ROOT / target).exists():
             return found[1]  # mkdocs says where it stands
         if (
