@@ -4,7 +4,9 @@ import ast
 import importlib.util
 import json
 import sys
+import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from .payloads import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
+EVENTS = ROOT / "src" / "feishu_trio" / "events"
 
 
 @pytest.fixture(scope="module")
@@ -44,22 +47,16 @@ def catalogue(tmp_path: Path, events: dict[str, str], models: dict[str, Any]) ->
         "models": models,
     }
     (tmp_path / "proto" / "events.json").write_text(json.dumps(whole), encoding="utf-8")
+    (tmp_path / "proto" / "meanings.toml").touch()
     return tmp_path
 
 
-@pytest.fixture
-def no_notes(generator: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generator, "NOTES", {})
-
-
 @pytest.mark.parametrize("field", ["from", "two words", "Upper", "2nd"])
-@pytest.mark.usefixtures("no_notes")
 def test_a_field_that_python_cannot_name(generator: ModuleType, tmp_path: Path, field: str) -> None:
     with pytest.raises(ValueError, match=rf"a\.B: '{field}'"):
         generator.generate(catalogue(tmp_path, {"a.b_v1": "a.v1.X"}, {"a.v1.X": {field: "str"}}))
 
 
-@pytest.mark.usefixtures("no_notes")
 def test_two_shapes_of_one_name(generator: ModuleType, tmp_path: Path) -> None:
     events = {"a.b_v1": "a.v1.X", "a.c_v1": "a.v1.Y"}
     models = {
@@ -73,7 +70,6 @@ def test_two_shapes_of_one_name(generator: ModuleType, tmp_path: Path) -> None:
         generator.generate(root)
 
 
-@pytest.mark.usefixtures("no_notes")
 def test_affixes_go_where_the_name_is_free(generator: ModuleType, tmp_path: Path) -> None:
     events = {"a.b.c_v1": "a.v1.X"}
     models = {
@@ -96,12 +92,89 @@ def test_affixes_go_where_the_name_is_free(generator: ModuleType, tmp_path: Path
     assert "    four: EventBC | None = None" in text  # BC is the event
 
 
-def test_a_note_on_nothing(generator: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"im\.Message"):
-        generator.generate(catalogue(tmp_path, {"a.b_v1": "a.v1.X"}, {"a.v1.X": {"n": "int"}}))
+LONG = "long " * 20 + "text"
+ONE_EVENT = {"a.b_v1": "a.v1.X"}, {"a.v1.X": {"n": "int", "u": {"model": "a.v1.U"}}, "a.v1.U": {"n": "int"}}
 
 
-@pytest.mark.usefixtures("no_notes")
+def explained(generator: ModuleType, tmp_path: Path, meanings: str) -> str:
+    root = catalogue(tmp_path, *ONE_EVENT)
+    (root / "proto" / "meanings.toml").write_text(meanings, encoding="utf-8")
+    text: str = generator.generate(root)[root / "src" / "feishu_trio" / "events" / "a.py"]
+    return text
+
+
+@pytest.mark.parametrize(
+    "meanings",
+    [
+        'events."a.c_v1" = "It is."',
+        'models."a.V" = "It is."',
+        'everywhere.m = "It is."',
+        'a.m = "It is."',
+        'a.B.m = "It is."',
+        'a.V.n = "It is."',
+        'b.B.n = "It is."',
+        "a.B.n = 1",
+        'a.n = "It is."\neverywhere.n = "It is."',
+    ],
+)
+def test_a_meaning_of_nothing(generator: ModuleType, tmp_path: Path, meanings: str) -> None:
+    with pytest.raises(ValueError, match=r"meanings of what is not there"):
+        explained(generator, tmp_path, meanings)
+
+
+def test_what_things_mean(generator: ModuleType, tmp_path: Path) -> None:
+    text = explained(
+        generator,
+        tmp_path,
+        f"""
+        events."a.b_v1" = "Something happened"
+        models."a.U" = "A thing.\\n\\nIn all."
+        everywhere.u = "Everywhere."
+        a.n = "In the module."
+        a.B.n = "In the class, {LONG}."
+        """,
+    )
+    assert '    """Something happened: `a.b_v1`."""\n' in text
+    assert '    """A thing.\n\n    In all.\n    """\n' in text
+    assert '    u: U | None = None\n    """Everywhere."""' in text
+    assert '    """In the module."""' in text
+    assert f'    n: int | None = None\n    """In the class, {LONG[:84]}\n    {LONG[85:]}.\n    """\n' in text
+
+
+def meanings_in(path: Path) -> dict[tuple[str, str], str]:
+    """The docstrings of the attributes in a module, by class and attribute."""
+    classes = [
+        node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)
+    ]
+    return {
+        (each.name, field.target.id): text
+        for each in classes
+        for field, after in pairwise(each.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(after, ast.Expr)
+        and isinstance(after.value, ast.Constant)
+        and isinstance(text := after.value.value, str)
+    }
+
+
+def test_the_source_says_what_a_field_is() -> None:
+    im = meanings_in(EVENTS / "im.py")
+    assert '`"p2p"`' in im["Message", "chat_type"]
+    assert im["Message", "chat_id"] == im["ChatUpdated", "chat_id"] == "The chat's id, `oc_…`."
+    assert ("LarkAgentContext", "active_chat_id") not in im
+    assert "`ou_…`" in meanings_in(EVENTS / "shared.py")["UserId", "open_id"]
+
+
+def test_the_generated_lines_are_short() -> None:
+    meant = tomllib.loads((ROOT / "proto" / "meanings.toml").read_text(encoding="utf-8"))
+    modules = meant.keys() - {"events", "models", "everywhere"}
+    assert len(modules) > 10
+    for module in modules:
+        for line in (EVENTS / f"{module}.py").read_text(encoding="utf-8").splitlines():
+            assert len(line) <= 110, line
+
+
 def test_what_is_never_none(generator: ModuleType, tmp_path: Path) -> None:
     models = {"a.v1.X": {"n": "int", "s": "str", "u": {"model": "a.v1.U"}}, "a.v1.U": {"n": "int"}}
     root = catalogue(tmp_path, {"a.b_v1": "a.v1.X"}, models)
@@ -122,7 +195,6 @@ def test_what_is_never_none(generator: ModuleType, tmp_path: Path) -> None:
         generated(n="empty")
 
 
-@pytest.mark.usefixtures("no_notes")
 def test_a_type_that_is_none(generator: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'bytes' is no type"):
         generator.generate(catalogue(tmp_path, {"a.b_v1": "a.v1.X"}, {"a.v1.X": {"n": "bytes"}}))

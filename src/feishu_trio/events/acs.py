@@ -13,24 +13,33 @@ __all__ = ["AccessRecordCreated", "UserId", "UserUpdated"]
 
 @frozen
 class AccessRecordCreated:
-    """The event `acs.access_record.created_v1`."""
+    """A door's device recognized somebody: `acs.access_record.created_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "acs.access_record.created_v1"
 
     access_record_id: str | None = None
+    """The record's id."""
     user_id: UserId | None = None
+    """Who was recognized."""
     device_id: str | None = None
+    """The device's id."""
     is_clock_in: bool | None = None
+    """Whether the person clocked in with it."""
     is_door_open: bool | None = None
+    """Whether the door was opened."""
     access_time: str | None = None
+    """When it was, in s since 1970, as a string."""
 
 
 @frozen
 class UserUpdated:
-    """The event `acs.user.updated_v1`."""
+    """Somebody's card, or picture of the face, for the doors has changed: `acs.user.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "acs.user.updated_v1"
 
     user_id: UserId | None = None
+    """The person."""
     card: int | None = None
+    """The number of the person's card."""
     face_uploaded: bool | None = None
+    """Whether there is a picture of the person's face."""

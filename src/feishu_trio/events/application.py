@@ -23,88 +23,130 @@ __all__ = [
 
 @frozen
 class ApplicationAppVersionAudited:
-    """The event `application.application.app_version.audit_v6`."""
+    """A version of an app was approved or rejected: `application.application.app_version.audit_v6`."""
 
     EVENT_TYPE: ClassVar[str] = "application.application.app_version.audit_v6"
 
     operator_id: UserId | None = None
+    """Who approved or rejected it."""
     version_id: str | None = None
+    """The id of the app's version."""
     creator_id: UserId | None = None
+    """Who created the app."""
     app_id: str | None = None
+    """The app's id, `cli_…`."""
     operation: str | None = None
+    """`"audited"` (approved) or `"reject"`."""
     remark: str | None = None
+    """Why it was rejected, in the administrator's words."""
     audit_source: str | None = None
+    """How it was decided: `"administrator"`, by a person, or `"auto"`."""
 
 
 @frozen
 class ApplicationCreated:
-    """The event `application.application.created_v6`."""
+    """A self-built app was created in the tenant: `application.application.created_v6`."""
 
     EVENT_TYPE: ClassVar[str] = "application.application.created_v6"
 
     operator_id: UserId | None = None
+    """Who created it."""
     app_id: str | None = None
+    """The app's id, `cli_…`."""
     name: str | None = None
+    """The app's name."""
     description: str | None = None
+    """The app's description."""
     avatar: str | None = None
+    """The link to the app's icon."""
     app_scene_type: int | None = None
+    """`0` self-built, `1` from the app store."""
     primary_language: str | None = None
+    """The app's main language."""
     create_source: str | None = None
+    """Where it was created: `"developer_console"`, `"base"`, `"app_engine"`, `"bot_builder"`, `"aily"` or
+    `"unknown"`.
+    """
 
 
 @frozen
 class ApplicationFeedbackCreated:
-    """The event `application.application.feedback.created_v6`."""
+    """Somebody gave feedback on an app: `application.application.feedback.created_v6`."""
 
     EVENT_TYPE: ClassVar[str] = "application.application.feedback.created_v6"
 
     user_id: UserId | None = None
+    """Who gave it."""
     app_id: str | None = None
+    """The app's id, `cli_…`."""
     feedback_time: str | None = None
+    """When it was given, as `YYYY-MM-DD hh:mm:ss`."""
     tenant_name: str | None = None
+    """The name of the person's tenant."""
     feedback_type: int | None = None
+    """`1` something went wrong, `2` a suggestion."""
     fault_type: tuple[int, ...] | None = None
+    """What went wrong: `1` black screen, `2` blank screen, `3` does not open, `4` stutters, `5` crashes,
+    `6` loads slowly, `7` hangs, `8` other.
+    """
     fault_time: str | None = None
+    """When it went wrong, as `YYYY-MM-DD hh:mm:ss`."""
     source: int | None = None
+    """From where: `1` a mini program, `2` a web app, `3` a bot, `4` the web SDK."""
     contact: str | None = None
+    """How to reach the person, as they wrote it."""
     description: str | None = None
+    """The feedback itself."""
     images: tuple[str, ...] | None = None
+    """Links to images; they end after three days."""
     feedback_id: str | None = None
+    """The feedback's id."""
     feedback_path: str | None = None
+    """The page that it was given on."""
 
 
 @frozen
 class ApplicationFeedbackUpdated:
-    """The event `application.application.feedback.updated_v6`."""
+    """The state of feedback on an app has changed: `application.application.feedback.updated_v6`."""
 
     EVENT_TYPE: ClassVar[str] = "application.application.feedback.updated_v6"
 
     feedback_ids: tuple[str, ...] | None = None
+    """The ids of the feedback."""
     status: int | None = None
+    """`0` not dealt with, `1` dealt with, `2` in work, `3` closed."""
     app_id: str | None = None
+    """The app's id, `cli_…`."""
     update_time: str | None = None
+    """When its state changed, as `YYYY-MM-DD hh:mm:ss`."""
     operator_id: UserId | None = None
+    """Who did it."""
 
 
 @frozen
 class ApplicationVisibilityAdded:
-    """The event `application.application.visibility.added_v6`."""
+    """An app became visible to more people: `application.application.visibility.added_v6`."""
 
     EVENT_TYPE: ClassVar[str] = "application.application.visibility.added_v6"
 
     users: tuple[User, ...] | None = None
+    """Those who can see the app now."""
     source: int | None = None
+    """Means nothing at present."""
 
 
 @frozen
 class BotMenu:
-    """The event `application.bot.menu_v6`."""
+    """Somebody clicked an entry of the bot's menu that sends an event: `application.bot.menu_v6`."""
 
     EVENT_TYPE: ClassVar[str] = "application.bot.menu_v6"
 
     operator: Operator | None = None
+    """Who clicked it."""
     event_key: str | None = None
+    """The key that the menu's entry was given in the developer console."""
     timestamp: int | None = None
+    """When it was clicked."""
 
 
 @frozen
@@ -112,6 +154,7 @@ class User:
     """The `users` of `ApplicationVisibilityAdded`."""
 
     user_id: UserId | None = None
+    """The person."""
 
 
 @frozen
@@ -119,4 +162,6 @@ class Operator:
     """The `operator` of `BotMenu`."""
 
     operator_name: str | None = None
+    """The person's name."""
     operator_id: UserId | None = None
+    """The person's ids."""

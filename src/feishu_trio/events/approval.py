@@ -13,42 +13,62 @@ __all__ = ["Approval", "ApprovalUpdated", "InstanceStatusChanged", "TaskStatusCh
 
 @frozen
 class ApprovalUpdated:
-    """The event `approval.approval.updated_v4`."""
+    """The definition of an approval was updated: `approval.approval.updated_v4`."""
 
     EVENT_TYPE: ClassVar[str] = "approval.approval.updated_v4"
 
     object: Approval | None = None
+    """The definition."""
 
 
 @frozen
 class InstanceStatusChanged:
-    """The event `approval.instance.status_changed_v4`."""
+    """The status of an approval has changed: `approval.instance.status_changed_v4`."""
 
     EVENT_TYPE: ClassVar[str] = "approval.instance.status_changed_v4"
 
     approval_code: str | None = None
+    """The code of the approval's definition."""
     instance_code: str | None = None
+    """The code of the approval, one request."""
     external_id: str | None = None
     status: str | None = None
+    """`"PENDING"`, `"APPROVED"`, `"REJECTED"`, `"CANCELED"` (withdrawn by who asked), `"DELETED"`,
+    `"REVERTED"` (taken back after it was approved), `"OVERTIME_CLOSE"` (closed, as nobody acted in
+    time) or `"OVERTIME_RECOVER"` (opened again after that).
+    """
     operate_time: str | None = None
+    """When the status changed."""
     start_user: UserId | None = None
+    """Who asked for the approval."""
     subscriber_id_list: tuple[UserId, ...] | None = None
+    """Those who subscribed to the event, and for whom it came."""
 
 
 @frozen
 class TaskStatusChanged:
-    """The event `approval.task.status_changed_v4`."""
+    """The status of one approver's part of an approval has changed: `approval.task.status_changed_v4`."""
 
     EVENT_TYPE: ClassVar[str] = "approval.task.status_changed_v4"
 
     approval_code: str | None = None
+    """The code of the approval's definition."""
     instance_code: str | None = None
+    """The code of the approval, one request."""
     task_id: str | None = None
+    """The id of this approver's part."""
     task_external_id: str | None = None
     assigned_user: UserId | None = None
+    """The approver."""
     status: str | None = None
+    """`"PENDING"`, `"APPROVED"`, `"REJECTED"`, `"TRANSFERRED"`, `"ROLLBACK"` (sent back), `"DONE"` (nobody
+    has to act any more), `"REVERTED"`, `"OVERTIME_CLOSE"` (closed, as nobody acted in time) or
+    `"OVERTIME_RECOVER"` (opened again after that).
+    """
     operate_time: str | None = None
+    """When the status changed."""
     subscriber_id_list: tuple[UserId, ...] | None = None
+    """Those who subscribed to the event, and for whom it came."""
 
 
 @frozen
@@ -56,10 +76,17 @@ class Approval:
     """The `object` of `ApprovalUpdated`."""
 
     approval_id: str | None = None
+    """The id of the definition."""
     approval_code: str | None = None
+    """The code of the approval's definition."""
     version_id: str | None = None
+    """The definition's version."""
     widget_group_type: int | None = None
+    """The kind of a group of widgets; `0` is none."""
     form_definition_id: str | None = None
+    """The id of the form's definition."""
     process_obj: str | None = None
+    """The form, JSON in a string."""
     timestamp: str | None = None
+    """When the definition was updated, in s since 1970, as a string."""
     extra: str | None = None

@@ -11,12 +11,17 @@ __all__ = ["UserAccessTokenRevoked"]
 
 @frozen
 class UserAccessTokenRevoked:
-    """The event `auth.user_access_token.revoked_v4`."""
+    """A user's tokens were revoked: `auth.user_access_token.revoked_v4`."""
 
     EVENT_TYPE: ClassVar[str] = "auth.user_access_token.revoked_v4"
 
     revoke_token_type: str | None = None
+    """`"user_access_token"`, `"refresh_token"`, or both with a space between them."""
     revoke_reason: str | None = None
+    """Why: by the user, an administrator, for security or for another reason, in an English sentence."""
     open_id: str | None = None
+    """The id for one app, `ou_…`."""
     union_id: str | None = None
+    """The id for all apps of one developer, `on_…`."""
     user_id: str | None = None
+    """The id within the tenant."""

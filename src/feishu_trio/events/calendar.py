@@ -21,48 +21,68 @@ __all__ = [
 
 @frozen
 class CalendarAclCreated:
-    """The event `calendar.calendar.acl.created_v4`."""
+    """Somebody was given access to a calendar: `calendar.calendar.acl.created_v4`."""
 
     EVENT_TYPE: ClassVar[str] = "calendar.calendar.acl.created_v4"
 
     acl_id: str | None = None
+    """The id of the access, within its calendar."""
     role: str | None = None
+    """What may be done: `"free_busy_reader"` (see when somebody is busy), `"reader"`, `"writer"`,
+    `"owner"` or `"unknown"`.
+    """
     scope: AclScope | None = None
+    """Who has the access."""
     user_id_list: tuple[UserId, ...] | None = None
+    """Those for whom the event came."""
 
 
 @frozen
 class CalendarAclDeleted:
-    """The event `calendar.calendar.acl.deleted_v4`."""
+    """Somebody's access to a calendar was taken away: `calendar.calendar.acl.deleted_v4`."""
 
     EVENT_TYPE: ClassVar[str] = "calendar.calendar.acl.deleted_v4"
 
     acl_id: str | None = None
+    """The id of the access, within its calendar."""
     role: str | None = None
+    """What could be done: `"free_busy_reader"` (see when somebody is busy), `"reader"`, `"writer"`,
+    `"owner"` or `"unknown"`.
+    """
     scope: AclScope | None = None
+    """Who had the access."""
     user_id_list: tuple[UserId, ...] | None = None
+    """Those for whom the event came."""
 
 
 @frozen
 class CalendarChanged:
-    """The event `calendar.calendar.changed_v4`."""
+    """A user's list of calendars, or a calendar in it, has changed: `calendar.calendar.changed_v4`."""
 
     EVENT_TYPE: ClassVar[str] = "calendar.calendar.changed_v4"
 
     user_id_list: tuple[UserId, ...] | None = None
+    """Those for whom the event came."""
 
 
 @frozen
 class CalendarEventChanged:
-    """The event `calendar.calendar.event.changed_v4`."""
+    """An event in a calendar has changed: `calendar.calendar.event.changed_v4`."""
 
     EVENT_TYPE: ClassVar[str] = "calendar.calendar.event.changed_v4"
 
     calendar_id: str | None = None
+    """The calendar's id."""
     user_id_list: tuple[UserId, ...] | None = None
+    """Those for whom the event came."""
     calendar_event_id: str | None = None
+    """The id of the event in the calendar."""
     change_type: str | None = None
+    """`"create"` (it is in the calendar now, also by an invitation), `"update"`, `"delete"` (it is no
+    longer in the calendar) or `"rsvp"` (somebody answered an invitation).
+    """
     rsvp_infos: tuple[OpenEventRsvpInfo, ...] | None = None
+    """The answers to the invitation."""
 
 
 @frozen
@@ -70,7 +90,9 @@ class AclScope:
     """The `scope` of `CalendarAclCreated` and `CalendarAclDeleted`."""
 
     type: str | None = None
+    """`"user"`: a person."""
     user_id: UserId | None = None
+    """The person."""
 
 
 @frozen
@@ -78,4 +100,6 @@ class OpenEventRsvpInfo:
     """The `rsvp_infos` of `CalendarEventChanged`."""
 
     from_user_id: UserId | None = None
+    """Who answered."""
     rsvp_status: str | None = None
+    """`"accept"`, `"decline"` or `"tentative"`."""

@@ -13,16 +13,24 @@ __all__ = ["Action", "ActionTriggered", "Context", "Operator"]
 
 @frozen
 class ActionTriggered:
-    """The callback `card.action.trigger`; its answer is a `CardAnswer`."""
+    """Somebody acted on a card: the callback `card.action.trigger`; its answer is a `CardAnswer`."""
 
     EVENT_TYPE: ClassVar[str] = "card.action.trigger"
 
     operator: Operator | None = None
+    """Who did it."""
     token: str | None = field(default=None, repr=False)
+    """With it the card can be updated later: for 30 minutes, at most twice."""
     action: Action | None = None
+    """What was done: the component, and what was put in."""
     host: str | None = None
+    """Where the card is shown: `"im_message"`, in a chat, or `"im_top_notice"`, pinned at the top of a
+    chat.
+    """
     delivery_type: str | None = None
+    """`"url_preview"` if the card is the preview of a link."""
     context: Context | None = None
+    """Where the card is: its message, its chat, its link."""
 
 
 @frozen
@@ -30,11 +38,20 @@ class Action:
     """What was done to a card: the component's `tag`, `name` and `value`, and what was put in."""
 
     value: dict[str, Any] | None = None
+    """The data that the card's author gave to the component."""
     tag: str | None = None
+    """What kind of component it is, such as `"button"` or `"select_static"`."""
     option: str | None = None
+    """What was chosen, one of several, outside of forms: an option's value, a person, a date or a time."""
     timezone: str | None = None
+    """The person's time zone, where a date or a time was picked."""
     name: str | None = None
+    """The component's `name`, by which a card's author tells components apart."""
     form_value: dict[str, Any] | None = None
+    """What was put into a form, by the names of its components."""
     input_value: str | None = None
+    """What was put into an input field that is not in a form."""
     options: tuple[str, ...] | None = None
+    """What was chosen, several at once, outside of forms."""
     checked: bool | None = None
+    """Whether a checkbox that is not in a form is checked."""

@@ -11,12 +11,17 @@ __all__ = ["ArchiveChanged"]
 
 @frozen
 class ArchiveChanged:
-    """The event `compensation.archive.changed_v1`."""
+    """An employee's pay record has changed: `compensation.archive.changed_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "compensation.archive.changed_v1"
 
     operate_type: str | None = None
+    """`"add"`, `"modify"` or `"delete"`."""
     employment_id: str | None = None
+    """The employee's id in Feishu People."""
     effective_date: str | None = None
+    """From when it holds, as `YYYY-MM-DD`."""
     before_tid: str | None = None
+    """The version of the record before the change; None if it is new."""
     after_tid: str | None = None
+    """The version of the record after the change; None if it was deleted."""

@@ -55,128 +55,150 @@ __all__ = [
 
 @frozen
 class CustomAttrEventUpdated:
-    """The event `contact.custom_attr_event.updated_v3`."""
+    """The custom fields of the tenant's members have changed: `contact.custom_attr_event.updated_v3`."""
 
     EVENT_TYPE: ClassVar[str] = "contact.custom_attr_event.updated_v3"
 
     object: CustomAttr | None = None
+    """The fields after the change."""
     old_object: CustomAttr | None = None
+    """The fields before the change."""
 
 
 @frozen
 class DepartmentCreated:
-    """The event `contact.department.created_v3`."""
+    """A department was created: `contact.department.created_v3`."""
 
     EVENT_TYPE: ClassVar[str] = "contact.department.created_v3"
 
     object: DepartmentEvent | None = None
+    """The department."""
 
 
 @frozen
 class DepartmentDeleted:
-    """The event `contact.department.deleted_v3`."""
+    """A department was deleted: `contact.department.deleted_v3`."""
 
     EVENT_TYPE: ClassVar[str] = "contact.department.deleted_v3"
 
     object: DepartmentEvent | None = None
+    """The department."""
     old_object: OldDepartmentObject | None = None
+    """The department before it was deleted."""
 
 
 @frozen
 class DepartmentUpdated:
-    """The event `contact.department.updated_v3`."""
+    """A department has changed: `contact.department.updated_v3`."""
 
     EVENT_TYPE: ClassVar[str] = "contact.department.updated_v3"
 
     object: DepartmentEvent | None = None
+    """The department after the change."""
     old_object: DepartmentEvent | None = None
+    """The department before the change."""
 
 
 @frozen
 class EmployeeTypeEnumActived:
-    """The event `contact.employee_type_enum.actived_v3`."""
+    """A type of employee was activated: `contact.employee_type_enum.actived_v3`."""
 
     EVENT_TYPE: ClassVar[str] = "contact.employee_type_enum.actived_v3"
 
     old_enum: EmployeeTypeEnum | None = None
+    """The type as it was."""
     new_enum: EmployeeTypeEnum | None = None
+    """The type as it is now."""
 
 
 @frozen
 class EmployeeTypeEnumCreated:
-    """The event `contact.employee_type_enum.created_v3`."""
+    """A type of employee was created: `contact.employee_type_enum.created_v3`."""
 
     EVENT_TYPE: ClassVar[str] = "contact.employee_type_enum.created_v3"
 
     new_enum: EmployeeTypeEnum | None = None
+    """The new type."""
 
 
 @frozen
 class EmployeeTypeEnumDeactivated:
-    """The event `contact.employee_type_enum.deactivated_v3`."""
+    """A type of employee was deactivated: `contact.employee_type_enum.deactivated_v3`."""
 
     EVENT_TYPE: ClassVar[str] = "contact.employee_type_enum.deactivated_v3"
 
     old_enum: EmployeeTypeEnum | None = None
+    """The type as it was."""
     new_enum: EmployeeTypeEnum | None = None
+    """The type as it is now."""
 
 
 @frozen
 class EmployeeTypeEnumDeleted:
-    """The event `contact.employee_type_enum.deleted_v3`."""
+    """A type of employee was deleted: `contact.employee_type_enum.deleted_v3`."""
 
     EVENT_TYPE: ClassVar[str] = "contact.employee_type_enum.deleted_v3"
 
     old_enum: EmployeeTypeEnum | None = None
+    """The type that was deleted."""
 
 
 @frozen
 class EmployeeTypeEnumUpdated:
-    """The event `contact.employee_type_enum.updated_v3`."""
+    """A type of employee was renamed: `contact.employee_type_enum.updated_v3`."""
 
     EVENT_TYPE: ClassVar[str] = "contact.employee_type_enum.updated_v3"
 
     old_enum: EmployeeTypeEnum | None = None
+    """The type as it was."""
     new_enum: EmployeeTypeEnum | None = None
+    """The type as it is now."""
 
 
 @frozen
 class ScopeUpdated:
-    """The event `contact.scope.updated_v3`."""
+    """The part of the contacts that the app may see has changed: `contact.scope.updated_v3`."""
 
     EVENT_TYPE: ClassVar[str] = "contact.scope.updated_v3"
 
     added: Scope | None = None
+    """What the app can see since the change."""
     removed: Scope | None = None
+    """What the app can no longer see."""
 
 
 @frozen
 class UserCreated:
-    """The event `contact.user.created_v3`."""
+    """Somebody joined the tenant: `contact.user.created_v3`."""
 
     EVENT_TYPE: ClassVar[str] = "contact.user.created_v3"
 
     object: UserEvent | None = None
+    """The person."""
 
 
 @frozen
 class UserDeleted:
-    """The event `contact.user.deleted_v3`."""
+    """Somebody left the tenant: `contact.user.deleted_v3`."""
 
     EVENT_TYPE: ClassVar[str] = "contact.user.deleted_v3"
 
     object: UserEvent | None = None
+    """The person."""
     old_object: OldUserObject | None = None
+    """The person before: who, and in which departments."""
 
 
 @frozen
 class UserUpdated:
-    """The event `contact.user.updated_v3`."""
+    """Somebody's entry in the contacts has changed: `contact.user.updated_v3`."""
 
     EVENT_TYPE: ClassVar[str] = "contact.user.updated_v3"
 
     object: UserEvent | None = None
+    """The person after the change."""
     old_object: UserEvent | None = None
+    """The person before the change: only the fields that have changed."""
 
 
 @frozen
@@ -184,7 +206,9 @@ class CustomAttr:
     """The `object` or `old_object` of `CustomAttrEventUpdated`."""
 
     contact_field_key: tuple[str, ...] | None = None
+    """The keys of the fields."""
     allow_open_query: bool | None = None
+    """Whether apps may read custom fields."""
 
 
 @frozen
@@ -192,16 +216,27 @@ class DepartmentEvent:
     """The `object` or `old_object` of `DepartmentCreated`, `DepartmentDeleted` and others."""
 
     name: str | None = None
+    """The department's name."""
     parent_department_id: str | None = None
+    """The `open_department_id` of the department above it."""
     department_id: str | None = None
+    """The department's id within the tenant."""
     open_department_id: str | None = None
+    """The department's id for the app, `od-…`."""
     leader_user_id: str | None = None
+    """The `open_id` of the head of the department."""
     chat_id: str | None = None
+    """The department's group chat, `oc_…`."""
     order: int | None = None
+    """The department's place among its siblings: the smallest comes first."""
     unit_ids: tuple[str, ...] | None = None
+    """The ids of the units that the department belongs to."""
     status: DepartmentStatus | None = None
+    """Whether it was deleted."""
     leaders: tuple[DepartmentLeader, ...] | None = None
+    """Those who lead the department."""
     department_hrbps: tuple[UserId, ...] | None = None
+    """The department's HR business partners."""
 
 
 @frozen
@@ -209,6 +244,7 @@ class DepartmentStatus:
     """The `status` of `DepartmentEvent`, `OldDepartmentObject` and others."""
 
     is_deleted: bool | None = None
+    """Whether the department was deleted."""
 
 
 @frozen
@@ -216,7 +252,9 @@ class DepartmentLeader:
     """The `leaders` of `DepartmentEvent` and `Department`."""
 
     leader_type: int | None = None
+    """`1` the head, `2` a deputy."""
     leader_id: str | None = None
+    """Who leads it."""
 
 
 @frozen
@@ -224,7 +262,9 @@ class OldDepartmentObject:
     """The `old_object` of `DepartmentDeleted`."""
 
     status: DepartmentStatus | None = None
+    """Whether it was deleted."""
     open_department_id: str | None = None
+    """The department's id for the app, `od-…`."""
 
 
 @frozen
@@ -232,11 +272,17 @@ class EmployeeTypeEnum:
     """The `old_enum` or `new_enum` of `EmployeeTypeEnumActived`, `EmployeeTypeEnumCreated` and others."""
 
     enum_id: str | None = None
+    """The type's id."""
     enum_value: int | None = None
+    """The type's number: people have it as their `employee_type`."""
     content: str | None = None
+    """The type's name."""
     enum_type: int | None = None
+    """`1` built in, `2` of the tenant's own."""
     enum_status: int | None = None
+    """`1` active, `2` not."""
     i18n_content: tuple[I18nContent, ...] | None = None
+    """The type's name by language."""
 
 
 @frozen
@@ -244,7 +290,9 @@ class I18nContent:
     """The `i18n_content` of `EmployeeTypeEnum`."""
 
     locale: str | None = None
+    """The language."""
     value: str | None = None
+    """The name in it."""
 
 
 @frozen
@@ -252,8 +300,11 @@ class Scope:
     """The `added` or `removed` of `ScopeUpdated`."""
 
     departments: tuple[Department, ...] | None = None
+    """Departments."""
     users: tuple[User, ...] | None = None
+    """People."""
     user_groups: tuple[UserGroup, ...] | None = None
+    """Groups of users."""
 
 
 @frozen
@@ -261,21 +312,37 @@ class Department:
     """The `departments` of `Scope`."""
 
     name: str | None = None
+    """The department's name."""
     i18n_name: DepartmentI18nName | None = None
+    """The department's name by language."""
     parent_department_id: str | None = None
+    """The id of the department above it; `0` is the root."""
     department_id: str | None = None
+    """The department's id within the tenant."""
     open_department_id: str | None = None
+    """The department's id for the app, `od-…`."""
     leader_user_id: str | None = None
+    """The head of the department."""
     chat_id: str | None = None
+    """The department's group chat, `oc_…`."""
     order: int | None = None
+    """The department's place among its siblings: the smallest comes first."""
     unit_ids: tuple[str, ...] | None = None
+    """The ids of the units that the department belongs to."""
     member_count: int | None = None
+    """How many people are in it."""
     status: DepartmentStatus | None = None
+    """Whether it was deleted."""
     create_group_chat: bool | None = None
+    """Whether it gets a group chat of its own."""
     leaders: tuple[DepartmentLeader, ...] | None = None
+    """Those who lead the department."""
     group_chat_employee_types: tuple[int, ...] | None = None
+    """Which types of employees come into its group chat, as in `employee_type`."""
     department_hrbps: tuple[str, ...] | None = None
+    """The department's HR business partners."""
     primary_member_count: int | None = None
+    """How many people have it as their main department."""
 
 
 @frozen
@@ -283,8 +350,11 @@ class DepartmentI18nName:
     """The `i18n_name` of `Department` and `DepartmentPathName`."""
 
     zh_cn: str | None = None
+    """In Chinese."""
     ja_jp: str | None = None
+    """In Japanese."""
     en_us: str | None = None
+    """In English."""
 
 
 @frozen
@@ -292,45 +362,82 @@ class User:
     """The `users` of `Scope`."""
 
     union_id: str | None = None
+    """The id for all apps of one developer, `on_…`."""
     user_id: str | None = None
+    """The id within the tenant."""
     open_id: str | None = None
+    """The id for one app, `ou_…`."""
     name: str | None = None
+    """The name."""
     en_name: str | None = None
+    """The English name."""
     nickname: str | None = None
+    """The nickname."""
     email: str | None = None
+    """The email address."""
     mobile: str | None = None
+    """The mobile number."""
     mobile_visible: bool | None = None
+    """Whether others in the tenant see the mobile number."""
     gender: int | None = None
+    """`0` unknown, `1` male, `2` female, `3` other."""
     avatar_key: str | None = None
+    """The picture's key."""
     avatar: AvatarInfo | None = None
+    """The links to the picture, by size."""
     status: UserStatus | None = None
+    """Whether the account is active or suspended, or the person has left."""
     department_ids: tuple[str, ...] | None = None
+    """The ids of the departments that the person is in."""
     leader_user_id: str | None = None
+    """The person's direct superior."""
     city: str | None = None
+    """The city of work."""
     country: str | None = None
+    """The code of the country or region of work."""
     work_station: str | None = None
+    """Where the person sits."""
     join_time: int | None = None
+    """When the person joined, in s since 1970."""
     is_tenant_manager: bool | None = None
+    """Whether the person is a super administrator of the tenant."""
     employee_no: str | None = None
+    """The employee number."""
     employee_type: int | None = None
+    """`1` regular, `2` intern, `3` outsourced, `4` contractor, `5` consultant; above, a type of the
+    tenant's own.
+    """
     positions: tuple[UserPosition, ...] | None = None
+    """The posts that the person holds."""
     orders: tuple[UserOrder, ...] | None = None
+    """The person's place in each department."""
     custom_attrs: tuple[UserCustomAttr, ...] | None = None
+    """The values of the tenant's custom fields."""
     enterprise_email: str | None = None
+    """The email address in the tenant's own mail service."""
     idp_type: str | None = None
     time_zone: str | None = None
     description: str | None = None
     job_title: str | None = None
+    """The job title."""
     need_send_notification: bool | None = None
     notification_option: NotificationOption | None = None
     is_frozen: bool | None = None
+    """Whether the account is suspended."""
     geo: str | None = None
+    """Where the person's data is kept."""
     job_level_id: str | None = None
+    """The id of the job level."""
     job_family_id: str | None = None
+    """The id of the job family."""
     subscription_ids: tuple[int, ...] | None = None
+    """The ids of the licenses that the person has."""
     assign_info: tuple[UserAssignInfo, ...] | None = None
+    """The licenses that the person has."""
     department_path: tuple[DepartmentDetail, ...] | None = None
+    """The departments that the person is in, each with those above it."""
     dotted_line_leader_user_ids: tuple[int, ...] | None = None
+    """The people whom the person also reports to (by a dotted line)."""
 
 
 @frozen
@@ -338,9 +445,13 @@ class AvatarInfo:
     """The `avatar` of `User` and `UserEvent`."""
 
     avatar_72: str | None = None
+    """At 72 × 72 pixels."""
     avatar_240: str | None = None
+    """At 240 × 240 pixels."""
     avatar_640: str | None = None
+    """At 640 × 640 pixels."""
     avatar_origin: str | None = None
+    """As it was uploaded."""
 
 
 @frozen
@@ -348,10 +459,15 @@ class UserStatus:
     """The `status` of `User` and `UserEvent`."""
 
     is_frozen: bool | None = None
+    """Whether the account is suspended."""
     is_resigned: bool | None = None
+    """Whether the person has left."""
     is_activated: bool | None = None
+    """Whether the account was activated."""
     is_exited: bool | None = None
+    """Whether the person left by themselves; later they count as resigned."""
     is_unjoin: bool | None = None
+    """Whether the person still has to agree to join."""
 
 
 @frozen
@@ -359,11 +475,17 @@ class UserPosition:
     """The `positions` of `User` and `UserEvent`."""
 
     position_code: str | None = None
+    """The post's code."""
     position_name: str | None = None
+    """The post's name."""
     department_id: str | None = None
+    """The department of the post."""
     leader_user_id: str | None = None
+    """The superior."""
     leader_position_code: str | None = None
+    """The code of the superior's post."""
     is_major: bool | None = None
+    """Whether it is the person's main post."""
 
 
 @frozen
@@ -371,9 +493,13 @@ class UserOrder:
     """The `orders` of `User` and `UserEvent`."""
 
     department_id: str | None = None
+    """The department that it is about."""
     user_order: int | None = None
+    """The person's place in the department: the greatest comes first."""
     department_order: int | None = None
+    """The department's place among those of the person: the greatest comes first."""
     is_primary_dept: bool | None = None
+    """Whether it is the person's main department."""
 
 
 @frozen
@@ -381,8 +507,13 @@ class UserCustomAttr:
     """The `custom_attrs` of `User` and `UserEvent`."""
 
     type: str | None = None
+    """What kind of field it is: `"TEXT"`, `"HREF"` (a link), `"ENUMERATION"`, `"PICTURE_ENUM"` (pictures
+    to choose from) or `"GENERIC_USER"` (a person).
+    """
     id: str | None = None
+    """The field's id."""
     value: UserCustomAttrValue | None = None
+    """The field's value."""
 
 
 @frozen
@@ -390,13 +521,21 @@ class UserCustomAttrValue:
     """The `value` of `UserCustomAttr`."""
 
     text: str | None = None
+    """The text of a `"TEXT"`, the title of a `"HREF"`."""
     url: str | None = None
+    """The link, of a `"HREF"`."""
     pc_url: str | None = None
+    """The link on a PC, of a `"HREF"`."""
     option_id: str | None = None
+    """The id of what was chosen, of an `"ENUMERATION"` or a `"PICTURE_ENUM"`."""
     option_value: str | None = None
+    """The value of what was chosen."""
     name: str | None = None
+    """The name of the picture, of a `"PICTURE_ENUM"`."""
     picture_url: str | None = None
+    """The link to the picture, of a `"PICTURE_ENUM"`."""
     generic_user: CustomAttrGenericUser | None = None
+    """The person, of a `"GENERIC_USER"`."""
 
 
 @frozen
@@ -404,7 +543,9 @@ class CustomAttrGenericUser:
     """The `generic_user` of `UserCustomAttrValue`."""
 
     id: str | None = None
+    """The `user_id` of the person referred to."""
     type: int | None = None
+    """`1`, a person."""
 
 
 @frozen
@@ -420,11 +561,17 @@ class UserAssignInfo:
     """The `assign_info` of `User`."""
 
     subscription_id: int | None = None
+    """The license's id."""
     license_plan_key: str | None = None
+    """The key of the license's plan."""
     product_name: str | None = None
+    """The license's name."""
     i18n_name: ProductI18nName | None = None
+    """The license's name by language."""
     start_time: int | None = None
+    """When the license begins."""
     end_time: int | None = None
+    """When the license ends."""
 
 
 @frozen
@@ -432,8 +579,11 @@ class ProductI18nName:
     """The `i18n_name` of `UserAssignInfo`."""
 
     zh_cn: str | None = None
+    """In Chinese."""
     ja_jp: str | None = None
+    """In Japanese."""
     en_us: str | None = None
+    """In English."""
 
 
 @frozen
@@ -441,8 +591,11 @@ class DepartmentDetail:
     """The `department_path` of `User`."""
 
     department_id: int | None = None
+    """The department's id."""
     department_name: DepartmentPathName | None = None
+    """The department's name."""
     department_path: DepartmentPath | None = None
+    """The departments from the root down to it."""
 
 
 @frozen
@@ -450,7 +603,9 @@ class DepartmentPathName:
     """The `department_name` or `department_path_name` of `DepartmentDetail` and `DepartmentPath`."""
 
     name: str | None = None
+    """The name."""
     i18n_name: DepartmentI18nName | None = None
+    """The name by language."""
 
 
 @frozen
@@ -458,7 +613,9 @@ class DepartmentPath:
     """The `department_path` of `DepartmentDetail`."""
 
     department_ids: tuple[str, ...] | None = None
+    """The departments' ids."""
     department_path_name: DepartmentPathName | None = None
+    """The departments' names."""
 
 
 @frozen
@@ -466,10 +623,15 @@ class UserGroup:
     """The `user_groups` of `Scope`."""
 
     user_group_id: str | None = None
+    """The group's id."""
     name: str | None = None
+    """The group's name."""
     type: int | None = None
+    """`1` of people who were put in, `2` by a rule."""
     member_count: int | None = None
+    """How many people are in it."""
     status: int | None = None
+    """`0` unknown, `1` its members are found, `2` they are being looked for, `3` that failed."""
 
 
 @frozen
@@ -477,35 +639,65 @@ class UserEvent:
     """The `object` or `old_object` of `UserCreated`, `UserDeleted` and others."""
 
     open_id: str | None = None
+    """The id for one app, `ou_…`."""
     union_id: str | None = None
+    """The id for all apps of one developer, `on_…`."""
     user_id: str | None = None
+    """The id within the tenant."""
     name: str | None = None
+    """The name."""
     en_name: str | None = None
+    """The English name."""
     nickname: str | None = None
+    """The nickname."""
     email: str | None = None
+    """The email address."""
     enterprise_email: str | None = None
+    """The email address in the tenant's own mail service."""
     job_title: str | None = None
+    """The job title."""
     mobile: str | None = None
+    """The mobile number."""
     mobile_visible: bool | None = None
+    """Whether others in the tenant see the mobile number."""
     gender: int | None = None
+    """`0` unknown, `1` male, `2` female, `3` other."""
     avatar: AvatarInfo | None = None
+    """The links to the picture, by size."""
     status: UserStatus | None = None
+    """Whether the account is active or suspended, or the person has left."""
     department_ids: tuple[str, ...] | None = None
+    """The `open_department_id`s of the departments that the person is in."""
     leader_user_id: str | None = None
+    """The `open_id` of the person's direct superior."""
     city: str | None = None
+    """The city of work."""
     country: str | None = None
+    """The country."""
     work_station: str | None = None
+    """Where the person sits."""
     join_time: int | None = None
+    """When the person joined, in s since 1970."""
     is_tenant_manager: bool | None = None
     employee_no: str | None = None
+    """The employee number."""
     employee_type: int | None = None
+    """`1` regular, `2` intern, `3` outsourced, `4` contractor, `5` consultant; above, a type of the
+    tenant's own.
+    """
     positions: tuple[UserPosition, ...] | None = None
+    """The posts that the person holds."""
     orders: tuple[UserOrder, ...] | None = None
+    """The person's place in each department."""
     time_zone: str | None = None
     custom_attrs: tuple[UserCustomAttr, ...] | None = None
+    """The values of the tenant's custom fields."""
     job_level_id: str | None = None
+    """The id of the job level."""
     job_family_id: str | None = None
+    """The id of the job family."""
     dotted_line_leader_user_ids: tuple[int, ...] | None = None
+    """The people whom the person also reports to (by a dotted line)."""
 
 
 @frozen
@@ -513,4 +705,6 @@ class OldUserObject:
     """The `old_object` of `UserDeleted`."""
 
     department_ids: tuple[str, ...] | None = None
+    """The `open_department_id`s of the departments that the person was in."""
     open_id: str | None = None
+    """The id for one app, `ou_…`."""

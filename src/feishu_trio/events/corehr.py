@@ -95,804 +95,1054 @@ __all__ = [
 
 @frozen
 class ApprovalGroupsUpdated:
-    """The event `corehr.approval_groups.updated_v2`."""
+    """The status of a change of the organization has changed: `corehr.approval_groups.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.approval_groups.updated_v2"
 
     approval_group_id: str | None = None
+    """The id of the group of approvals."""
     process_id: str | None = None
+    """The process's id."""
     approval_group_status: int | None = None
+    """`1` waits for an approval, `2` approved, `3` done, `4` rejected, `5` withdrawn;
+    `approval_group_status_v2` tells more.
+    """
     topic: str | None = None
+    """What it is called."""
     adjust_reason: str | None = None
+    """Why it is made."""
     effective_date: str | None = None
+    """From when it holds, as `YYYY-MM-DD`."""
     created_by: str | None = None
+    """Who asked for it."""
     draft_id: str | None = None
+    """The id of the change of the organization."""
     draft_status: int | None = None
+    """Of all approvals of the change: `1` under way, `2` done, `3` withdrawn."""
     approval_group_status_v2: int | None = None
+    """`1` waits for an approval, `2` approved, `3` done, `4` rejected, `5` withdrawn, `6` failed, or waits
+    for another.
+    """
 
 
 @frozen
 class CommonDataIdUserMappingChanged:
-    """The event `corehr.common_data.id.user_mapping_changed_v1`."""
+    """Ids of one person in several systems were tied together, or no longer are:
+    `corehr.common_data.id.user_mapping_changed_v1`.
+    """
 
     EVENT_TYPE: ClassVar[str] = "corehr.common_data.id.user_mapping_changed_v1"
 
     change_type: str | None = None
+    """`"insert"` or `"delete"`."""
     id_transform_type: int | None = None
+    """Which systems: `1` Feishu People and Feishu, `2` Feishu People and PeopleAdmin, `3` PeopleAdmin and
+    Feishu.
+    """
     corehr_id: str | None = None
+    """The id in Feishu People; with `id_transform_type` `1` and `2`."""
     people_admin_id: str | None = None
+    """The id in PeopleAdmin; with `id_transform_type` `2` and `3`."""
     feishu_id: UserId | None = None
+    """The person in Feishu; with `id_transform_type` `1` and `3`."""
 
 
 @frozen
 class CommonDataMetaDataUpdated:
-    """The event `corehr.common_data.meta_data.updated_v1`."""
+    """The fields that an object of Feishu People has were changed:
+    `corehr.common_data.meta_data.updated_v1`.
+    """
 
     EVENT_TYPE: ClassVar[str] = "corehr.common_data.meta_data.updated_v1"
 
     api_name: str | None = None
+    """The name of the object."""
     field_changes: tuple[str, ...] | None = None
+    """The names of the fields that have changed."""
     metadata_type: str | None = None
+    """What has changed: an object or an enumeration."""
     enum_value_changes: tuple[str, ...] | None = None
+    """The enumerations' values that have changed."""
 
 
 @frozen
 class CompanyCreated:
-    """The event `corehr.company.created_v2`."""
+    """A company was created in Feishu People: `corehr.company.created_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.company.created_v2"
 
     company_id: str | None = None
+    """The company's id."""
 
 
 @frozen
 class CompanyDeleted:
-    """The event `corehr.company.deleted_v2`."""
+    """A company was deleted from Feishu People: `corehr.company.deleted_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.company.deleted_v2"
 
     company_id: str | None = None
+    """The company's id."""
 
 
 @frozen
 class CompanyUpdated:
-    """The event `corehr.company.updated_v2`."""
+    """A company in Feishu People has changed: `corehr.company.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.company.updated_v2"
 
     company_id: str | None = None
+    """The company's id."""
     field_changes: tuple[str, ...] | None = None
+    """The names of the fields that have changed."""
     sub_events: tuple[OrganizationDomainEventData, ...] | None = None
+    """What has changed in what belongs to it."""
 
 
 @frozen
 class ContractCreated:
-    """The event `corehr.contract.created_v1`."""
+    """An employee's contract was created: `corehr.contract.created_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.contract.created_v1"
 
     contract_id: str | None = None
+    """The contract's id."""
 
 
 @frozen
 class ContractDeleted:
-    """The event `corehr.contract.deleted_v1`."""
+    """An employee's contract was deleted: `corehr.contract.deleted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.contract.deleted_v1"
 
     contract_id: str | None = None
+    """The contract's id."""
 
 
 @frozen
 class ContractUpdated:
-    """The event `corehr.contract.updated_v1`."""
+    """An employee's contract has changed: `corehr.contract.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.contract.updated_v1"
 
     contract_id: str | None = None
+    """The contract's id."""
 
 
 @frozen
 class CostCenterCreated:
-    """The event `corehr.cost_center.created_v2`."""
+    """A cost center was created: `corehr.cost_center.created_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.cost_center.created_v2"
 
     cost_center_id: str | None = None
+    """The cost center's id."""
 
 
 @frozen
 class CostCenterDeleted:
-    """The event `corehr.cost_center.deleted_v2`."""
+    """A cost center was deleted: `corehr.cost_center.deleted_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.cost_center.deleted_v2"
 
     cost_center_id: str | None = None
+    """The cost center's id."""
 
 
 @frozen
 class CostCenterUpdated:
-    """The event `corehr.cost_center.updated_v2`."""
+    """A cost center has changed: `corehr.cost_center.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.cost_center.updated_v2"
 
     cost_center_id: str | None = None
+    """The cost center's id."""
     field_changes: tuple[str, ...] | None = None
+    """The names of the fields that have changed."""
 
 
 @frozen
 class CustomOrgCreated:
-    """The event `corehr.custom_org.created_v2`."""
+    """An organization of the tenant's own kind was created: `corehr.custom_org.created_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.custom_org.created_v2"
 
     org_id: str | None = None
+    """The organization's id."""
     object_api_name: str | None = None
+    """The code of the organization's kind."""
 
 
 @frozen
 class CustomOrgDeleted:
-    """The event `corehr.custom_org.deleted_v2`."""
+    """An organization of the tenant's own kind was deleted: `corehr.custom_org.deleted_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.custom_org.deleted_v2"
 
     org_id: str | None = None
+    """The organization's id."""
     object_api_name: str | None = None
+    """The code of the organization's kind."""
 
 
 @frozen
 class CustomOrgUpdated:
-    """The event `corehr.custom_org.updated_v2`."""
+    """An organization of the tenant's own kind has changed: `corehr.custom_org.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.custom_org.updated_v2"
 
     org_id: str | None = None
+    """The organization's id."""
     field_changes: tuple[str, ...] | None = None
+    """The names of the fields that have changed."""
     object_api_name: str | None = None
+    """The code of the organization's kind."""
 
 
 @frozen
 class DepartmentCreated:
-    """The event `corehr.department.created_v1`."""
+    """A department was created in Feishu People: `corehr.department.created_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.department.created_v1"
 
     department_id: str | None = None
+    """The department's id."""
 
 
 @frozen
 class DepartmentCreatedV2:
-    """The event `corehr.department.created_v2`."""
+    """A department was created in Feishu People: `corehr.department.created_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.department.created_v2"
 
     department_id: str | None = None
+    """The department's id."""
 
 
 @frozen
 class DepartmentDeleted:
-    """The event `corehr.department.deleted_v1`."""
+    """A department was deleted from Feishu People: `corehr.department.deleted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.department.deleted_v1"
 
     department_id: str | None = None
+    """The department's id."""
     code: str | None = None
+    """The department's code."""
 
 
 @frozen
 class DepartmentUpdated:
-    """The event `corehr.department.updated_v1`."""
+    """A department in Feishu People has changed: `corehr.department.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.department.updated_v1"
 
     department_id: str | None = None
+    """The department's id."""
     field_changes: tuple[str, ...] | None = None
+    """The names of the fields that have changed."""
 
 
 @frozen
 class DepartmentUpdatedV2:
-    """The event `corehr.department.updated_v2`."""
+    """A department in Feishu People has changed: `corehr.department.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.department.updated_v2"
 
     department_id: str | None = None
+    """The department's id."""
     field_changes: tuple[str, ...] | None = None
+    """The names of the fields that have changed."""
 
 
 @frozen
 class EmployeeDomainEvent:
-    """The event `corehr.employee.domain_event_v2`."""
+    """What Feishu People keeps of an employee has changed: `corehr.employee.domain_event_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.employee.domain_event_v2"
 
     event_type: int | None = None
+    """`1` started, `2` the person's data, `4` another post besides, `5` the main post, `7` left, `8` an
+    organization of the tenant's own kind.
+    """
     sub_event_type: int | None = None
+    """What of it, by four digits that begin with `event_type`."""
     operator_user_id: str | None = None
+    """The id of who did it."""
     opt_scene: str | None = None
+    """How it was done, such as `"OpenAPIAddEmployee"`."""
     opt_desc: str | None = None
+    """How it was done, in words."""
     opt_time: str | None = None
+    """When it was, in s since 1970, as a string."""
     opt_id: str | None = None
+    """The id of what was done."""
     employment_id: str | None = None
+    """The employment's id: the employee's id in Feishu People."""
     data: tuple[EmployeeDomainEventData, ...] | None = None
+    """What has changed."""
 
 
 @frozen
 class EmploymentConverted:
-    """The event `corehr.employment.converted_v1`."""
+    """An employee passed the probation: `corehr.employment.converted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.employment.converted_v1"
 
     employment_id: str | None = None
+    """The employment's id: the employee's id in Feishu People."""
 
 
 @frozen
 class EmploymentCreated:
-    """The event `corehr.employment.created_v1`."""
+    """An employment was created: `corehr.employment.created_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.employment.created_v1"
 
     employment_id: str | None = None
+    """The employment's id: the employee's id in Feishu People."""
     target_user_id: UserId | None = None
+    """The employee."""
 
 
 @frozen
 class EmploymentDeleted:
-    """The event `corehr.employment.deleted_v1`."""
+    """An employment was deleted: `corehr.employment.deleted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.employment.deleted_v1"
 
     employment_id: str | None = None
+    """The employment's id: the employee's id in Feishu People."""
     target_user_id: UserId | None = None
+    """The employee."""
 
 
 @frozen
 class EmploymentResigned:
-    """The event `corehr.employment.resigned_v1`."""
+    """An employee has left: `corehr.employment.resigned_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.employment.resigned_v1"
 
     employment_id: str | None = None
+    """The employment's id: the employee's id in Feishu People."""
 
 
 @frozen
 class EmploymentUpdated:
-    """The event `corehr.employment.updated_v1`."""
+    """An employment has changed: `corehr.employment.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.employment.updated_v1"
 
     employment_id: str | None = None
+    """The employment's id: the employee's id in Feishu People."""
     target_user_id: UserId | None = None
+    """The employee."""
     field_changes: tuple[str, ...] | None = None
+    """The names of the fields that have changed."""
 
 
 @frozen
 class JobCreated:
-    """The event `corehr.job.created_v1`."""
+    """A job was created; sent when it takes effect: `corehr.job.created_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job.created_v1"
 
     job_id: str | None = None
+    """The job's id."""
 
 
 @frozen
 class JobDeleted:
-    """The event `corehr.job.deleted_v1`."""
+    """A job was deleted: `corehr.job.deleted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job.deleted_v1"
 
     job_id: str | None = None
+    """The job's id."""
 
 
 @frozen
 class JobUpdated:
-    """The event `corehr.job.updated_v1`."""
+    """A job has changed; sent when that takes effect: `corehr.job.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job.updated_v1"
 
     job_id: str | None = None
+    """The job's id."""
 
 
 @frozen
 class JobChangeStatusUpdated:
-    """The event `corehr.job_change.status_updated_v2`."""
+    """The status of an employee's transfer has changed, or it took effect:
+    `corehr.job_change.status_updated_v2`.
+    """
 
     EVENT_TYPE: ClassVar[str] = "corehr.job_change.status_updated_v2"
 
     employment_id: str | None = None
+    """The employment's id: the employee's id in Feishu People."""
     target_user_id: UserId | None = None
+    """The employee."""
     job_change_id: str | None = None
+    """The transfer's id."""
     transfer_mode: int | None = None
+    """`1` at once, without an approval, `2` by a process."""
     transfer_type_unique_identifier: str | None = None
+    """The name of the transfer's kind."""
     transfer_reason_unique_identifier: str | None = None
+    """The name of the reason."""
     process_id: str | None = None
+    """The process's id."""
     effective_date: str | None = None
+    """From when it holds, as `YYYY-MM-DD`."""
     status: int | None = None
+    """`1` waits for an approval, `2` withdrawn, `3` rejected, `4` approved, `5` took effect, `6` needs no
+    approval.
+    """
     original_status: int | None = None
     transfer_key: str | None = None
+    """What tells the transfer from others."""
     details_of_job_status_change: tuple[str, ...] | None = None
 
 
 @frozen
 class JobChangeUpdated:
-    """The event `corehr.job_change.updated_v1`."""
+    """The status of an employee's transfer has changed, or it took effect: `corehr.job_change.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job_change.updated_v1"
 
     employment_id: str | None = None
+    """The employment's id: the employee's id in Feishu People."""
     target_user_id: UserId | None = None
+    """The employee."""
     job_change_id: str | None = None
+    """The transfer's id."""
     transfer_mode: int | None = None
+    """`1` at once, without an approval, `2` by a process."""
     transfer_type_unique_identifier: str | None = None
+    """The name of the transfer's kind."""
     transfer_reason_unique_identifier: str | None = None
+    """The name of the reason."""
     process_id: str | None = None
+    """The process's id."""
     effective_date: str | None = None
+    """From when it holds, as `YYYY-MM-DD`."""
     status: int | None = None
+    """`1` waits for an approval, `2` withdrawn, `3` rejected, `4` approved, `5` took effect, `6` needs no
+    approval.
+    """
     transfer_key: str | None = None
+    """What tells the transfer from others."""
 
 
 @frozen
 class JobChangeUpdatedV2:
-    """The event `corehr.job_change.updated_v2`."""
+    """An employee's transfer has changed: `corehr.job_change.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job_change.updated_v2"
 
     employment_id: str | None = None
+    """The employment's id: the employee's id in Feishu People."""
     tenant_id: str | None = None
+    """The tenant's id in Feishu People."""
     process_id: str | None = None
+    """The process's id."""
     initiator: str | None = None
+    """The employment's id of who asked for it."""
     operator: str | None = None
+    """The employment's id of who changed it."""
     updated_time: str | None = None
+    """When it was, in ms since 1970, as a string."""
     job_change_id: str | None = None
+    """The transfer's id."""
     status: int | None = None
+    """`1` waits for an approval, `2` withdrawn, `3` rejected, `4` approved, `5` took effect, `6` needs no
+    approval.
+    """
     operate_reason: str | None = None
+    """Why it was changed."""
     transfer_type: int | None = None
+    """Where it was changed: `1` among transfers, `2` among records of posts, `3` by an import, `4` among
+    probations, `5` among errors, `6` in the transfer's process, `7` among contracts.
+    """
     updated_fields: tuple[str, ...] | None = None
+    """The names of the fields that have changed."""
     transform_type: str | None = None
+    """The name of the transfer's kind."""
     transform_reason: str | None = None
+    """The name of the reason."""
 
 
 @frozen
 class JobDataChanged:
-    """The event `corehr.job_data.changed_v1`."""
+    """An employee's transfer took effect: `corehr.job_data.changed_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job_data.changed_v1"
 
     job_data_id: str | None = None
+    """The id of the record of the post."""
     employment_id: str | None = None
+    """The employment's id: the employee's id in Feishu People."""
     target_user_id: UserId | None = None
+    """The employee."""
     job_change_id: str | None = None
+    """The transfer's id."""
 
 
 @frozen
 class JobDataCreated:
-    """The event `corehr.job_data.created_v1`."""
+    """A record of an employee's post was created: `corehr.job_data.created_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job_data.created_v1"
 
     job_data_id: str | None = None
+    """The id of the record of the post."""
 
 
 @frozen
 class JobDataDeleted:
-    """The event `corehr.job_data.deleted_v1`."""
+    """A record of an employee's post was deleted: `corehr.job_data.deleted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job_data.deleted_v1"
 
     job_data_id: str | None = None
+    """The id of the record of the post."""
 
 
 @frozen
 class JobDataEmployed:
-    """The event `corehr.job_data.employed_v1`."""
+    """An employee has started: `corehr.job_data.employed_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job_data.employed_v1"
 
     job_data_id: str | None = None
+    """The id of the record of the post."""
     employment_id: str | None = None
+    """The employment's id: the employee's id in Feishu People."""
     target_user_id: UserId | None = None
+    """The employee."""
 
 
 @frozen
 class JobDataUpdated:
-    """The event `corehr.job_data.updated_v1`."""
+    """A record of an employee's post has changed: `corehr.job_data.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job_data.updated_v1"
 
     job_data_id: str | None = None
+    """The id of the record of the post."""
 
 
 @frozen
 class JobFamilyCreated:
-    """The event `corehr.job_family.created_v2`."""
+    """A job family was created: `corehr.job_family.created_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job_family.created_v2"
 
     job_family_id: str | None = None
+    """The job family's id."""
 
 
 @frozen
 class JobFamilyDeleted:
-    """The event `corehr.job_family.deleted_v2`."""
+    """A job family was deleted: `corehr.job_family.deleted_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job_family.deleted_v2"
 
     job_family_id: str | None = None
+    """The job family's id."""
 
 
 @frozen
 class JobFamilyUpdated:
-    """The event `corehr.job_family.updated_v2`."""
+    """A job family has changed: `corehr.job_family.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job_family.updated_v2"
 
     job_family_id: str | None = None
+    """The job family's id."""
     field_changes: tuple[str, ...] | None = None
+    """The names of the fields that have changed."""
 
 
 @frozen
 class JobGradeCreated:
-    """The event `corehr.job_grade.created_v2`."""
+    """A job grade was created: `corehr.job_grade.created_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job_grade.created_v2"
 
     job_grade_id: str | None = None
+    """The job grade's id."""
 
 
 @frozen
 class JobGradeDeleted:
-    """The event `corehr.job_grade.deleted_v2`."""
+    """A job grade was deleted: `corehr.job_grade.deleted_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job_grade.deleted_v2"
 
     job_grade_id: str | None = None
+    """The job grade's id."""
 
 
 @frozen
 class JobGradeUpdated:
-    """The event `corehr.job_grade.updated_v2`."""
+    """A job grade has changed: `corehr.job_grade.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job_grade.updated_v2"
 
     job_grade_id: str | None = None
+    """The job grade's id."""
     field_changes: tuple[str, ...] | None = None
+    """The names of the fields that have changed."""
 
 
 @frozen
 class JobLevelCreated:
-    """The event `corehr.job_level.created_v2`."""
+    """A job level was created: `corehr.job_level.created_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job_level.created_v2"
 
     job_level_id: str | None = None
+    """The job level's id."""
 
 
 @frozen
 class JobLevelDeleted:
-    """The event `corehr.job_level.deleted_v2`."""
+    """A job level was deleted: `corehr.job_level.deleted_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job_level.deleted_v2"
 
     job_level_id: str | None = None
+    """The job level's id."""
 
 
 @frozen
 class JobLevelUpdated:
-    """The event `corehr.job_level.updated_v2`."""
+    """A job level has changed: `corehr.job_level.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.job_level.updated_v2"
 
     job_level_id: str | None = None
+    """The job level's id."""
     field_changes: tuple[str, ...] | None = None
+    """The names of the fields that have changed."""
 
 
 @frozen
 class LocationCreated:
-    """The event `corehr.location.created_v2`."""
+    """A place of work was created: `corehr.location.created_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.location.created_v2"
 
     location_id: str | None = None
+    """The id of the place."""
 
 
 @frozen
 class LocationDeleted:
-    """The event `corehr.location.deleted_v2`."""
+    """A place of work was deleted: `corehr.location.deleted_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.location.deleted_v2"
 
     location_id: str | None = None
+    """The id of the place."""
 
 
 @frozen
 class LocationUpdated:
-    """The event `corehr.location.updated_v2`."""
+    """A place of work has changed: `corehr.location.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.location.updated_v2"
 
     location_id: str | None = None
+    """The id of the place."""
     field_changes: tuple[str, ...] | None = None
+    """The names of the fields that have changed."""
     sub_events: tuple[OrganizationDomainEventData, ...] | None = None
+    """What has changed in what belongs to it."""
 
 
 @frozen
 class OffboardingChecklistUpdated:
-    """The event `corehr.offboarding.checklist_updated_v2`."""
+    """The status of an employee's handover, before they leave, has changed:
+    `corehr.offboarding.checklist_updated_v2`.
+    """
 
     EVENT_TYPE: ClassVar[str] = "corehr.offboarding.checklist_updated_v2"
 
     employment_id: str | None = None
+    """The employment's id: the employee's id in Feishu People."""
     target_user_id: UserId | None = None
+    """The employee."""
     offboarding_id: str | None = None
+    """The id of the leaving."""
     checklist_process_id: str | None = None
+    """The id of the process of the handover."""
     checklist_status: int | None = None
+    """Of the handover: `1` not begun, `2` under way, `3` done, `4` rejected, `5` withdrawn."""
 
 
 @frozen
 class OffboardingStatusUpdated:
-    """The event `corehr.offboarding.status_updated_v2`."""
+    """The status of an employee's leaving has changed: `corehr.offboarding.status_updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.offboarding.status_updated_v2"
 
     employment_id: str | None = None
+    """The employment's id: the employee's id in Feishu People."""
     target_user_id: UserId | None = None
+    """The employee."""
     offboarding_id: str | None = None
+    """The id of the leaving."""
     process_id: str | None = None
+    """The process's id."""
     status: int | None = None
+    """`1` waits for an approval, `2` approved, `3` took effect, `4` rejected, `5` withdrawn, `6` needs no
+    approval.
+    """
 
 
 @frozen
 class OffboardingUpdated:
-    """The event `corehr.offboarding.updated_v1`."""
+    """The status of an employee's leaving has changed: `corehr.offboarding.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.offboarding.updated_v1"
 
     employment_id: str | None = None
+    """The employment's id: the employee's id in Feishu People."""
     target_user_id: UserId | None = None
+    """The employee."""
     offboarding_id: str | None = None
+    """The id of the leaving."""
     process_id: str | None = None
+    """The process's id."""
     status: int | None = None
+    """`1` waits for an approval, `2` withdrawn, `3` rejected, `4` approved, `5` took effect."""
 
 
 @frozen
 class OffboardingUpdatedV2:
-    """The event `corehr.offboarding.updated_v2`."""
+    """An employee's leaving has changed: `corehr.offboarding.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.offboarding.updated_v2"
 
     tenant_id: str | None = None
+    """The tenant's id in Feishu People."""
     offboarding_info_id: str | None = None
+    """The id of the leaving."""
     process_id: str | None = None
+    """The process's id."""
     checklist_process_id: str | None = None
+    """The id of the process of the handover."""
     employment_id: str | None = None
+    """The employment's id: the employee's id in Feishu People."""
     operator: str | None = None
+    """The employment's id of who did it."""
     status: int | None = None
+    """`1` waits for an approval, `2` approved, `3` left, `4` rejected, `5` withdrawn, `6` needs no
+    approval.
+    """
     checklist_status: int | None = None
+    """Of the handover: `1` not begun, `2` under way, `3` done, `4` rejected, `5` withdrawn."""
     updated_time: str | None = None
+    """When it was, in ms since 1970, as a string."""
     updated_fields: tuple[str, ...] | None = None
+    """The names of the fields that have changed."""
     target_user_id: UserId | None = None
+    """The employee."""
 
 
 @frozen
 class OrgRoleAuthorizationUpdated:
-    """The event `corehr.org_role_authorization.updated_v1`."""
+    """Who has a role in an organization has changed: `corehr.org_role_authorization.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.org_role_authorization.updated_v1"
 
     role_id: str | None = None
+    """The role's id."""
     management_scope_list: tuple[ManagementScope, ...] | None = None
+    """What the role is for."""
     employment_id_list: tuple[str, ...] | None = None
+    """The employments' ids of those who have the role."""
 
 
 @frozen
 class PathwayCreated:
-    """The event `corehr.pathway.created_v2`."""
+    """A career path was created: `corehr.pathway.created_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.pathway.created_v2"
 
     pathway_id: str | None = None
+    """The career path's id."""
 
 
 @frozen
 class PathwayDeleted:
-    """The event `corehr.pathway.deleted_v2`."""
+    """A career path was deleted: `corehr.pathway.deleted_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.pathway.deleted_v2"
 
     pathway_id: str | None = None
+    """The career path's id."""
 
 
 @frozen
 class PathwayUpdated:
-    """The event `corehr.pathway.updated_v2`."""
+    """A career path has changed: `corehr.pathway.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.pathway.updated_v2"
 
     pathway_id: str | None = None
+    """The career path's id."""
     field_changes: tuple[str, ...] | None = None
+    """The names of the fields that have changed."""
 
 
 @frozen
 class PersonCreated:
-    """The event `corehr.person.created_v1`."""
+    """A person was created in Feishu People: `corehr.person.created_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.person.created_v1"
 
     person_id: str | None = None
+    """The person's id."""
 
 
 @frozen
 class PersonDeleted:
-    """The event `corehr.person.deleted_v1`."""
+    """A person was deleted from Feishu People: `corehr.person.deleted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.person.deleted_v1"
 
     person_id: str | None = None
+    """The person's id."""
 
 
 @frozen
 class PersonUpdated:
-    """The event `corehr.person.updated_v1`."""
+    """A person in Feishu People has changed: `corehr.person.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.person.updated_v1"
 
     person_id: str | None = None
+    """The person's id."""
     field_changes: tuple[str, ...] | None = None
+    """The names of the fields that have changed."""
 
 
 @frozen
 class PositionCreated:
-    """The event `corehr.position.created_v2`."""
+    """A position was created; sent when it takes effect: `corehr.position.created_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.position.created_v2"
 
     position_id: str | None = None
+    """The position's id."""
 
 
 @frozen
 class PositionDeleted:
-    """The event `corehr.position.deleted_v2`."""
+    """A position was deleted: `corehr.position.deleted_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.position.deleted_v2"
 
     position_id: str | None = None
+    """The position's id."""
 
 
 @frozen
 class PositionUpdated:
-    """The event `corehr.position.updated_v2`."""
+    """A position has changed; sent when that takes effect: `corehr.position.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.position.updated_v2"
 
     position_id: str | None = None
+    """The position's id."""
     field_changes: tuple[str, ...] | None = None
+    """The names of the fields that have changed."""
 
 
 @frozen
 class PreHireOnboardingTaskChanged:
-    """The event `corehr.pre_hire.onboarding_task_changed_v2`."""
+    """The onboarding of somebody who is to start has moved on:
+    `corehr.pre_hire.onboarding_task_changed_v2`.
+    """
 
     EVENT_TYPE: ClassVar[str] = "corehr.pre_hire.onboarding_task_changed_v2"
 
     tenant_id: str | None = None
+    """The tenant's id in Feishu People."""
     pre_hire_id: str | None = None
+    """The id of who is to start."""
     onboarding_task_changes: tuple[OnboardingTaskChange, ...] | None = None
+    """What has become of tasks."""
     onboarding_flow_change: OnboardingFlowChange | None = None
+    """What has become of the process; None if only tasks have changed."""
     onboarding_flow_id: str | None = None
+    """The id of the process."""
     flow_info: OnboardingFlow | None = None
+    """The process of the onboarding."""
 
 
 @frozen
 class PreHireUpdated:
-    """The event `corehr.pre_hire.updated_v1`."""
+    """What is known of somebody who is to start has changed: `corehr.pre_hire.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.pre_hire.updated_v1"
 
     pre_hire_id: str | None = None
+    """The id of who is to start."""
     field_changes: tuple[str, ...] | None = None
+    """The names of the fields that have changed."""
 
 
 @frozen
 class ProbationUpdated:
-    """The event `corehr.probation.updated_v2`."""
+    """The status of an employee's probation has changed: `corehr.probation.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.probation.updated_v2"
 
     employment_id: str | None = None
+    """The employment's id: the employee's id in Feishu People."""
     probation_status: str | None = None
+    """`"waiting"` (nobody asked for its end yet), `"pending"`, `"approved"`, `"rejected"`, `"converted"`
+    (passed) or `"offboarded"` (the employee left).
+    """
     actual_probation_end_date: str | None = None
+    """When it ended, as `YYYY-MM-DD`."""
 
 
 @frozen
 class ProcessApproverUpdated:
-    """The event `corehr.process.approver.updated_v2`."""
+    """The status of one approver's part of a process has changed: `corehr.process.approver.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.process.approver.updated_v2"
 
     process_id: str | None = None
+    """The process's id."""
     approver_id: str | None = None
+    """The id of this approver's part."""
     type: int | None = None
+    """`1` an approval, `5` a form."""
     status: int | None = None
+    """`1` waits, `2` rejected, `3` done, `4` canceled, `18` somebody else stepped in."""
     biz_type: str | None = None
+    """What the process is about, such as `"renewal_record"`."""
     flow_definition_id: str | None = None
+    """The id of the process's definition."""
     node_definition_id: str | None = None
+    """The id of the step's definition."""
     node_id: str | None = None
+    """An older `node_id_str`."""
     node_id_str: str | None = None
+    """The step's id."""
 
 
 @frozen
 class ProcessCcUpdated:
-    """The event `corehr.process.cc.updated_v2`."""
+    """Somebody was sent a copy of a process: `corehr.process.cc.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.process.cc.updated_v2"
 
     process_id: str | None = None
+    """The process's id."""
     approver_id: str | None = None
+    """The id of the copy."""
     status: int | None = None
+    """`5` it arrived."""
     biz_type: str | None = None
+    """What the process is about, such as `"renewal_record"`."""
 
 
 @frozen
 class ProcessNodeUpdated:
-    """The event `corehr.process.node.updated_v2`."""
+    """The status of a step of a process has changed: `corehr.process.node.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.process.node.updated_v2"
 
     flow_definition_id: str | None = None
+    """The id of the process's definition."""
     node_definition_id: str | None = None
+    """The id of the step's definition."""
     process_id: str | None = None
+    """The process's id."""
     process_node_id: str | None = None
+    """The step's id."""
     node_type: int | None = None
+    """`1` approval, `2` copies, `5` form, `6` signature."""
     node_status: int | None = None
+    """`1` under way, `2` rejected, `3` approved, `4` withdrawn, `5` sent back, `6` skipped, `7` somebody
+    else stepped in.
+    """
     biz_type: str | None = None
+    """What the process is about, such as `"renewal_record"`."""
 
 
 @frozen
 class ProcessStatusUpdated:
-    """The event `corehr.process.status.update_v2`."""
+    """The status of a process has changed: `corehr.process.status.update_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.process.status.update_v2"
 
     process_id: str | None = None
+    """The process's id."""
     status: int | None = None
+    """`1` under way, `2` rejected, `4` withdrawn, `8` revoked, `9` done, `15` being revoked."""
     biz_type: str | None = None
+    """What the process is about, such as `"renewal_record"`."""
     flow_definition_id: str | None = None
+    """The id of the process's definition."""
     properties: int | None = None
+    """`1` an ordinary process, `2` one that withdraws, `3` one that corrects."""
 
 
 @frozen
 class ProcessUpdated:
-    """The event `corehr.process.updated_v2`."""
+    """A process has changed: its status, its data, or an approver acted: `corehr.process.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.process.updated_v2"
 
     process_id: str | None = None
+    """The process's id."""
     status: int | None = None
+    """`1` under way, `2` rejected, `4` withdrawn, `8` revoked, `9` done, `15` being revoked."""
     biz_type: str | None = None
+    """What the process is about, such as `"renewal_record"`."""
     flow_definition_id: str | None = None
+    """The id of the process's definition."""
     properties: int | None = None
+    """`1` an ordinary process, `2` one that withdraws, `3` one that corrects."""
 
 
 @frozen
 class ProcessCommentInfoUpdated:
-    """The event `corehr.process_comment_info.updated_v2`."""
+    """Somebody commented on a process: `corehr.process_comment_info.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.process_comment_info.updated_v2"
 
     process_id: int | None = None
+    """The process's id."""
     comment_id: str | None = None
+    """The comment's id."""
     type: int | None = None
+    """`1` a new comment."""
 
 
 @frozen
 class SignatureFileStatusUpdated:
-    """The event `corehr.signature_file.status_updated_v2`."""
+    """The status of a file to be signed has changed: `corehr.signature_file.status_updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "corehr.signature_file.status_updated_v2"
 
     signature_file_id: str | None = None
+    """The file's id."""
     before_status: str | None = None
+    """The status before the change."""
     after_status: str | None = None
+    """The status after the change."""
     biz_process_id: str | None = None
+    """The id of the process that it belongs to."""
 
 
 @frozen
@@ -900,12 +1150,19 @@ class OrganizationDomainEventData:
     """The `sub_events` of `CompanyUpdated` and `LocationUpdated`."""
 
     id: str | None = None
+    """The id of what has changed."""
     entity: str | None = None
+    """What has changed, such as `"address"`."""
     agg_entity: str | None = None
+    """What it belongs to, such as `"location"`."""
     agg_entity_id: str | None = None
+    """The id of what it belongs to."""
     agg_entity_field: str | None = None
+    """The field of what it belongs to."""
     opt_type: int | None = None
+    """`1` created, `2` changed, `3` deleted."""
     field_changes: tuple[str, ...] | None = None
+    """The names of the fields that have changed."""
 
 
 @frozen
@@ -913,11 +1170,17 @@ class EmployeeDomainEventData:
     """The `data` of `EmployeeDomainEvent`."""
 
     id: str | None = None
+    """The id of what has changed."""
     entity: str | None = None
+    """What has changed, such as `"email"` or `"person_name"`."""
     agg_entity: str | None = None
+    """What it belongs to, such as `"person"`, `"employment"` or `"job_data"`."""
     agg_entity_id: str | None = None
+    """The id of what it belongs to."""
     opt_type: int | None = None
+    """`1` created, `2` changed, `3` deleted."""
     fields: tuple[str, ...] | None = None
+    """The names of the fields."""
 
 
 @frozen
@@ -925,7 +1188,9 @@ class ManagementScope:
     """The `management_scope_list` of `OrgRoleAuthorizationUpdated`."""
 
     management_dimension: str | None = None
+    """`"department"`, `"work_location"`, `"company"` or `"social_security_location"`."""
     obj_id: str | None = None
+    """The id of the department, the place or the company."""
 
 
 @frozen
@@ -933,7 +1198,9 @@ class OnboardingTaskChange:
     """The `onboarding_task_changes` of `PreHireOnboardingTaskChanged`."""
 
     after_status: str | None = None
+    """Such as `"not_started"`, `"in_progress"`, `"in_review"`, `"rejected"`, `"skipped"` or `"completed"`."""
     task_code: str | None = None
+    """The task's code; those of the system's own tasks are numbers."""
 
 
 @frozen
@@ -941,6 +1208,7 @@ class OnboardingFlowChange:
     """The `onboarding_flow_change` of `PreHireOnboardingTaskChanged`."""
 
     after_status: str | None = None
+    """`"not_started"`, `"in_progress"`, `"completed"`, `"withdrawn"`, `"expired"` or `"others"`."""
 
 
 @frozen
@@ -948,7 +1216,9 @@ class OnboardingFlow:
     """The `flow_info` of `PreHireOnboardingTaskChanged`."""
 
     id: str | None = None
+    """The process's id."""
     name: I18nV2 | None = None
+    """The process's name."""
 
 
 @frozen
@@ -956,4 +1226,6 @@ class I18nV2:
     """The `name` of `OnboardingFlow`."""
 
     zh_cn: str | None = None
+    """In Chinese."""
     en_us: str | None = None
+    """In English."""

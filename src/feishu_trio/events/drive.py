@@ -34,168 +34,256 @@ __all__ = [
 
 @frozen
 class FileBitableFieldChanged:
-    """The event `drive.file.bitable_field_changed_v1`."""
+    """Fields (columns) of a Base table have changed: `drive.file.bitable_field_changed_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "drive.file.bitable_field_changed_v1"
 
     file_type: str | None = None
+    """`"doc"` (an old document), `"docx"` (a document), `"sheet"`, `"bitable"` (a Base), `"slides"` or
+    `"file"`.
+    """
     file_token: str | None = None
+    """The file's token."""
     table_id: str | None = None
+    """The table in the Base."""
     operator_id: UserId | None = None
+    """Who did it."""
     action_list: tuple[BitableTableFieldAction, ...] | None = None
+    """What was done to fields."""
     revision: int | None = None
+    """The table's revision."""
     subscriber_id_list: tuple[UserId, ...] | None = None
+    """Those who subscribed to the event, and for whom it came."""
     update_time: int | None = None
+    """When the fields were changed."""
 
 
 @frozen
 class FileBitableRecordChanged:
-    """The event `drive.file.bitable_record_changed_v1`."""
+    """Records (rows) of a Base table have changed: `drive.file.bitable_record_changed_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "drive.file.bitable_record_changed_v1"
 
     file_type: str | None = None
+    """`"bitable"`."""
     file_token: str | None = None
+    """The file's token."""
     table_id: str | None = None
+    """The table in the Base."""
     revision: int | None = None
+    """The table's revision."""
     operator_id: UserId | None = None
+    """Who did it."""
     action_list: tuple[BitableTableRecordAction, ...] | None = None
+    """What was done to records."""
     subscriber_id_list: tuple[UserId, ...] | None = None
+    """Those who subscribed to the event, and for whom it came."""
     update_time: int | None = None
+    """When the records were changed, in s since 1970."""
 
 
 @frozen
 class FileCreatedInFolder:
-    """The event `drive.file.created_in_folder_v1`."""
+    """A file was created in a folder: `drive.file.created_in_folder_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "drive.file.created_in_folder_v1"
 
     file_type: str | None = None
+    """`"doc"` (an old document), `"docx"` (a document), `"sheet"`, `"bitable"` (a Base), `"slides"` or
+    `"file"`.
+    """
     file_token: str | None = None
+    """The file's token."""
     folder_token: str | None = None
+    """The folder's token."""
     operator_id: UserId | None = None
+    """Who did it."""
     subscriber_ids: tuple[UserId, ...] | None = None
+    """Those who subscribed to the event, and for whom it came."""
 
 
 @frozen
 class FileDeleted:
-    """The event `drive.file.deleted_v1`."""
+    """A file was deleted for good: `drive.file.deleted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "drive.file.deleted_v1"
 
     file_type: str | None = None
+    """`"doc"` (an old document), `"docx"` (a document), `"sheet"`, `"bitable"` (a Base), `"slides"` or
+    `"file"`.
+    """
     file_token: str | None = None
+    """The file's token."""
     operator_id: UserId | None = None
+    """Who did it."""
     subscriber_id_list: tuple[UserId, ...] | None = None
+    """Those who subscribed to the event, and for whom it came."""
 
 
 @frozen
 class FileEdited:
-    """The event `drive.file.edit_v1`."""
+    """A file was edited: `drive.file.edit_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "drive.file.edit_v1"
 
     file_type: str | None = None
+    """`"doc"` (an old document), `"docx"` (a document), `"sheet"`, `"bitable"` (a Base), `"slides"` or
+    `"file"`.
+    """
     file_token: str | None = None
+    """The file's token."""
     operator_id_list: tuple[UserId, ...] | None = None
+    """Who did it."""
     subscriber_id_list: tuple[UserId, ...] | None = None
+    """Those who subscribed to the event, and for whom it came."""
     sheet_id: str | None = None
+    """In a spreadsheet, the sheet that was edited."""
 
 
 @frozen
 class FilePermissionMemberAdded:
-    """The event `drive.file.permission_member_added_v1`."""
+    """Collaborators were added to a file: `drive.file.permission_member_added_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "drive.file.permission_member_added_v1"
 
     file_type: str | None = None
+    """`"doc"` (an old document), `"docx"` (a document), `"sheet"`, `"bitable"` (a Base), `"slides"` or
+    `"file"`.
+    """
     file_token: str | None = None
+    """The file's token."""
     operator_id: UserId | None = None
+    """Who did it."""
     user_list: tuple[UserId, ...] | None = None
+    """The people who were added."""
     chat_list: tuple[str, ...] | None = None
+    """The chats that were added, `oc_…`."""
     open_department_id_list: tuple[str, ...] | None = None
     subscriber_id_list: tuple[UserId, ...] | None = None
+    """Those who subscribed to the event, and for whom it came."""
 
 
 @frozen
 class FilePermissionMemberApplied:
-    """The event `drive.file.permission_member_applied_v1`."""
+    """Somebody asked for access to a file: `drive.file.permission_member_applied_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "drive.file.permission_member_applied_v1"
 
     file_type: str | None = None
+    """`"doc"` (an old document), `"docx"` (a document), `"sheet"`, `"bitable"` (a Base), `"slides"` or
+    `"file"`.
+    """
     file_token: str | None = None
+    """The file's token."""
     operator_id: UserId | None = None
+    """Who asked, for themselves or for others."""
     approver_id: UserId | None = None
+    """Who has to decide; as a rule the file's owner."""
     application_user_list: tuple[UserId, ...] | None = None
+    """The people for whom access is asked."""
     application_chat_list: tuple[str, ...] | None = None
+    """The chats for which access is asked, `oc_…`."""
     application_department_list: tuple[str, ...] | None = None
+    """The departments for which access is asked, by `open_department_id`."""
     application_remark: str | None = None
+    """What was said with the request."""
     permission: str | None = None
+    """What is asked for: `"view"`, `"edit"` or `"full_access"`."""
     subscriber_ids: tuple[UserId, ...] | None = None
+    """Those who subscribed to the event, and for whom it came."""
 
 
 @frozen
 class FilePermissionMemberRemoved:
-    """The event `drive.file.permission_member_removed_v1`."""
+    """Collaborators were removed from a file: `drive.file.permission_member_removed_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "drive.file.permission_member_removed_v1"
 
     file_type: str | None = None
+    """`"doc"` (an old document), `"docx"` (a document), `"sheet"`, `"bitable"` (a Base), `"slides"` or
+    `"file"`.
+    """
     file_token: str | None = None
+    """The file's token."""
     operator_id: UserId | None = None
+    """Who did it."""
     user_list: tuple[UserId, ...] | None = None
+    """The people who were removed."""
     chat_list: tuple[str, ...] | None = None
+    """The chats that were removed, `oc_…`."""
     open_department_id_list: tuple[str, ...] | None = None
     subscriber_id_list: tuple[UserId, ...] | None = None
+    """Those who subscribed to the event, and for whom it came."""
 
 
 @frozen
 class FileRead:
-    """The event `drive.file.read_v1`."""
+    """A file was read: `drive.file.read_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "drive.file.read_v1"
 
     file_type: str | None = None
+    """`"doc"` (an old document), `"docx"` (a document), `"sheet"`, `"bitable"` (a Base), `"slides"` or
+    `"file"`.
+    """
     file_token: str | None = None
+    """The file's token."""
     operator_id_list: tuple[UserId, ...] | None = None
+    """Who did it."""
     subscriber_id_list: tuple[UserId, ...] | None = None
+    """Those who subscribed to the event, and for whom it came."""
 
 
 @frozen
 class FileTitleUpdated:
-    """The event `drive.file.title_updated_v1`."""
+    """A file was renamed: `drive.file.title_updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "drive.file.title_updated_v1"
 
     file_type: str | None = None
+    """`"doc"` (an old document), `"docx"` (a document), `"sheet"`, `"bitable"` (a Base), `"slides"` or
+    `"file"`.
+    """
     file_token: str | None = None
+    """The file's token."""
     operator_id: UserId | None = None
+    """Who did it."""
     subscriber_id_list: tuple[UserId, ...] | None = None
+    """Those who subscribed to the event, and for whom it came."""
 
 
 @frozen
 class FileTrashed:
-    """The event `drive.file.trashed_v1`."""
+    """A file was moved to the trash: `drive.file.trashed_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "drive.file.trashed_v1"
 
     file_type: str | None = None
+    """`"doc"` (an old document), `"docx"` (a document), `"sheet"`, `"bitable"` (a Base), `"slides"` or
+    `"file"`.
+    """
     file_token: str | None = None
+    """The file's token."""
     operator_id: UserId | None = None
+    """Who did it."""
     subscriber_id_list: tuple[UserId, ...] | None = None
+    """Those who subscribed to the event, and for whom it came."""
 
 
 @frozen
 class NoticeCommentAdded:
-    """The event `drive.notice.comment_add_v1`."""
+    """A comment on a document, or a reply to one, came for somebody: `drive.notice.comment_add_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "drive.notice.comment_add_v1"
 
     notice_meta: Notice | None = None
+    """Where it was written, by whom, and whom it came for."""
     comment_id: str | None = None
+    """The comment's id."""
     reply_id: str | None = None
+    """The reply's id."""
     is_mentioned: bool | None = None
+    """Whether the person whom it came for is mentioned in it."""
     visibility: str | None = None
 
 
@@ -204,9 +292,13 @@ class BitableTableFieldAction:
     """The `action_list` of `FileBitableFieldChanged`."""
 
     action: str | None = None
+    """`"field_added"`, `"field_edited"` or `"field_deleted"`."""
     field_id: str | None = None
+    """The field's id."""
     before_value: BitableTableFieldActionValue | None = None
+    """The field before it."""
     after_value: BitableTableFieldActionValue | None = None
+    """The field after it."""
 
 
 @frozen
@@ -214,10 +306,15 @@ class BitableTableFieldActionValue:
     """The `before_value` or `after_value` of `BitableTableFieldAction`."""
 
     id: str | None = None
+    """The field's id."""
     name: str | None = None
+    """The field's name."""
     type: int | None = None
+    """The field's kind."""
     description: str | None = None
+    """The field's description."""
     property: BitableTableFieldActionValueProperty | None = None
+    """What the field's kind has in particular."""
 
 
 @frozen
@@ -225,16 +322,27 @@ class BitableTableFieldActionValueProperty:
     """The `property` of `BitableTableFieldActionValue`."""
 
     formatter: str | None = None
+    """Of a number or a formula: how it is shown."""
     date_formatter: str | None = None
+    """Of a date or a time: how it is shown."""
     auto_fill: bool | None = None
+    """Of a date: whether new records get the time of their creation."""
     multiple: bool | None = None
+    """Of people and links: whether there may be several."""
     table_id: str | None = None
+    """Of a link: the table that is linked to."""
     table_name: str | None = None
+    """Of a link: the name of the table that is linked to."""
     back_field_name: str | None = None
+    """Of a two-way link: the name of the field that links back."""
     input_type: str | None = None
+    """Of a place: how it may be put in."""
     back_field_id: str | None = None
+    """Of a two-way link: the id of the field that links back."""
     options: tuple[BitableTableFieldActionValuePropertyOption, ...] | None = None
+    """Of a choice: what there is to choose from."""
     formula_expression: str | None = None
+    """Of a formula: the formula."""
 
 
 @frozen
@@ -242,8 +350,11 @@ class BitableTableFieldActionValuePropertyOption:
     """The `options` of `BitableTableFieldActionValueProperty`."""
 
     name: str | None = None
+    """The option's name."""
     id: str | None = None
+    """The option's id."""
     color: int | None = None
+    """The option's color."""
 
 
 @frozen
@@ -251,9 +362,13 @@ class BitableTableRecordAction:
     """The `action_list` of `FileBitableRecordChanged`."""
 
     record_id: str | None = None
+    """The record's id."""
     action: str | None = None
+    """`"record_added"`, `"record_edited"` or `"record_deleted"`."""
     before_value: tuple[BitableTableRecordActionField, ...] | None = None
+    """The record's fields before it."""
     after_value: tuple[BitableTableRecordActionField, ...] | None = None
+    """The record's fields after it."""
 
 
 @frozen
@@ -261,7 +376,9 @@ class BitableTableRecordActionField:
     """The `before_value` or `after_value` of `BitableTableRecordAction`."""
 
     field_id: str | None = None
+    """The field's id."""
     field_value: str | None = None
+    """The field's value, JSON in a string."""
 
 
 @frozen
@@ -269,8 +386,15 @@ class Notice:
     """The `notice_meta` of `NoticeCommentAdded`."""
 
     file_type: str | None = None
+    """`"doc"` (an old document), `"docx"` (a document), `"sheet"`, `"bitable"` (a Base), `"slides"` or
+    `"file"`.
+    """
     file_token: str | None = None
+    """The file's token."""
     from_user_id: UserId | None = None
+    """Who wrote it."""
     to_user_id: UserId | None = None
+    """Whom it came for."""
     from_user_type: str | None = None
     notice_type: str | None = None
+    """`"add_comment"` or `"add_reply"`."""

@@ -19,50 +19,74 @@ __all__ = [
 
 @frozen
 class CourseRegistrationCreated:
-    """The event `elearning.course_registration.created_v2`."""
+    """A record of somebody's progress in a course was created: `elearning.course_registration.created_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "elearning.course_registration.created_v2"
 
     course_id: str | None = None
+    """The course's id."""
     learner: User | None = None
+    """The person."""
     enroll_at: int | None = None
+    """When the person was enrolled, in s since 1970."""
     enroll_type: int | None = None
+    """`1` assigned by an administrator, `2` by themselves, `3` by a rule, `4` on request."""
     learning_duration: int | None = None
+    """How long the person has learned, in s."""
     finished_at: int | None = None
+    """When the person finished, in s since 1970."""
     learning_state: int | None = None
+    """`0` not begun, `1` under way, `2` passed, `3` failed."""
     compulsory_lesson_ids: tuple[str, ...] | None = None
+    """The ids of the lessons that have to be taken."""
     learned_compulsory_lesson_ids: tuple[str, ...] | None = None
+    """The ids of those that have to be taken and are done."""
     optional_lesson_ids: tuple[str, ...] | None = None
+    """The ids of the lessons that may be taken."""
     learned_optional_lesson_ids: tuple[str, ...] | None = None
+    """The ids of those that may be taken and are done."""
 
 
 @frozen
 class CourseRegistrationDeleted:
-    """The event `elearning.course_registration.deleted_v2`."""
+    """A record of somebody's progress in a course was deleted: `elearning.course_registration.deleted_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "elearning.course_registration.deleted_v2"
 
     course_id: str | None = None
+    """The course's id."""
     learner: User | None = None
+    """The person."""
 
 
 @frozen
 class CourseRegistrationUpdated:
-    """The event `elearning.course_registration.updated_v2`."""
+    """A record of somebody's progress in a course has changed: `elearning.course_registration.updated_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "elearning.course_registration.updated_v2"
 
     course_id: str | None = None
+    """The course's id."""
     learner: User | None = None
+    """The person."""
     enroll_at: int | None = None
+    """When the person was enrolled, in s since 1970."""
     enroll_type: int | None = None
+    """`1` assigned by an administrator, `2` by themselves, `3` by a rule, `4` on request."""
     learning_duration: int | None = None
+    """How long the person has learned, in s."""
     finished_at: int | None = None
+    """When the person finished, in s since 1970."""
     learning_state: int | None = None
+    """`0` not begun, `1` under way, `2` passed, `3` failed."""
     compulsory_lesson_ids: tuple[str, ...] | None = None
+    """The ids of the lessons that have to be taken."""
     learned_compulsory_lesson_ids: tuple[str, ...] | None = None
+    """The ids of those that have to be taken and are done."""
     optional_lesson_ids: tuple[str, ...] | None = None
+    """The ids of the lessons that may be taken."""
     learned_optional_lesson_ids: tuple[str, ...] | None = None
+    """The ids of those that may be taken and are done."""
 
 
 @frozen
@@ -70,5 +94,8 @@ class User:
     """The `learner` of `CourseRegistrationCreated`, `CourseRegistrationDeleted` and others."""
 
     user_id: UserId | None = None
+    """The person's ids."""
     email: str | None = None
+    """The email address."""
     phone: str | None = None
+    """The phone number."""

@@ -28,63 +28,96 @@ __all__ = [
 
 @frozen
 class NotificationApproved:
-    """The event `helpdesk.notification.approve_v1`."""
+    """It was decided whether a help desk may send a notification: `helpdesk.notification.approve_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "helpdesk.notification.approve_v1"
 
     notification_id: str | None = None
+    """The notification's id."""
     helpdesk_id: str | None = None
+    """The help desk's id."""
     approve_status: str | None = None
+    """`"APPROVED"`, `"REJECTED"`, `"CANCELED"` or `"DELETED"`."""
 
 
 @frozen
 class TicketCreated:
-    """The event `helpdesk.ticket.created_v1`."""
+    """A ticket was created: `helpdesk.ticket.created_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "helpdesk.ticket.created_v1"
 
     ticket_id: str | None = None
+    """The ticket's id."""
     helpdesk_id: str | None = None
+    """The help desk's id."""
     guest: TicketUserEvent | None = None
+    """Who asked for help."""
     stage: int | None = None
+    """Who answers: `1` the bot, `2` an agent."""
     status: int | None = None
+    """`1` created, `2` in work, `3` in the queue, `4` on hold, `5` waits for the guest; closed `50` by the
+    bot, `51` by an agent, `52` by the guest.
+    """
     score: int | None = None
+    """How content the guest was: `1` not, `2` so-so, `3` content."""
     created_at: int | None = None
+    """When the ticket was created."""
     updated_at: int | None = None
+    """When the ticket was last changed; `-1` is never."""
     closed_at: int | None = None
+    """When the ticket was closed."""
     channel: int | None = None
+    """Where the ticket came from: `2` a QR code, `9` the API, `13` a search, `14` a shared contact; others
+    are other ways.
+    """
     solve: int | None = None
+    """`1` not solved, `2` solved."""
     customized_fields: tuple[CustomizedFieldDisplayItem, ...] | None = None
+    """The fields of the help desk's own."""
     chat_id: str | None = None
+    """The chat's id, `oc_…`."""
 
 
 @frozen
 class TicketUpdated:
-    """The event `helpdesk.ticket.updated_v1`."""
+    """A ticket's status or stage has changed: `helpdesk.ticket.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "helpdesk.ticket.updated_v1"
 
     object: TicketEvent | None = None
+    """The ticket after the change."""
     old_object: TicketEventUpdateInfo | None = None
+    """The ticket before the change: only the fields that have changed."""
 
 
 @frozen
 class TicketMessageCreated:
-    """The event `helpdesk.ticket_message.created_v1`."""
+    """A message was written in a ticket: `helpdesk.ticket_message.created_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "helpdesk.ticket_message.created_v1"
 
     ticket_message_id: str | None = None
+    """The message's id in the ticket."""
     message_id: str | None = None
+    """The message's id, `om_…`."""
     msg_type: str | None = None
+    """The kind of message."""
     position: str | None = None
+    """The message's place in the ticket."""
     sender_id: UserId | None = None
+    """Who wrote it; missing if it was the bot."""
     sender_type: int | None = None
+    """`1` the bot, `2` the guest, `3` an agent."""
     text: str | None = None
+    """The message's text."""
     ticket: Ticket | None = None
+    """The ticket."""
     event_id: str | None = None
+    """The event's id."""
     chat_id: str | None = None
+    """The chat's id, `oc_…`."""
     content: TicketMessageContent | None = None
+    """What was written."""
 
 
 @frozen
@@ -92,9 +125,13 @@ class TicketUserEvent:
     """The `guest`, `agents` or others of `TicketCreated` and `TicketEvent`."""
 
     id: UserId | None = None
+    """The person's ids."""
     avatar_url: str | None = None
+    """The link to the picture."""
     name: str | None = None
+    """The name."""
     email: str | None = None
+    """The email address."""
 
 
 @frozen
@@ -102,12 +139,19 @@ class CustomizedFieldDisplayItem:
     """The `customized_fields` of `TicketCreated`, `TicketEvent` and others."""
 
     id: str | None = None
+    """The field's id."""
     value: str | None = None
+    """The field's value."""
     key_name: str | None = None
+    """The field's key."""
     display_name: str | None = None
+    """The field's name as people see it."""
     position: int | None = None
+    """The field's place among the others."""
     required: bool | None = None
+    """Whether the field has to be filled in."""
     editable: bool | None = None
+    """Whether the value can be changed."""
 
 
 @frozen
@@ -115,21 +159,41 @@ class TicketEvent:
     """The `object` of `TicketUpdated`."""
 
     ticket_id: str | None = None
+    """The ticket's id."""
     helpdesk_id: str | None = None
+    """The help desk's id."""
     guest: TicketUserEvent | None = None
+    """Who asked for help."""
     stage: int | None = None
+    """Who answers: `1` the bot, `2` an agent."""
     status: int | None = None
+    """`1` created, `2` in work, `3` in the queue, `4` on hold, `5` waits for the guest; closed `50` by the
+    bot, `51` by an agent, `52` by the guest.
+    """
     score: int | None = None
+    """How content the guest was: `1` not, `2` so-so, `3` content."""
     created_at: int | None = None
+    """When the ticket was created."""
     updated_at: int | None = None
+    """When the ticket was last changed; `-1` is never."""
     closed_at: int | None = None
+    """When the ticket was closed."""
     agents: tuple[TicketUserEvent, ...] | None = None
+    """The agents of the ticket."""
     channel: int | None = None
+    """Where the ticket came from: `2` a QR code, `9` the API, `13` a search, `14` a shared contact; others
+    are other ways.
+    """
     solve: int | None = None
+    """`1` not solved, `2` solved."""
     closed_by: TicketUserEvent | None = None
+    """Who closed the ticket."""
     collaborators: tuple[TicketUserEvent, ...] | None = None
+    """The agents who help."""
     customized_fields: tuple[CustomizedFieldDisplayItem, ...] | None = None
+    """The fields of the help desk's own."""
     chat_id: str | None = None
+    """The chat's id, `oc_…`."""
 
 
 @frozen
@@ -137,8 +201,13 @@ class TicketEventUpdateInfo:
     """The `old_object` of `TicketUpdated`."""
 
     stage: int | None = None
+    """Who answers: `1` the bot, `2` an agent."""
     status: int | None = None
+    """`1` created, `2` in work, `3` in the queue, `4` on hold, `5` waits for the guest; closed `50` by the
+    bot, `51` by an agent, `52` by the guest.
+    """
     updated_at: int | None = None
+    """When the ticket was last changed; `-1` is never."""
 
 
 @frozen
@@ -146,31 +215,61 @@ class Ticket:
     """The `ticket` of `TicketMessageCreated`."""
 
     ticket_id: str | None = None
+    """The ticket's id."""
     helpdesk_id: str | None = None
+    """The help desk's id."""
     guest: TicketUser | None = None
+    """Who asked for help."""
     comments: tuple[Comments, ...] | None = None
+    """Notes on the ticket."""
     ticket_type: int | None = None
+    """Who answers: `1` the bot, `2` an agent."""
     status: int | None = None
+    """`1` created, `2` in work, `3` in the queue, `4` on hold, `5` waits for the guest; closed `50` by the
+    bot, `51` by an agent, `52` by the guest.
+    """
     score: int | None = None
+    """How content the guest was: `1` not, `2` so-so, `3` content."""
     created_at: int | None = None
+    """When the ticket was created."""
     updated_at: int | None = None
+    """When the ticket was last changed; `-1` is never."""
     closed_at: int | None = None
+    """When the ticket was closed."""
     dissatisfaction_reason: I18n | None = None
+    """Why the guest was not content, by language."""
     agents: tuple[TicketUser, ...] | None = None
+    """The agents of the ticket."""
     channel: int | None = None
+    """Where the ticket came from: `2` a QR code, `9` the API, `13` a search, `14` a shared contact; others
+    are other ways.
+    """
     solve: int | None = None
+    """`1` not solved, `2` solved."""
     closed_by: TicketUser | None = None
+    """Who closed the ticket."""
     collaborators: tuple[TicketUser, ...] | None = None
+    """The agents who help."""
     customized_fields: tuple[CustomizedFieldDisplayItem, ...] | None = None
+    """The fields of the help desk's own."""
     agent_service_duration: float | None = None
+    """From an agent's coming in to the last answer, in minutes."""
     agent_first_response_duration: int | None = None
+    """From an agent's coming in to the first answer, in s."""
     bot_service_duration: int | None = None
+    """From the ticket's beginning to an agent's coming in, in s."""
     agent_resolution_time: int | None = None
+    """From an agent's coming in to the closing, in s."""
     actual_processing_time: int | None = None
+    """From an agent's coming in to the end, in s."""
     agent_entry_time: int | None = None
+    """When an agent came in, in ms since 1970."""
     agent_first_response_time: int | None = None
+    """When an agent answered first, in ms since 1970."""
     agent_last_response_time: int | None = None
+    """When an agent answered last, in ms since 1970."""
     agent_owner: TicketUser | None = None
+    """The agent in charge."""
 
 
 @frozen
@@ -178,12 +277,19 @@ class TicketUser:
     """The `guest`, `agents` or others of `Ticket`."""
 
     id: str | None = None
+    """The person's id."""
     avatar_url: str | None = None
+    """The link to the picture."""
     name: str | None = None
+    """The name."""
     email: str | None = None
+    """The email address."""
     department: str | None = None
+    """The name of the person's department."""
     city: str | None = None
+    """The city."""
     country: str | None = None
+    """The country's code."""
 
 
 @frozen
@@ -191,11 +297,17 @@ class Comments:
     """The `comments` of `Ticket`."""
 
     content: str | None = None
+    """The note."""
     created_at: int | None = None
+    """When it was written, in ms since 1970."""
     id: int | None = None
+    """The note's id."""
     user_avatar_url: str | None = None
+    """The link to the writer's picture."""
     user_name: str | None = None
+    """The writer's name."""
     user_id: int | None = None
+    """The writer's id."""
 
 
 @frozen
@@ -203,8 +315,11 @@ class I18n:
     """The `dissatisfaction_reason` of `Ticket`."""
 
     zh_cn: str | None = None
+    """In Chinese."""
     en_us: str | None = None
+    """In English."""
     ja_jp: str | None = None
+    """In Japanese."""
 
 
 @frozen
@@ -212,6 +327,10 @@ class TicketMessageContent:
     """The `content` of `TicketMessageCreated`."""
 
     content: str | None = None
+    """The text."""
     msg_type: str | None = None
+    """`"text"`, `"post"` (rich text) or `"image"`."""
     image_keys: tuple[str, ...] | None = None
+    """The keys of images."""
     image_key: str | None = None
+    """An image's key."""

@@ -43,149 +43,205 @@ __all__ = [
 
 @frozen
 class ApplicationDeleted:
-    """The event `hire.application.deleted_v1`."""
+    """Applications for jobs were deleted: `hire.application.deleted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "hire.application.deleted_v1"
 
     application_ids: tuple[str, ...] | None = None
+    """The ids of the applications."""
 
 
 @frozen
 class ApplicationStageChanged:
-    """The event `hire.application.stage_changed_v1`."""
+    """An application for a job moved to another stage: `hire.application.stage_changed_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "hire.application.stage_changed_v1"
 
     application_id: str | None = None
+    """The id of the application for a job."""
     origin_stage_id: str | None = None
+    """The id of the stage before."""
     target_stage_id: str | None = None
+    """The id of the stage after."""
     update_time: int | None = None
+    """When it was, in ms since 1970."""
 
 
 @frozen
 class EcoAccountCreated:
-    """The event `hire.eco_account.created_v1`."""
+    """A tenant added its account with a provider of background checks or exams:
+    `hire.eco_account.created_v1`.
+    """
 
     EVENT_TYPE: ClassVar[str] = "hire.eco_account.created_v1"
 
     scope: int | None = None
+    """`1` for background checks, `2` for exams."""
     account_id: str | None = None
+    """The id of the tenant's account with the provider."""
     account_name: str | None = None
+    """The account's name."""
     usage_list: tuple[int, ...] | None = None
+    """What it is for: `1` hiring in general, `2` hiring of graduates."""
     custom_field_list: tuple[EcoAccountCustomFieldEventData, ...] | None = None
+    """What the tenant put into the provider's own fields."""
 
 
 @frozen
 class EcoBackgroundCheckCanceled:
-    """The event `hire.eco_background_check.canceled_v1`."""
+    """A background check was ended: `hire.eco_background_check.canceled_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "hire.eco_background_check.canceled_v1"
 
     background_check_id: str | None = None
+    """The background check's id."""
     termination_reason: str | None = None
+    """Why it was ended."""
 
 
 @frozen
 class EcoBackgroundCheckCreated:
-    """The event `hire.eco_background_check.created_v1`."""
+    """A background check was ordered: `hire.eco_background_check.created_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "hire.eco_background_check.created_v1"
 
     background_check_id: str | None = None
+    """The background check's id."""
     account_id: str | None = None
+    """The id of the tenant's account with the provider."""
     package_id: str | None = None
+    """The id of the package that was ordered."""
     additional_item_id_list: tuple[str, ...] | None = None
+    """The ids of what is checked besides."""
     comment: str | None = None
+    """A note."""
     candidate_info: EcoBackgroundCheckCreateEventCandidateInfo | None = None
+    """The candidate."""
 
 
 @frozen
 class EcoExamCreated:
-    """The event `hire.eco_exam.created_v1`."""
+    """An exam was ordered: `hire.eco_exam.created_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "hire.eco_exam.created_v1"
 
     exam_id: str | None = None
+    """The exam's id."""
     account_id: str | None = None
+    """The id of the tenant's account with the provider."""
     paper_id: str | None = None
+    """The id of the paper."""
     candidate_info: EcoExamCreateEventCandidateInfo | None = None
+    """The candidate."""
     talent_id: str | None = None
+    """The candidate's id."""
     application_id: str | None = None
+    """The id of the application for a job."""
     job_info: EcoExamCreateEventJobInfo | None = None
 
 
 @frozen
 class EhrImportTaskImported:
-    """The event `hire.ehr_import_task.imported_v1`."""
+    """A candidate is to be imported into the HR system: `hire.ehr_import_task.imported_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "hire.ehr_import_task.imported_v1"
 
     task_id: str | None = None
+    """The id of the import."""
     application_id: str | None = None
+    """The id of the application for a job."""
     ehr_department_id: str | None = None
+    """The id of the department that the candidate is imported into; `ehr_department` tells more."""
     ehr_requirement_id: str | None = None
+    """The id of the request to hire."""
     operator_id: str | None = None
+    """The id of who did it; `operator_user_id` tells more."""
     operator_user_id: UserId | None = None
+    """Who did it."""
     ehr_department: DepartmentId | None = None
+    """The department that the candidate is imported into."""
 
 
 @frozen
 class EhrImportTaskForInternshipOfferImported:
-    """The event `hire.ehr_import_task_for_internship_offer.imported_v1`."""
+    """An intern is to be imported into the HR system:
+    `hire.ehr_import_task_for_internship_offer.imported_v1`.
+    """
 
     EVENT_TYPE: ClassVar[str] = "hire.ehr_import_task_for_internship_offer.imported_v1"
 
     task_id: str | None = None
+    """The id of the import."""
     application_id: str | None = None
+    """The id of the application for a job."""
     offer_id: str | None = None
+    """The offer's id."""
     pre_onboard_id: str | None = None
+    """The id of the internship."""
     ehr_department_id: str | None = None
+    """The id of the department that the candidate is imported into; `ehr_department` tells more."""
     operator_id: str | None = None
+    """The id of who did it; `operator_user_id` tells more."""
     operator_user_id: UserId | None = None
+    """Who did it."""
     ehr_department: DepartmentId | None = None
+    """The department that the candidate is imported into."""
 
 
 @frozen
 class OfferStatusChanged:
-    """The event `hire.offer.status_changed_v1`."""
+    """The status of an offer has changed: `hire.offer.status_changed_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "hire.offer.status_changed_v1"
 
     offer_id: str | None = None
+    """The offer's id."""
 
 
 @frozen
 class ReferralAccountAssetsUpdated:
-    """The event `hire.referral_account.assets_update_v1`."""
+    """The balance of an account for referrals has changed: `hire.referral_account.assets_update_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "hire.referral_account.assets_update_v1"
 
     account_id: str | None = None
+    """The account's id."""
     assets: Assets | None = None
+    """The balance after the change."""
     modify_time: str | None = None
+    """When it was, in ms since 1970, as a string."""
 
 
 @frozen
 class TalentDeleted:
-    """The event `hire.talent.deleted_v1`."""
+    """A candidate was deleted: `hire.talent.deleted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "hire.talent.deleted_v1"
 
     talent_id: str | None = None
+    """The candidate's id."""
 
 
 @frozen
 class TalentTagSubscription:
-    """The event `hire.talent.tag_subscription_v1`."""
+    """A candidate with a tag that is subscribed to moved on, or was locked or unlocked:
+    `hire.talent.tag_subscription_v1`.
+    """
 
     EVENT_TYPE: ClassVar[str] = "hire.talent.tag_subscription_v1"
 
     talent_id: str | None = None
+    """The candidate's id."""
     application_id: str | None = None
+    """The id of the application for a job."""
     type: int | None = None
+    """`1` moved to another stage, `2` locked, `3` unlocked."""
     tag: TalentTag | None = None
+    """The tag."""
     lock_status: int | None = None
+    """`1` not locked, `2` locked for another job, `3` locked for this one."""
     application_stage: ApplicationStageInfo | None = None
+    """The stage of the application, after the change."""
 
 
 @frozen
@@ -193,7 +249,9 @@ class EcoAccountCustomFieldEventData:
     """The `custom_field_list` of `EcoAccountCreated`."""
 
     key: str | None = None
+    """The field's key."""
     value: str | None = None
+    """The field's value."""
 
 
 @frozen
@@ -201,10 +259,15 @@ class EcoBackgroundCheckCreateEventCandidateInfo:
     """The `candidate_info` of `EcoBackgroundCheckCreated`."""
 
     name: str | None = None
+    """The name."""
     mobile: EcoBackgroundCheckCreateEventMobile | None = None
+    """The mobile number."""
     email: str | None = None
+    """The email address."""
     first_name: str | None = None
+    """The first name."""
     last_name: str | None = None
+    """The last name."""
 
 
 @frozen
@@ -212,7 +275,9 @@ class EcoBackgroundCheckCreateEventMobile:
     """The `mobile` of `EcoBackgroundCheckCreateEventCandidateInfo`."""
 
     code: str | None = None
+    """The country's code."""
     number: str | None = None
+    """The number."""
 
 
 @frozen
@@ -220,8 +285,11 @@ class EcoExamCreateEventCandidateInfo:
     """The `candidate_info` of `EcoExamCreated`."""
 
     name: str | None = None
+    """The name."""
     mobile: EcoExamCreateEventMobile | None = None
+    """The mobile number."""
     email: str | None = None
+    """The email address."""
 
 
 @frozen
@@ -229,7 +297,9 @@ class EcoExamCreateEventMobile:
     """The `mobile` of `EcoExamCreateEventCandidateInfo`."""
 
     code: str | None = None
+    """The country's code."""
     number: str | None = None
+    """The number."""
 
 
 @frozen
@@ -253,7 +323,9 @@ class I18n:
     """The `name` or `description` of `EcoExamCreateEventJobDepartment`, `CommonAddress` and others."""
 
     zh_cn: str | None = None
+    """In Chinese."""
     en_us: str | None = None
+    """In English."""
 
 
 @frozen
@@ -261,11 +333,17 @@ class CommonAddress:
     """The `addresses` of `EcoExamCreateEventJobInfo`."""
 
     id: str | None = None
+    """The address's id."""
     name: I18n | None = None
+    """The address's name by language."""
     district: CodeNameObject | None = None
+    """The district."""
     city: CodeNameObject | None = None
+    """The city."""
     state: CodeNameObject | None = None
+    """The province or state."""
     country: CodeNameObject | None = None
+    """The country."""
 
 
 @frozen
@@ -273,7 +351,9 @@ class CodeNameObject:
     """The `district`, `city` or others of `CommonAddress`."""
 
     code: str | None = None
+    """The code."""
     name: I18n | None = None
+    """The name by language."""
 
 
 @frozen
@@ -281,7 +361,9 @@ class DepartmentId:
     """The `ehr_department` of `EhrImportTaskImported` and `EhrImportTaskForInternshipOfferImported`."""
 
     department_id: str | None = None
+    """The department's id."""
     open_department_id: str | None = None
+    """The department's id in the contacts, `od-…`."""
 
 
 @frozen
@@ -289,6 +371,7 @@ class Assets:
     """The `assets` of `ReferralAccountAssetsUpdated`."""
 
     confirmed_bonus: BonusAmount | None = None
+    """The rewards that are confirmed."""
     paid_bonus: BonusAmount | None = None
 
 
@@ -298,8 +381,10 @@ class BonusAmount:
 
     bonus_type: int | None = None
     point_bonus: int | None = None
+    """A reward in points."""
     cash: Cash | None = None
     cash_bonus: tuple[Cash, ...] | None = None
+    """Rewards in money."""
 
 
 @frozen
@@ -307,7 +392,9 @@ class Cash:
     """The `cash` or `cash_bonus` of `BonusAmount`."""
 
     currency_type: str | None = None
+    """The currency, such as `"CNY"`."""
     amount: float | None = None
+    """How much."""
 
 
 @frozen
@@ -315,8 +402,11 @@ class TalentTag:
     """The `tag` of `TalentTagSubscription`."""
 
     id: str | None = None
+    """The tag's id."""
     name: I18n | None = None
+    """The tag's name by language."""
     description: I18n | None = None
+    """The tag's description by language."""
     type: int | None = None
     active_status: int | None = None
 
@@ -326,6 +416,12 @@ class ApplicationStageInfo:
     """The `application_stage` of `TalentTagSubscription`."""
 
     id: str | None = None
+    """The stage's id."""
     zh_name: str | None = None
+    """The stage's name in Chinese."""
     en_name: str | None = None
+    """The stage's name in English."""
     type: int | None = None
+    """`1` screening, `2` assessment, `3` exam, `4` interview, `5` offer, `6` to be onboarded, `7`
+    onboarded, `8` other, `255` the system's own.
+    """

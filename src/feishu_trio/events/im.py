@@ -40,171 +40,241 @@ __all__ = [
 
 @frozen
 class ChatAccessEventBotP2pChatEntered:
-    """The event `im.chat.access_event.bot_p2p_chat_entered_v1`."""
+    """Somebody opened their private chat with the bot: `im.chat.access_event.bot_p2p_chat_entered_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "im.chat.access_event.bot_p2p_chat_entered_v1"
 
     chat_id: str | None = None
+    """The chat's id, `oc_…`."""
     operator_id: UserId | None = None
+    """Who opened the chat."""
     last_message_id: str | None = None
+    """The newest message in the chat that the person can see, `om_…`."""
     last_message_create_time: str | None = None
+    """When that message was sent, in ms since 1970, as a string."""
 
 
 @frozen
 class ChatDisbanded:
-    """The event `im.chat.disbanded_v1`."""
+    """A group that the bot was in was disbanded: `im.chat.disbanded_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "im.chat.disbanded_v1"
 
     chat_id: str | None = None
+    """The chat's id, `oc_…`."""
     operator_id: UserId | None = None
+    """Who disbanded the group."""
     external: bool | None = None
+    """Whether the group is open to people of other tenants."""
     operator_tenant_key: str | None = None
+    """The key of the tenant of who did it."""
     name: str | None = None
+    """The group's name."""
     i18n_names: I18nNames | None = None
+    """The group's name by language."""
 
 
 @frozen
 class ChatMemberBotAdded:
-    """The event `im.chat.member.bot.added_v1`."""
+    """The bot was added to a group: `im.chat.member.bot.added_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "im.chat.member.bot.added_v1"
 
     chat_id: str | None = None
+    """The chat's id, `oc_…`."""
     operator_id: UserId | None = None
+    """Who added the bot."""
     external: bool | None = None
+    """Whether the group is open to people of other tenants."""
     operator_tenant_key: str | None = None
+    """The key of the tenant of who did it."""
     name: str | None = None
+    """The group's name."""
     i18n_names: I18nNames | None = None
+    """The group's name by language."""
 
 
 @frozen
 class ChatMemberBotDeleted:
-    """The event `im.chat.member.bot.deleted_v1`."""
+    """The bot was removed from a group: `im.chat.member.bot.deleted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "im.chat.member.bot.deleted_v1"
 
     chat_id: str | None = None
+    """The chat's id, `oc_…`."""
     operator_id: UserId | None = None
+    """Who removed the bot."""
     external: bool | None = None
+    """Whether the group is open to people of other tenants."""
     operator_tenant_key: str | None = None
+    """The key of the tenant of who did it."""
     name: str | None = None
+    """The group's name."""
     i18n_names: I18nNames | None = None
+    """The group's name by language."""
 
 
 @frozen
 class ChatMemberUserAdded:
-    """The event `im.chat.member.user.added_v1`."""
+    """People came into a group that the bot is in: `im.chat.member.user.added_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "im.chat.member.user.added_v1"
 
     chat_id: str | None = None
+    """The chat's id, `oc_…`."""
     operator_id: UserId | None = None
+    """Who did it."""
     external: bool | None = None
+    """Whether the group is open to people of other tenants."""
     operator_tenant_key: str | None = None
+    """The key of the tenant of who did it."""
     users: tuple[ChatMemberUser, ...] | None = None
+    """Those who came in."""
     name: str | None = None
+    """The group's name."""
     i18n_names: I18nNames | None = None
+    """The group's name by language."""
 
 
 @frozen
 class ChatMemberUserDeleted:
-    """The event `im.chat.member.user.deleted_v1`."""
+    """People left a group that the bot is in, or were removed from it: `im.chat.member.user.deleted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "im.chat.member.user.deleted_v1"
 
     chat_id: str | None = None
+    """The chat's id, `oc_…`."""
     operator_id: UserId | None = None
+    """Who did it."""
     external: bool | None = None
+    """Whether the group is open to people of other tenants."""
     operator_tenant_key: str | None = None
+    """The key of the tenant of who did it."""
     users: tuple[ChatMemberUser, ...] | None = None
+    """Those who left or were removed."""
     name: str | None = None
+    """The group's name."""
     i18n_names: I18nNames | None = None
+    """The group's name by language."""
 
 
 @frozen
 class ChatMemberUserWithdrawn:
-    """The event `im.chat.member.user.withdrawn_v1`."""
+    """An invitation into a group that the bot is in was withdrawn: `im.chat.member.user.withdrawn_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "im.chat.member.user.withdrawn_v1"
 
     chat_id: str | None = None
+    """The chat's id, `oc_…`."""
     operator_id: UserId | None = None
+    """Who did it."""
     external: bool | None = None
+    """Whether the group is open to people of other tenants."""
     operator_tenant_key: str | None = None
+    """The key of the tenant of who did it."""
     users: tuple[ChatMemberUser, ...] | None = None
+    """Those whose invitation was withdrawn."""
     name: str | None = None
+    """The group's name."""
     i18n_names: I18nNames | None = None
+    """The group's name by language."""
 
 
 @frozen
 class ChatUpdated:
-    """The event `im.chat.updated_v1`."""
+    """The settings of a group that the bot is in have changed: `im.chat.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "im.chat.updated_v1"
 
     chat_id: str | None = None
+    """The chat's id, `oc_…`."""
     operator_id: UserId | None = None
+    """Who changed the settings."""
     external: bool | None = None
+    """Whether the group is open to people of other tenants."""
     operator_tenant_key: str | None = None
+    """The key of the tenant of who did it."""
     after_change: ChatChange | None = None
+    """The settings after the change."""
     before_change: ChatChange | None = None
+    """The settings before the change."""
     moderator_list: ModeratorList | None = None
+    """Who was added to those who may write, and who was taken out."""
 
 
 @frozen
 class MessageRead:
-    """The event `im.message.message_read_v1`."""
+    """Somebody read what the bot wrote in their private chat: `im.message.message_read_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "im.message.message_read_v1"
 
     reader: MessageReader | None = None
+    """Who read them, and when."""
     message_id_list: tuple[str, ...] | None = None
+    """The ids of the messages that were read, `om_…`."""
 
 
 @frozen
 class MessageReactionCreated:
-    """The event `im.message.reaction.created_v1`."""
+    """An emoji was put on a message: `im.message.reaction.created_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "im.message.reaction.created_v1"
 
     message_id: str | None = None
+    """The message's id, `om_…`."""
     reaction_type: Emoji | None = None
+    """The emoji."""
     operator_type: str | None = None
+    """Who did it: `"user"`, and `user_id` says which, or `"app"`, and `app_id` says which."""
     user_id: UserId | None = None
+    """The person who did it, if it was one."""
     app_id: str | None = None
+    """The app that did it, `cli_…`, if it was one."""
     action_time: str | None = None
+    """When the emoji was put there, in ms since 1970, as a string."""
 
 
 @frozen
 class MessageReactionDeleted:
-    """The event `im.message.reaction.deleted_v1`."""
+    """An emoji was taken off a message: `im.message.reaction.deleted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "im.message.reaction.deleted_v1"
 
     message_id: str | None = None
+    """The message's id, `om_…`."""
     reaction_type: Emoji | None = None
+    """The emoji."""
     operator_type: str | None = None
+    """Who did it: `"user"`, and `user_id` says which, or `"app"`, and `app_id` says which."""
     user_id: UserId | None = None
+    """The person who did it, if it was one."""
     app_id: str | None = None
+    """The app that did it, `cli_…`, if it was one."""
     action_time: str | None = None
+    """When the emoji was taken off, in ms since 1970, as a string."""
 
 
 @frozen
 class MessageRecalled:
-    """The event `im.message.recalled_v1`."""
+    """A message in a chat that the bot is in was recalled: `im.message.recalled_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "im.message.recalled_v1"
 
     message_id: str | None = None
+    """The message's id, `om_…`."""
     chat_id: str | None = None
+    """The chat's id, `oc_…`."""
     recall_time: str | None = None
+    """When it was recalled, in ms since 1970, as a string."""
     recall_type: str | None = None
+    """Who recalled it: `"message_owner"` (who sent it), `"group_owner"`, `"group_manager"` or
+    `"enterprise_manager"`.
+    """
 
 
 @frozen
 class MessageReceived:
-    """The event `im.message.receive_v1`.
+    """A message came to the bot: `im.message.receive_v1`.
 
     A body without a `message` does not fit, and is refused before a handler runs.
     """
@@ -212,7 +282,9 @@ class MessageReceived:
     EVENT_TYPE: ClassVar[str] = "im.message.receive_v1"
 
     message: Message
+    """The message."""
     sender: Sender = field(factory=lambda: Sender())
+    """Who sent it."""
 
 
 @frozen
@@ -220,8 +292,11 @@ class I18nNames:
     """The `i18n_names` of `ChatDisbanded`, `ChatMemberBotAdded` and others."""
 
     zh_cn: str | None = None
+    """In Chinese."""
     en_us: str | None = None
+    """In English."""
     ja_jp: str | None = None
+    """In Japanese."""
 
 
 @frozen
@@ -229,8 +304,11 @@ class ChatMemberUser:
     """The `users` of `ChatMemberUserAdded`, `ChatMemberUserDeleted` and others."""
 
     name: str | None = None
+    """The person's name."""
     tenant_key: str | None = None
+    """The tenant's key, which tells tenants apart."""
     user_id: UserId | None = None
+    """The person."""
 
 
 @frozen
@@ -238,21 +316,48 @@ class ChatChange:
     """The `after_change` or `before_change` of `ChatUpdated`."""
 
     avatar: str | None = None
+    """The group's picture."""
     name: str | None = None
+    """The group's name."""
     description: str | None = None
+    """The group's description."""
     i18n_names: I18nNames | None = None
+    """The group's name by language."""
     add_member_permission: str | None = None
+    """Who may add members: `"all_members"`, `"only_owner"` (the owner and the administrators), or
+    `"unknown"`, if it is not set.
+    """
     share_card_permission: str | None = None
+    """Whether the group may be shared: `"allowed"`, `"not_allowed"`, or `"unknown"`, if it is not set."""
     at_all_permission: str | None = None
+    """Who may mention all: `"all_members"`, `"only_owner"` (the owner and the administrators), or
+    `"unknown"`, if it is not set.
+    """
     edit_permission: str | None = None
+    """Who may edit the group: `"all_members"`, `"only_owner"` (the owner and the administrators), or
+    `"unknown"`, if it is not set.
+    """
     membership_approval: str | None = None
+    """Whether somebody has to approve who comes in: `"no_approval_required"` or `"approval_required"`."""
     join_message_visibility: str | None = None
+    """Who sees that somebody came in: `"all_members"`, `"only_owner"` (the owner and the administrators),
+    or `"not_anyone"`.
+    """
     leave_message_visibility: str | None = None
+    """Who sees that somebody left: `"all_members"`, `"only_owner"` (the owner and the administrators), or
+    `"not_anyone"`.
+    """
     moderation_permission: str | None = None
+    """Who may write: `"all_members"`, or `"only_owner"` (the owner and the administrators); chosen people
+    are in the `moderator_list` of the event.
+    """
     owner_id: UserId | None = None
+    """The group's owner."""
     labels: tuple[str, ...] | None = None
     restricted_mode_setting: RestrictedModeSetting | None = None
+    """What may be done with what is written in the group."""
     group_message_type: str | None = None
+    """How messages are laid out: `"chat"`, or `"thread"`, each a thread of its own."""
 
 
 @frozen
@@ -260,9 +365,13 @@ class RestrictedModeSetting:
     """The `restricted_mode_setting` of `ChatChange`."""
 
     status: bool | None = None
+    """Whether these restrictions are on."""
     screenshot_has_permission_setting: str | None = None
+    """Who may take screenshots and record the screen: `"all_members"` or `"not_anyone"`."""
     download_has_permission_setting: str | None = None
+    """Who may download images, videos and files: `"all_members"` or `"not_anyone"`."""
     message_has_permission_setting: str | None = None
+    """Who may copy and forward messages: `"all_members"` or `"not_anyone"`."""
 
 
 @frozen
@@ -270,7 +379,9 @@ class ModeratorList:
     """The `moderator_list` of `ChatUpdated`."""
 
     added_member_list: tuple[ListEventModerator, ...] | None = None
+    """Those who may write since the change."""
     removed_member_list: tuple[ListEventModerator, ...] | None = None
+    """Those who may no longer write."""
 
 
 @frozen
@@ -278,7 +389,9 @@ class ListEventModerator:
     """The `added_member_list` or `removed_member_list` of `ModeratorList`."""
 
     tenant_key: str | None = None
+    """The tenant's key, which tells tenants apart."""
     user_id: UserId | None = None
+    """The person."""
 
 
 @frozen
@@ -286,8 +399,11 @@ class MessageReader:
     """The `reader` of `MessageRead`."""
 
     reader_id: UserId | None = None
+    """Who read them."""
     read_time: str | None = None
+    """When they were read, in ms since 1970, as a string."""
     tenant_key: str | None = None
+    """The tenant's key, which tells tenants apart."""
 
 
 @frozen
@@ -295,6 +411,7 @@ class Emoji:
     """The `reaction_type` of `MessageReactionCreated` and `MessageReactionDeleted`."""
 
     emoji_type: str | None = None
+    """The name of the emoji, such as `"SMILE"`."""
 
 
 @frozen
@@ -302,29 +419,48 @@ class Sender:
     """Who sent a message; `sender_type` says what it is, such as `user`."""
 
     sender_id: UserId | None = None
+    """The sender's ids."""
     sender_type: str | None = None
+    """`"user"`, or `"bot"`, where the platform passes on what bots write."""
     tenant_key: str | None = None
+    """The tenant's key, which tells tenants apart."""
 
 
 @frozen
 class Message:
-    """A chat message. Times are in milliseconds since 1970. A string that cannot be None is empty if it is missing.
+    """A chat message.
+
+    Times are in milliseconds since 1970. A string that cannot be None is empty if it is missing.
 
     `content` is JSON in a string: `Event.content`, `Event.text` and `Event.markdown` read it.
     """
 
     message_id: str = ""
+    """The message's id, `om_…`."""
     root_id: str | None = None
+    """In a reply, the message that the replies began with, `om_…`."""
     parent_id: str | None = None
+    """In a reply, the message that is replied to, `om_…`."""
     create_time: int | None = None
+    """When it was sent, in ms since 1970."""
     update_time: int | None = None
+    """When it was last edited, in ms since 1970."""
     chat_id: str = ""
+    """The chat's id, `oc_…`."""
     thread_id: str | None = None
+    """The thread that it is in, `omt_…`; None outside of threads."""
     chat_type: str = ""
+    """What kind of chat it is in: `"p2p"` (a private chat), `"group"`, or `"topic_group"` (a group of
+    threads).
+    """
     message_type: str = ""
+    """Such as `"text"`, `"post"` (rich text), `"image"`, `"file"` or `"interactive"` (a card)."""
     content: str = ""
+    """JSON in a string, in the shape of its `message_type`."""
     mentions: tuple[Mention, ...] | None = None
+    """Those who are mentioned in it."""
     user_agent: str | None = None
+    """What the sender wrote it with; needs the permission `im:user_agent:read`."""
     lark_agent_context: LarkAgentContext | None = None
 
 
@@ -333,10 +469,15 @@ class Mention:
     """Somebody mentioned in a message; `key` stands for the name in its text, as `@_user_1`."""
 
     key: str | None = None
+    """What stands for the name in the message's text: `@_user_1`, `@_user_2` and so on."""
     id: UserId | None = None
+    """The ids of who is mentioned."""
     mentioned_type: str | None = None
+    """`"user"` or `"bot"`."""
     name: str | None = None
+    """The name."""
     tenant_key: str | None = None
+    """The tenant's key, which tells tenants apart."""
 
 
 @frozen

@@ -13,14 +13,18 @@ __all__ = ["Subscriber", "UserId", "UserMailboxEventMessageReceived"]
 
 @frozen
 class UserMailboxEventMessageReceived:
-    """The event `mail.user_mailbox.event.message_received_v1`."""
+    """A mail came: `mail.user_mailbox.event.message_received_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "mail.user_mailbox.event.message_received_v1"
 
     mail_address: str | None = None
+    """The address that it came to."""
     message_id: str | None = None
+    """The mail's id."""
     mailbox_type: int | None = None
+    """`1` a person's mailbox, `2` a shared one."""
     subscriber: Subscriber | None = None
+    """Those for whom the event came."""
 
 
 @frozen
@@ -28,3 +32,4 @@ class Subscriber:
     """The `subscriber` of `UserMailboxEventMessageReceived`."""
 
     user_ids: tuple[UserId, ...] | None = None
+    """The people."""

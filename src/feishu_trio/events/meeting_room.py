@@ -11,39 +11,49 @@ __all__ = ["MeetingRoomCreated", "MeetingRoomDeleted", "MeetingRoomStatusChanged
 
 @frozen
 class MeetingRoomCreated:
-    """The event `meeting_room.meeting_room.created_v1`."""
+    """A meeting room was created: `meeting_room.meeting_room.created_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "meeting_room.meeting_room.created_v1"
 
     room_name: str | None = None
+    """The room's name."""
     room_id: str | None = None
+    """The room's id."""
 
 
 @frozen
 class MeetingRoomDeleted:
-    """The event `meeting_room.meeting_room.deleted_v1`."""
+    """A meeting room was deleted: `meeting_room.meeting_room.deleted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "meeting_room.meeting_room.deleted_v1"
 
     room_name: str | None = None
+    """The room's name."""
     room_id: str | None = None
+    """The room's id."""
 
 
 @frozen
 class MeetingRoomStatusChanged:
-    """The event `meeting_room.meeting_room.status_changed_v1`."""
+    """A meeting room was created, changed, deleted or booked:
+    `meeting_room.meeting_room.status_changed_v1`.
+    """
 
     EVENT_TYPE: ClassVar[str] = "meeting_room.meeting_room.status_changed_v1"
 
     room_name: str | None = None
+    """The room's name."""
     room_id: str | None = None
+    """The room's id."""
 
 
 @frozen
 class MeetingRoomUpdated:
-    """The event `meeting_room.meeting_room.updated_v1`."""
+    """A meeting room has changed: `meeting_room.meeting_room.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "meeting_room.meeting_room.updated_v1"
 
     room_name: str | None = None
+    """The room's name."""
     room_id: str | None = None
+    """The room's id."""

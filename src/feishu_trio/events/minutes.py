@@ -13,13 +13,16 @@ __all__ = ["GeneratedSource", "MinuteGenerated", "UserId"]
 
 @frozen
 class MinuteGenerated:
-    """The event `minutes.minute.generated_v1`."""
+    """The minutes of a meeting, a recording or a file were written: `minutes.minute.generated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "minutes.minute.generated_v1"
 
     minute_token: str | None = None
+    """The token of the minutes."""
     minute_source: GeneratedSource | None = None
+    """What they are of, if that was a meeting."""
     subscriber_ids: tuple[UserId, ...] | None = None
+    """Those who subscribed to the event, and for whom it came."""
 
 
 @frozen
@@ -27,4 +30,6 @@ class GeneratedSource:
     """The `minute_source` of `MinuteGenerated`."""
 
     source_type: str | None = None
+    """`"meeting"`."""
     source_entity_id: str | None = None
+    """The meeting's id."""

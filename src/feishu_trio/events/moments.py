@@ -23,90 +23,122 @@ __all__ = [
 
 @frozen
 class CommentCreated:
-    """The event `moments.comment.created_v1`."""
+    """Somebody commented on a post: `moments.comment.created_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "moments.comment.created_v1"
 
     user_id: UserId | None = None
+    """Who wrote it; only if it was by name."""
     id: str | None = None
+    """The comment's id."""
     create_time: str | None = None
+    """When it was written, as in `2022-05-23T00:00:00+08:00`."""
     post_id: str | None = None
+    """The post's id."""
     reply_comment_id: str | None = None
+    """The id of the comment that it replies to."""
     root_comment_id: str | None = None
+    """The id of the comment that the replies began with."""
     user_type: int | None = None
+    """As whom: `1` by name, `2` by a nickname, `3` anonymously, `4` as an official account."""
 
 
 @frozen
 class CommentDeleted:
-    """The event `moments.comment.deleted_v1`."""
+    """A comment on a post was deleted: `moments.comment.deleted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "moments.comment.deleted_v1"
 
     id: str | None = None
+    """The comment's id."""
     post_id: str | None = None
+    """The post's id."""
 
 
 @frozen
 class PostCreated:
-    """The event `moments.post.created_v1`."""
+    """Somebody posted: `moments.post.created_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "moments.post.created_v1"
 
     id: str | None = None
+    """The post's id."""
     user_id: UserId | None = None
+    """Who posted; only if it was by name."""
     create_time: str | None = None
+    """When it was posted, as in `2022-05-23T00:00:00+08:00`."""
     category_ids: tuple[str, ...] | None = None
+    """The ids of the categories that it is in."""
     link: str | None = None
+    """The post's link."""
     user_type: int | None = None
+    """As whom: `1` by name, `2` by a nickname, `3` anonymously, `4` as an official account."""
 
 
 @frozen
 class PostDeleted:
-    """The event `moments.post.deleted_v1`."""
+    """A post was deleted: `moments.post.deleted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "moments.post.deleted_v1"
 
     id: str | None = None
+    """The post's id."""
 
 
 @frozen
 class PostStatisticsUpdated:
-    """The event `moments.post_statistics.updated_v1`."""
+    """The figures of a post have changed: `moments.post_statistics.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "moments.post_statistics.updated_v1"
 
     post_id: str | None = None
+    """The post's id."""
     statistics_type: int | None = None
+    """Which has changed: `1` how often it was shared."""
     statistics: PostStatistics | None = None
+    """The figures."""
 
 
 @frozen
 class ReactionCreated:
-    """The event `moments.reaction.created_v1`."""
+    """Somebody reacted to a post or a comment: `moments.reaction.created_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "moments.reaction.created_v1"
 
     type: str | None = None
+    """The reaction's name."""
     user_id: UserId | None = None
+    """Who reacted; only if it was by name."""
     entity_id: str | None = None
+    """The id of what was reacted to."""
     id: str | None = None
+    """The reaction's id."""
     entity_type: int | None = None
+    """What was reacted to: `1` a post, `2` a comment."""
     user_type: int | None = None
+    """As whom: `1` by name, `2` by a nickname, `3` anonymously, `4` as an official account."""
     create_time: str | None = None
+    """When it was, as in `2022-05-23T00:00:00+08:00`."""
 
 
 @frozen
 class ReactionDeleted:
-    """The event `moments.reaction.deleted_v1`."""
+    """A reaction to a post or a comment was taken back: `moments.reaction.deleted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "moments.reaction.deleted_v1"
 
     type: str | None = None
+    """The reaction's name."""
     user_id: UserId | None = None
+    """Whose reaction it was; only if it was by name."""
     entity_id: str | None = None
+    """The id of what was reacted to."""
     id: str | None = None
+    """The reaction's id."""
     entity_type: int | None = None
+    """What was reacted to: `1` a post, `2` a comment."""
     user_type: int | None = None
+    """As whom: `1` by name, `2` by a nickname, `3` anonymously, `4` as an official account."""
 
 
 @frozen
@@ -114,3 +146,4 @@ class PostStatistics:
     """The `statistics` of `PostStatisticsUpdated`."""
 
     share_count: int | None = None
+    """How often it was shared."""

@@ -11,18 +11,23 @@ __all__ = ["PaymentActivityApproved", "PaymentActivityStatusChanged"]
 
 @frozen
 class PaymentActivityApproved:
-    """The event `payroll.payment_activity.approved_v1`."""
+    """A payroll was closed; may be sent more than once: `payroll.payment_activity.approved_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "payroll.payment_activity.approved_v1"
 
     activity_id: str | None = None
+    """The payroll's id."""
 
 
 @frozen
 class PaymentActivityStatusChanged:
-    """The event `payroll.payment_activity.status_changed_v1`."""
+    """The status of a payroll has changed: `payroll.payment_activity.status_changed_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "payroll.payment_activity.status_changed_v1"
 
     activity_id: int | None = None
+    """The payroll's id."""
     status: int | None = None
+    """`2` closed, `3` opened again, `4` its approval was withdrawn, `5` its approval was skipped, `6`
+    approved.
+    """

@@ -20,20 +20,24 @@ __all__ = [
 
 @frozen
 class ReviewDataChanged:
-    """The event `performance.review_data.changed_v2`."""
+    """Somebody's performance review has changed: `performance.review_data.changed_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "performance.review_data.changed_v2"
 
     items: tuple[ReviewDataChange, ...] | None = None
+    """The reviews that have changed."""
 
 
 @frozen
 class StageTaskOpenResult:
-    """The event `performance.stage_task.open_result_v2`."""
+    """The result of somebody's performance review was opened to them:
+    `performance.stage_task.open_result_v2`.
+    """
 
     EVENT_TYPE: ClassVar[str] = "performance.stage_task.open_result_v2"
 
     items: tuple[OpenResult, ...] | None = None
+    """Whose results were opened."""
 
 
 @frozen
@@ -41,9 +45,13 @@ class ReviewDataChange:
     """The `items` of `ReviewDataChanged`."""
 
     user_id: UserId | None = None
+    """Whose review it is."""
     semester_id: str | None = None
+    """The id of the period that is reviewed."""
     activity_id: str | None = None
+    """The id of the review."""
     stage_changes: tuple[StageChange, ...] | None = None
+    """What has changed, by stage."""
 
 
 @frozen
@@ -51,8 +59,16 @@ class StageChange:
     """The `stage_changes` of `ReviewDataChange`."""
 
     stage_id: str | None = None
+    """The stage's id."""
     stage_type: str | None = None
+    """`"summarize_key_outputs"`, `"review"`, `"communication_and_open_result"`, `"view_result"`,
+    `"reconsideration"` or `"leader_review"` (the final result).
+    """
     review_stage_role: str | None = None
+    """Who reviews in the stage: `"reviewee"`, `"invited_reviewer"`, `"solid_line_leader"`,
+    `"dotted_line_leader"`, `"secondary_solid_line_leader"`, `"direct_project_leader"` or
+    `"custom_review_role"`.
+    """
 
 
 @frozen
@@ -60,6 +76,10 @@ class OpenResult:
     """The `items` of `StageTaskOpenResult`."""
 
     user_id: UserId | None = None
+    """Whose review it is."""
     semester_id: str | None = None
+    """The id of the period that is reviewed."""
     activity_id: str | None = None
+    """The id of the review."""
     open_time: str | None = None
+    """When it was, in ms since 1970, as a string."""

@@ -15,8 +15,11 @@ class UserId:
     """
 
     user_id: str | None = None
+    """The id within the tenant."""
     open_id: str | None = None
+    """The id for one app, `ou_…`."""
     union_id: str | None = None
+    """The id for all apps of one developer, `on_…`."""
 
 
 @frozen
@@ -24,9 +27,13 @@ class Operator:
     """Who did it."""
 
     tenant_key: str | None = None
+    """The tenant's key, which tells tenants apart."""
     user_id: str | None = None
+    """The id within the tenant."""
     open_id: str | None = None
+    """The id for one app, `ou_…`."""
     union_id: str | None = None
+    """The id for all apps of one developer, `on_…`."""
 
 
 @frozen
@@ -34,6 +41,10 @@ class Context:
     """Where it was done: the message, the chat, the link."""
 
     url: str | None = None
+    """The link, where it is about a link's preview."""
     preview_token: str | None = field(default=None, repr=False)
+    """The token of a link's preview, with which the app can have the preview drawn anew."""
     open_message_id: str | None = None
+    """The message that holds the card or the link, `om_…`."""
     open_chat_id: str | None = None
+    """The chat that shows it, `oc_…`."""

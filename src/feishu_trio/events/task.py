@@ -20,46 +20,60 @@ __all__ = [
 
 @frozen
 class TaskCommentUpdated:
-    """The event `task.task.comment.updated_v1`."""
+    """Comments on a task that the app created have changed: `task.task.comment.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "task.task.comment.updated_v1"
 
     task_id: str | None = None
+    """The task's id."""
     comment_id: str | None = None
+    """The comment's id."""
     parent_id: str | None = None
+    """The id of the comment that it replies to."""
     obj_type: int | None = None
+    """`1` a comment was created, `2` a reply was, `3` it was updated, `4` it was deleted."""
 
 
 @frozen
 class TaskUpdateTenant:
-    """The event `task.task.update_tenant_v1`."""
+    """A task of the tenant, whatever created it, has changed: `task.task.update_tenant_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "task.task.update_tenant_v1"
 
     user_id_list: UserIdList | None = None
+    """The people whose tasks have changed."""
     task_id: str | None = None
+    """The task's id."""
     object_type: str | None = None
+    """What has changed: `"task"`, `"collaborator"` or `"follower"`."""
     event_type: str | None = None
+    """`"create"`, `"update"` or `"delete"`."""
 
 
 @frozen
 class TaskUpdateUserAccess:
-    """The event `task.task.update_user_access_v2`."""
+    """A task was created, deleted or changed: `task.task.update_user_access_v2`."""
 
     EVENT_TYPE: ClassVar[str] = "task.task.update_user_access_v2"
 
     event_types: tuple[str, ...] | None = None
+    """What has happened to the task."""
     task_guid: str | None = None
+    """The task's id."""
 
 
 @frozen
 class TaskUpdated:
-    """The event `task.task.updated_v1`."""
+    """A task that the app created has changed: `task.task.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "task.task.updated_v1"
 
     task_id: str | None = None
+    """The task's id."""
     obj_type: int | None = None
+    """What has changed: `1` the task itself, `2` its collaborators, `3` its followers, `4` its reminder;
+    or `5` it was completed, `6` it was opened again, `7` it was deleted.
+    """
 
 
 @frozen
@@ -67,3 +81,4 @@ class UserIdList:
     """The `user_id_list` of `TaskUpdateTenant`."""
 
     user_id_list: tuple[UserId, ...] | None = None
+    """The people; only their `open_id` counts."""

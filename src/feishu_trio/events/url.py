@@ -13,10 +13,17 @@ __all__ = ["Context", "Operator", "PreviewGet"]
 
 @frozen
 class PreviewGet:
-    """The callback `url.preview.get`; its answer is a `PreviewAnswer`."""
+    """A link whose preview the app provides is shown to somebody: the callback `url.preview.get`; its
+    answer is a `PreviewAnswer`.
+    """
 
     EVENT_TYPE: ClassVar[str] = "url.preview.get"
 
     operator: Operator | None = None
+    """Who looks at the link."""
     host: str | None = None
+    """Where the link is shown: `"im_message"`, in a chat, or `"im_top_notice"`, pinned at the top of a
+    chat.
+    """
     context: Context | None = None
+    """The link, and where it is shown."""

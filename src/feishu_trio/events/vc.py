@@ -62,33 +62,39 @@ __all__ = [
 
 @frozen
 class BotMeetingActivity:
-    """The event `vc.bot.meeting_activity_v1`."""
+    """Something happened in a meeting that the bot is in: `vc.bot.meeting_activity_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "vc.bot.meeting_activity_v1"
 
     meeting_activity_items: tuple[MeetingActivityItem, ...] | None = None
+    """What has happened, in order; several at once where much happens."""
 
 
 @frozen
 class BotMeetingEnded:
-    """The event `vc.bot.meeting_ended_v1`."""
+    """A meeting that the bot is in has ended: `vc.bot.meeting_ended_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "vc.bot.meeting_ended_v1"
 
     meeting: MeetingAgentEventMeeting | None = None
+    """The meeting."""
 
 
 @frozen
 class BotMeetingInvited:
-    """The event `vc.bot.meeting_invited_v1`."""
+    """The bot was invited to a meeting: `vc.bot.meeting_invited_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "vc.bot.meeting_invited_v1"
 
     meeting: MeetingAgentEventMeeting | None = None
+    """The meeting."""
     bot: MeetingAgentEventUser | None = None
     inviter: MeetingAgentEventUser | None = None
+    """Who invited the bot."""
     invite_time: int | None = None
+    """When the bot was invited."""
     call_id: str | None = None
+    """The id of the invitation."""
 
 
 @frozen
@@ -98,208 +104,261 @@ class BotMeetingStarted:
     EVENT_TYPE: ClassVar[str] = "vc.bot.meeting_started_v1"
 
     meeting: MeetingAgentEventMeeting | None = None
+    """The meeting."""
 
 
 @frozen
 class MeetingAllMeetingEnded:
-    """The event `vc.meeting.all_meeting_ended_v1`."""
+    """Any meeting of the tenant has ended: `vc.meeting.all_meeting_ended_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "vc.meeting.all_meeting_ended_v1"
 
     meeting: MeetingEventMeeting | None = None
+    """The meeting."""
     operator: MeetingEventUser | None = None
+    """Who did it."""
 
 
 @frozen
 class MeetingAllMeetingStarted:
-    """The event `vc.meeting.all_meeting_started_v1`."""
+    """Any meeting of the tenant has started: `vc.meeting.all_meeting_started_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "vc.meeting.all_meeting_started_v1"
 
     meeting: MeetingEventMeeting | None = None
+    """The meeting."""
     operator: MeetingEventUser | None = None
+    """Who did it."""
 
 
 @frozen
 class MeetingJoinMeeting:
-    """The event `vc.meeting.join_meeting_v1`."""
+    """Somebody joined a meeting that was booked through the API: `vc.meeting.join_meeting_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "vc.meeting.join_meeting_v1"
 
     meeting: MeetingEventMeeting | None = None
+    """The meeting."""
     operator: MeetingEventUser | None = None
+    """Who joined."""
 
 
 @frozen
 class MeetingLeaveMeeting:
-    """The event `vc.meeting.leave_meeting_v1`."""
+    """Somebody left a meeting that was booked through the API: `vc.meeting.leave_meeting_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "vc.meeting.leave_meeting_v1"
 
     meeting: MeetingEventMeeting | None = None
+    """The meeting."""
     operator: MeetingEventUser | None = None
+    """Who did it."""
     leave_reason: int | None = None
+    """`1` by themselves, `2` the meeting ended, `3` they were removed."""
     leave_user: MeetingEventUser | None = None
+    """Who left."""
 
 
 @frozen
 class MeetingEnded:
-    """The event `vc.meeting.meeting_ended_v1`."""
+    """A meeting that was booked through the API has ended: `vc.meeting.meeting_ended_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "vc.meeting.meeting_ended_v1"
 
     meeting: MeetingEventMeeting | None = None
+    """The meeting."""
     operator: MeetingEventUser | None = None
+    """Who did it."""
 
 
 @frozen
 class MeetingStarted:
-    """The event `vc.meeting.meeting_started_v1`."""
+    """A meeting that was booked through the API has started: `vc.meeting.meeting_started_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "vc.meeting.meeting_started_v1"
 
     meeting: MeetingEventMeeting | None = None
+    """The meeting."""
     operator: MeetingEventUser | None = None
+    """Who did it."""
 
 
 @frozen
 class MeetingParticipantMeetingEnded:
-    """The event `vc.meeting.participant_meeting_ended_v1`."""
+    """A meeting that a subscriber took part in has ended: `vc.meeting.participant_meeting_ended_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "vc.meeting.participant_meeting_ended_v1"
 
     meeting: MeetingEventMeeting | None = None
+    """The meeting."""
     operator: MeetingEventUser | None = None
+    """Who did it."""
     subscriber_ids: tuple[UserId, ...] | None = None
+    """Those who subscribed to the event, and for whom it came."""
 
 
 @frozen
 class MeetingRecordingEnded:
-    """The event `vc.meeting.recording_ended_v1`."""
+    """The recording of a meeting that was booked through the API has ended:
+    `vc.meeting.recording_ended_v1`.
+    """
 
     EVENT_TYPE: ClassVar[str] = "vc.meeting.recording_ended_v1"
 
     meeting: MeetingEventMeeting | None = None
+    """The meeting."""
     operator: MeetingEventUser | None = None
+    """Who did it."""
 
 
 @frozen
 class MeetingRecordingReady:
-    """The event `vc.meeting.recording_ready_v1`."""
+    """The recording of a meeting that was booked through the API was uploaded:
+    `vc.meeting.recording_ready_v1`.
+    """
 
     EVENT_TYPE: ClassVar[str] = "vc.meeting.recording_ready_v1"
 
     meeting: MeetingEventMeeting | None = None
+    """The meeting."""
     url: str | None = None
+    """The recording's link."""
     duration: int | None = None
+    """How long the recording is, in ms."""
 
 
 @frozen
 class MeetingRecordingStarted:
-    """The event `vc.meeting.recording_started_v1`."""
+    """The recording of a meeting that was booked through the API has started:
+    `vc.meeting.recording_started_v1`.
+    """
 
     EVENT_TYPE: ClassVar[str] = "vc.meeting.recording_started_v1"
 
     meeting: MeetingEventMeeting | None = None
+    """The meeting."""
     operator: MeetingEventUser | None = None
+    """Who did it."""
 
 
 @frozen
 class MeetingShareEnded:
-    """The event `vc.meeting.share_ended_v1`."""
+    """The sharing of a screen, in a meeting that was booked through the API, has ended:
+    `vc.meeting.share_ended_v1`.
+    """
 
     EVENT_TYPE: ClassVar[str] = "vc.meeting.share_ended_v1"
 
     meeting: MeetingEventMeeting | None = None
+    """The meeting."""
     operator: MeetingEventUser | None = None
+    """Who did it."""
 
 
 @frozen
 class MeetingShareStarted:
-    """The event `vc.meeting.share_started_v1`."""
+    """The sharing of a screen, in a meeting that was booked through the API, has started:
+    `vc.meeting.share_started_v1`.
+    """
 
     EVENT_TYPE: ClassVar[str] = "vc.meeting.share_started_v1"
 
     meeting: MeetingEventMeeting | None = None
+    """The meeting."""
     operator: MeetingEventUser | None = None
+    """Who did it."""
 
 
 @frozen
 class NoteGenerated:
-    """The event `vc.note.generated_v1`."""
+    """The notes of a meeting or a recording were written: `vc.note.generated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "vc.note.generated_v1"
 
     note_id: str | None = None
+    """The id of the notes."""
     subscriber_ids: tuple[UserId, ...] | None = None
+    """Those who subscribed to the event, and for whom it came."""
 
 
 @frozen
 class ReserveConfigUpdated:
-    """The event `vc.reserve_config.updated_v1`."""
+    """The rules for booking rooms have changed: `vc.reserve_config.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "vc.reserve_config.updated_v1"
 
     scope_id: str | None = None
+    """The id of the room or the level that the rules are for."""
     scope_type: int | None = None
+    """`1` a level, `2` a room."""
     approve_config: ApprovalConfig | None = None
+    """Whether booking needs an approval."""
     time_config: TimeConfig | None = None
+    """When rooms can be booked, and for how long."""
     reserve_scope_config: ReserveScopeConfig | None = None
+    """Who may book."""
 
 
 @frozen
 class RoomCreated:
-    """The event `vc.room.created_v1`."""
+    """A meeting room was created: `vc.room.created_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "vc.room.created_v1"
 
     room: Room | None = None
+    """The room."""
 
 
 @frozen
 class RoomDeleted:
-    """The event `vc.room.deleted_v1`."""
+    """A meeting room was deleted: `vc.room.deleted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "vc.room.deleted_v1"
 
     room: Room | None = None
+    """The room."""
 
 
 @frozen
 class RoomUpdated:
-    """The event `vc.room.updated_v1`."""
+    """A meeting room has changed: `vc.room.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "vc.room.updated_v1"
 
     room: Room | None = None
+    """The room."""
 
 
 @frozen
 class RoomLevelCreated:
-    """The event `vc.room_level.created_v1`."""
+    """A level of meeting rooms (a city, a building, a floor) was created: `vc.room_level.created_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "vc.room_level.created_v1"
 
     room_level: RoomLevel | None = None
+    """The level."""
 
 
 @frozen
 class RoomLevelDeleted:
-    """The event `vc.room_level.deleted_v1`."""
+    """A level of meeting rooms (a city, a building, a floor) was deleted: `vc.room_level.deleted_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "vc.room_level.deleted_v1"
 
     room_level_id: str | None = None
+    """The level's id."""
     delete_child: bool | None = None
+    """Whether all levels below were deleted with it."""
 
 
 @frozen
 class RoomLevelUpdated:
-    """The event `vc.room_level.updated_v1`."""
+    """A level of meeting rooms (a city, a building, a floor) has changed: `vc.room_level.updated_v1`."""
 
     EVENT_TYPE: ClassVar[str] = "vc.room_level.updated_v1"
 
     room_level: RoomLevel | None = None
+    """The level."""
 
 
 @frozen
@@ -307,13 +366,23 @@ class MeetingActivityItem:
     """The `meeting_activity_items` of `BotMeetingActivity`."""
 
     meeting: MeetingAgentEventMeeting | None = None
+    """The meeting."""
     activity_event_type: str | None = None
+    """What has happened, and so which list has entries: `"participant_joined"`, `"participant_left"`,
+    `"transcript_received"`, `"chat_received"`, `"magic_share_started"` or `"magic_share_ended"`.
+    """
     participant_joined_items: tuple[ParticipantJoinedItem, ...] | None = None
+    """Those who came."""
     participant_left_items: tuple[ParticipantLeftItem, ...] | None = None
+    """Those who left."""
     transcript_received_items: tuple[TranscriptItem, ...] | None = None
+    """What was said."""
     chat_received_items: tuple[ChatMessageItem, ...] | None = None
+    """What was written in the meeting's chat."""
     magic_share_started_items: tuple[MagicShareStartedItem, ...] | None = None
+    """Documents that are shared now."""
     magic_share_ended_items: tuple[MagicShareEndedItem, ...] | None = None
+    """Documents that are no longer shared."""
 
 
 @frozen
@@ -321,11 +390,17 @@ class MeetingAgentEventMeeting:
     """The `meeting` of `BotMeetingEnded`, `BotMeetingInvited` and others."""
 
     id: int | None = None
+    """The meeting's id; there is none before it starts."""
     topic: str | None = None
+    """The topic."""
     meeting_no: str | None = None
+    """The number of nine digits that people join it with."""
     start_time: int | None = None
+    """When it started, in s since 1970."""
     end_time: int | None = None
+    """When it ended, in s since 1970."""
     host_user: MeetingAgentEventUser | None = None
+    """The host."""
 
 
 @frozen
@@ -334,8 +409,11 @@ class MeetingAgentEventUser:
 
     id: str | None = None
     user_type: int | None = None
+    """`1` a person, `2` a meeting room; above, other kinds of devices, phones and apps."""
     user_role: int | None = None
+    """`1` a participant, `2` the host, `3` a co-host."""
     user_name: str | None = None
+    """The name."""
 
 
 @frozen
@@ -343,7 +421,9 @@ class ParticipantJoinedItem:
     """The `participant_joined_items` of `MeetingActivityItem`."""
 
     participant: MeetingAgentEventUser | None = None
+    """Who came."""
     join_time: str | None = None
+    """When they came."""
 
 
 @frozen
@@ -351,8 +431,11 @@ class ParticipantLeftItem:
     """The `participant_left_items` of `MeetingActivityItem`."""
 
     participant: MeetingAgentEventUser | None = None
+    """Who left."""
     leave_reason: int | None = None
+    """`1` by themselves, `2` the meeting ended, `3` they were removed."""
     leave_time: str | None = None
+    """When they left."""
 
 
 @frozen
@@ -360,11 +443,17 @@ class TranscriptItem:
     """The `transcript_received_items` of `MeetingActivityItem`."""
 
     speaker: MeetingAgentEventUser | None = None
+    """Who said it."""
     text: str | None = None
+    """What was said."""
     language: str | None = None
+    """The language."""
     start_time_ms: str | None = None
+    """When the sentence began, in ms since 1970, as a string."""
     end_time_ms: str | None = None
+    """When the sentence ended, in ms since 1970, as a string."""
     sentence_id: str | None = None
+    """The sentence's id: a later text with the same id replaces an earlier one."""
 
 
 @frozen
@@ -372,10 +461,14 @@ class ChatMessageItem:
     """The `chat_received_items` of `MeetingActivityItem`."""
 
     operator: MeetingAgentEventUser | None = None
+    """Who wrote it."""
     message_id: str | None = None
+    """The message's id."""
     message_type: int | None = None
     content: str | None = None
+    """What was written."""
     send_time: str | None = None
+    """When it was written."""
 
 
 @frozen
@@ -383,9 +476,13 @@ class MagicShareStartedItem:
     """The `magic_share_started_items` of `MeetingActivityItem`."""
 
     operator: MeetingAgentEventUser | None = None
+    """Who shares it."""
     share_id: str | None = None
+    """The id of this sharing."""
     share_doc: ShareDoc | None = None
+    """The document."""
     time: str | None = None
+    """When the sharing began."""
 
 
 @frozen
@@ -393,7 +490,9 @@ class ShareDoc:
     """The `share_doc` of `MagicShareStartedItem`."""
 
     url: str | None = None
+    """The document's link."""
     title: str | None = None
+    """The document's title."""
 
 
 @frozen
@@ -401,8 +500,11 @@ class MagicShareEndedItem:
     """The `magic_share_ended_items` of `MeetingActivityItem`."""
 
     operator: MeetingAgentEventUser | None = None
+    """Who did it."""
     share_id: str | None = None
+    """The id of this sharing."""
     time: str | None = None
+    """When the sharing ended."""
 
 
 @frozen
@@ -410,17 +512,31 @@ class MeetingEventMeeting:
     """The `meeting` of `MeetingAllMeetingEnded`, `MeetingAllMeetingStarted` and others."""
 
     id: int | None = None
+    """The meeting's id; there is none before it starts."""
     topic: str | None = None
+    """The topic."""
     meeting_no: str | None = None
+    """The number of nine digits that people join it with."""
     meeting_source: int | None = None
+    """What it came from: `1` a calendar, `2` on the spot, `3` an interview, `4` the API, `100` other."""
     start_time: int | None = None
+    """When it started, in s since 1970."""
     end_time: int | None = None
+    """When it ended, in s since 1970."""
     host_user: MeetingEventUser | None = None
+    """The host."""
     owner: MeetingEventUser | None = None
+    """Whose meeting it is."""
     calendar_event_id: str | None = None
+    """The id of its event in a calendar."""
     meeting_sub_type: int | None = None
+    """`1` a screen cast before a meeting, `2` shared by cable, `3` a document shared before a meeting, `4`
+    an office phone, `5` an IP phone, `6` a webinar.
+    """
     security_setting: MeetingSecuritySetting | None = None
+    """Who may join."""
     webinar_setting: MeetingWebinarSetting | None = None
+    """What it has in particular as a webinar."""
 
 
 @frozen
@@ -430,8 +546,13 @@ class MeetingEventUser:
     """
 
     id: UserId | None = None
+    """The person's ids."""
     user_role: int | None = None
+    """`1` a participant, `2` the host, `3` a co-host."""
     user_type: int | None = None
+    """`1` a person, `2` a meeting room, `3` a document, `4` a user and `5` a guest of the meetings app
+    alone, `6` a phone, `7` a SIP device, `8` a sharing box, `9` an app.
+    """
 
 
 @frozen
@@ -439,10 +560,17 @@ class MeetingSecuritySetting:
     """The `security_setting` of `MeetingEventMeeting`."""
 
     security_level: int | None = None
+    """`1` all may join, `2` those of the tenant, `3` chosen people and groups, `4` the host alone
+    (locked).
+    """
     group_ids: tuple[str, ...] | None = None
+    """The groups that may join."""
     user_ids: tuple[UserId, ...] | None = None
+    """The people who may join."""
     room_ids: tuple[str, ...] | None = None
+    """The meeting rooms that may join."""
     has_set_security_contacts_and_group: bool | None = None
+    """Whether only chosen people and groups may join."""
 
 
 @frozen
@@ -450,6 +578,7 @@ class MeetingWebinarSetting:
     """The `webinar_setting` of `MeetingEventMeeting`."""
 
     webinar_type: int | None = None
+    """`1` a webinar, `2` a webinar that is streamed live."""
 
 
 @frozen
@@ -457,9 +586,13 @@ class ApprovalConfig:
     """The `approve_config` of `ReserveConfigUpdated`."""
 
     approval_switch: int | None = None
+    """`0` off, `1` on."""
     approval_condition: int | None = None
+    """`0` every booking needs an approval, `1` long ones do."""
     meeting_duration: float | None = None
+    """How long a booking is, in hours, that needs an approval."""
     approvers: tuple[SubscribeUser, ...] | None = None
+    """Who approves."""
 
 
 @frozen
@@ -467,6 +600,7 @@ class SubscribeUser:
     """The `approvers` or `allow_users` of `ApprovalConfig` and `ReserveScopeConfig`."""
 
     user_id: UserId | None = None
+    """The person."""
 
 
 @frozen
@@ -474,12 +608,19 @@ class TimeConfig:
     """The `time_config` of `ReserveConfigUpdated`."""
 
     if_cover_child_scope: bool | None = None
+    """Whether it holds for the levels and rooms below, too."""
     time_switch: int | None = None
+    """`0` these limits are off, `1` on."""
     days_in_advance: int | None = None
+    """How many days ahead a room can be booked, 1 to 730."""
     opening_hour: int | None = None
+    """When booking opens on the first of those days, in s since midnight."""
     start_time: int | None = None
+    """From when on a day, in s since midnight."""
     end_time: int | None = None
+    """Until when on a day, in s since midnight."""
     max_duration: int | None = None
+    """How long a booking may be, in hours, 1 to 99."""
 
 
 @frozen
@@ -487,8 +628,11 @@ class ReserveScopeConfig:
     """The `reserve_scope_config` of `ReserveConfigUpdated`."""
 
     allow_all_users: int | None = None
+    """`1` all may book, `0` those who follow."""
     allow_users: tuple[SubscribeUser, ...] | None = None
+    """The people who may book."""
     allow_depts: tuple[SubscribeDepartment, ...] | None = None
+    """The departments that may book."""
 
 
 @frozen
@@ -496,7 +640,9 @@ class SubscribeDepartment:
     """The `allow_depts` of `ReserveScopeConfig`."""
 
     department_id: int | None = None
+    """The department's id."""
     department_name: str | None = None
+    """The department's name."""
 
 
 @frozen
@@ -504,15 +650,25 @@ class Room:
     """The `room` of `RoomCreated`, `RoomDeleted` and others."""
 
     room_id: str | None = None
+    """The room's id."""
     name: str | None = None
+    """The room's name."""
     capacity: int | None = None
+    """How many people it is for."""
     description: str | None = None
+    """The room's description."""
     display_id: str | None = None
+    """The room's id as people see it."""
     custom_room_id: str | None = None
+    """The room's id that the tenant gave it."""
     room_level_id: str | None = None
+    """The level's id."""
     path: tuple[str, ...] | None = None
+    """The levels above it."""
     room_status: RoomStatus | None = None
+    """Whether it can be used."""
     device: tuple[Device, ...] | None = None
+    """What there is in it."""
 
 
 @frozen
@@ -520,13 +676,21 @@ class RoomStatus:
     """The `room_status` of `Room`."""
 
     status: bool | None = None
+    """Whether it can be used."""
     schedule_status: bool | None = None
+    """Whether it can be used in the future."""
     disable_start_time: int | None = None
+    """From when it cannot be used, in s since 1970."""
     disable_end_time: int | None = None
+    """When it can be used again, in s since 1970; `0` is never."""
     disable_reason: str | None = None
+    """Why it cannot be used."""
     contact_ids: tuple[UserId, ...] | None = None
+    """Whom to ask."""
     disable_notice: bool | None = None
+    """Whether those who booked it are told that it cannot be used."""
     resume_notice: bool | None = None
+    """Whether those who booked it are told that it can be used again."""
 
 
 @frozen
@@ -534,6 +698,7 @@ class Device:
     """The `device` of `Room`."""
 
     name: str | None = None
+    """What it is."""
 
 
 @frozen
@@ -541,8 +706,14 @@ class RoomLevel:
     """The `room_level` of `RoomLevelCreated` and `RoomLevelUpdated`."""
 
     room_level_id: str | None = None
+    """The level's id."""
     name: str | None = None
+    """The level's name."""
     parent_id: str | None = None
+    """The id of the level above it."""
     path: tuple[str, ...] | None = None
+    """The levels above it."""
     has_child: bool | None = None
+    """Whether there are levels below it."""
     custom_group_id: str | None = None
+    """The level's id that the tenant gave it."""
