@@ -62,8 +62,8 @@ class TaskStatusChanged:
     """The approver."""
     status: str | None = None
     """`"PENDING"`, `"APPROVED"`, `"REJECTED"`, `"TRANSFERRED"`, `"ROLLBACK"` (sent back), `"DONE"` (nobody
-    has to act any more), `"REVERTED"`, `"OVERTIME_CLOSE"` (closed, as nobody acted in time) or
-    `"OVERTIME_RECOVER"` (opened again after that).
+    has to act any more), `"OVERTIME_CLOSE"` (closed, as nobody acted in time) or `"OVERTIME_RECOVER"`
+    (opened again after that).
     """
     operate_time: str | None = None
     """When the status changed."""

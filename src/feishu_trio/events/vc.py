@@ -390,7 +390,7 @@ class MeetingAgentEventMeeting:
     """The `meeting` of `BotMeetingEnded`, `BotMeetingInvited` and others."""
 
     id: int | None = None
-    """The meeting's id; there is none before it starts."""
+    """The meeting's id."""
     topic: str | None = None
     """The topic."""
     meeting_no: str | None = None
@@ -409,9 +409,7 @@ class MeetingAgentEventUser:
 
     id: str | None = None
     user_type: int | None = None
-    """`1` a person, `2` a meeting room; above, other kinds of devices, phones and apps."""
     user_role: int | None = None
-    """`1` a participant, `2` the host, `3` a co-host."""
     user_name: str | None = None
     """The name."""
 
