@@ -29,7 +29,7 @@ def specimen(kind: Any, path: str = "") -> Any:
             return len(path) % 2 == 0
         case {"list": inner}:
             return [specimen(inner, f"{path}[{index}]") for index in range(2)]
-        case {"map": _}:
+        case {"map": _} | "any":
             return {path: [None, 1.5, {"a": path}]}
         case {"model": name}:
             return {
@@ -70,6 +70,12 @@ def test_a_body_is_the_same_at_every_path(event_type: str) -> None:
     assert event_type == type(data).EVENT_TYPE
     assert plain(data) == body
     assert data == attrs.evolve(data)
+
+
+@pytest.mark.parametrize("value", [{"do": "approve"}, "approve"])
+def test_what_a_card_s_author_gave_to_a_button_may_be_an_object_or_a_text(value: object) -> None:
+    click = decode_event(v2(types.CARD_ACTION_TRIGGER, {"action": {"tag": "button", "value": value}})).data
+    assert click.action.value == value
 
 
 # All but the one with maps of anything, in which a string is a string.

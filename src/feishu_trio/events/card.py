@@ -37,8 +37,8 @@ class ActionTriggered:
 class Action:
     """What was done to a card: the component's `tag`, `name` and `value`, and what was put in."""
 
-    value: dict[str, Any] | None = None
-    """The data that the card's author gave to the component."""
+    value: Any | None = None
+    """The data that the card's author gave to the component: an object, or a text."""
     tag: str | None = None
     """What kind of component it is, such as `"button"` or `"select_static"`."""
     option: str | None = None
