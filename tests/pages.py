@@ -64,7 +64,9 @@ def shape(text: str) -> list[str]:
 
 
 def words(block: Block) -> list[str]:
-    """A block without comments, and Python without texts: these are for people."""
+    """A block without comments, Python without texts, and what people say (`text`) by its lines: these are for people."""
+    if block.language == "text":
+        return ["" for _ in block.code.splitlines()]
     if block.language in ("python", "py"):
         tokens = tokenize.generate_tokens(io.StringIO(block.code).readline)
         return [
