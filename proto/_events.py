@@ -360,7 +360,9 @@ def _annotation(kind: Any, parts: dict[str, Model]) -> str:
             return parts[reference].name
         case str() if kind in _SCALARS:
             return kind
-    raise ValueError(f"{kind!r} is no type of a field; allowed are {sorted(_SCALARS)}, any, list, map and model")
+    raise ValueError(
+        f"{kind!r} is no type of a field; allowed are {sorted(_SCALARS)}, any, list, map and model"
+    )
 
 
 def _types(events: Json) -> str:
