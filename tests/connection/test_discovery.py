@@ -107,6 +107,13 @@ async def test_each_code_is_one_exception(
     assert "they said so" in str(info.value)
 
 
+async def test_a_wrong_app_or_secret_is_told_with_what_to_look_at(feishu_gateway: Gateway) -> None:
+    with pytest.raises(AuthenticationError, match=r"code 10003 \(.+\): check the app_id$"):
+        await ask(feishu_gateway, app_id="cli_other")
+    with pytest.raises(AuthenticationError, match=r"code 10014 \(.+\): check the app_secret$"):
+        await ask(feishu_gateway, app_secret="wrong")
+
+
 @pytest.mark.parametrize("status", [201, 204, 301, 302, 400, 401, 403, 404, 429, 500, 502, 503])
 async def test_any_other_http_status_is_worth_another_try(feishu_gateway: Gateway, status: int) -> None:
     feishu_gateway.refuse_discovery(403, status=status)

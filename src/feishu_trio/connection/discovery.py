@@ -31,6 +31,8 @@ _OK: Final = 0
 _SYSTEM_BUSY: Final = 1
 _FORBIDDEN: Final = 403
 _AUTH_FAILED: Final = 514
+_NO_SUCH_APP: Final = 10003
+_WRONG_SECRET: Final = 10014
 _INTERNAL_ERROR: Final = 1000040343
 _NO_CREDENTIAL: Final = 1000040344
 _WRONG_APP: Final = 1000040345
@@ -41,6 +43,8 @@ WRONG_DOMAIN: Final = 1000040351
 _WHAT_TO_DO: Final = {
     _FORBIDDEN: "the app is banned or may not use long connections; only self-built apps may",
     _AUTH_FAILED: "check the app_id and app_secret",
+    _NO_SUCH_APP: "check the app_id",
+    _WRONG_SECRET: "check the app_secret",
     _NO_CREDENTIAL: "give the app_id and app_secret",
     _WRONG_APP: "check the app_id and app_secret",
     _CONNECTION_LIMIT: "the app has its 50 connections already; close one",
