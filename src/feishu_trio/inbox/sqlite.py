@@ -72,7 +72,7 @@ class SQLiteInbox(LocalInbox):
             if trio.current_time() >= until:
                 raise InboxError(
                     f"{self!r}: another process has this inbox open, or another session of this one; an SQLiteInbox "
-                    "is one session's at a time"
+                    "is one session's at a time. End the other one; several processes share a RedisInbox"
                 )
             await trio.sleep(_LOCK_AGAIN)
         try:
