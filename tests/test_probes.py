@@ -435,7 +435,10 @@ async def test_an_error_leaves_the_block_as_itself() -> None:
     assert raised.value is error
 
 
-async def test_without_the_extra_there_are_probes_and_no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_extra_there_are_probes_and_no_metrics(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="feishu_trio.probes")
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     monkeypatch.delitem(sys.modules, "feishu_trio.metrics")
     async with (
@@ -444,5 +447,6 @@ async def test_without_the_extra_there_are_probes_and_no_metrics(monkeypatch: py
     ):
         answer = await http.get("/metrics")
         assert (answer.status_code, "pip install 'feishu-trio[metrics]'" in answer.text) == (501, True)
+        assert "pip install 'feishu-trio[metrics]'" in caplog.messages[1]
         assert (await http.get("/healthz")).status_code == 200
         assert (await http.get("/readyz")).status_code == 503

@@ -53,7 +53,7 @@ _PORT: Final = number(int, 0, 65535)
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
 _NO_METRICS: Final = (
-    "there are no metrics, as prometheus-client is not installed: pip install 'feishu-trio[metrics]'\n"
+    "there are no metrics, as prometheus-client is not installed: pip install 'feishu-trio[metrics]'"
 )
 
 
@@ -133,7 +133,7 @@ class Probes:
 
     async def _metrics(self, accept: str) -> _Answer:
         if self._registry is None:
-            return _Answer(501, _NO_METRICS.encode())
+            return _Answer(501, f"{_NO_METRICS}\n".encode())
         from prometheus_client.exposition import choose_encoder
 
         if self._collector is not None:
@@ -271,6 +271,8 @@ async def open_probes(
         probes.port = listeners[0].socket.getsockname()[1]
         shown_host = f"[{host}]" if ":" in host else host
         logger.info("at http://%s:%d are %s", shown_host, probes.port, ", ".join(probes.paths))
+        if registry is None:
+            logger.info(_NO_METRICS)
         async with trio.open_nursery() as nursery:
             serve = partial(trio.serve_listeners, probes.serve, listeners, handler_nursery=nursery)
             nursery.start_soon(serve, name="feishu_trio probes")
