@@ -6,7 +6,8 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -28,9 +29,14 @@ __all__ = [
     "check_storing",
     "check_trio",
     "configured",
+    "loading",
     "pools_of",
     "storing_for",
 ]
+
+
+loading: Final[ContextVar[bool]] = ContextVar("loading", default=False)
+"""Whether a command imports the user's module, for a router that the command itself will run."""
 
 
 def configured(
@@ -91,7 +97,15 @@ def check_trio(opener: str) -> None:
 
 
 def check_is_program(opener: str) -> None:
-    """Raise where a whole program cannot run: in a loop, which it starts for itself, or in any thread but the main one."""
+    """Raise where a whole program cannot run: in a loop, which it starts for itself, or in any thread but the main one.
+
+    Nor can it in a module that a command imports: the command's inbox and options would count for nothing.
+    """
+    if loading.get():
+        raise ConfigError(
+            f"{opener} is called as the module is imported, before the command can run its router: put the call below "
+            "if __name__ == '__main__':"
+        )
     in_trio = True
     try:
         trio.lowlevel.current_task()

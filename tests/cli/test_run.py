@@ -222,7 +222,7 @@ async def test_a_worker_handles_what_a_receiver_stored(feishu_gateway: Gateway, 
         (["run", "other.py:router"], "there is no module other; it is looked for in "),
         (["run", "bot.py:router"], "there is no module bot.py; "),
         (["run", "bot.py:router"], "where Python looks; did you mean bot:router?"),
-        (["run", "bot:other"], "bot has no other"),
+        (["run", "bot:other"], "bot has no other; did you mean bot:router?"),
         (["run", "bot:nothing"], "it is a int, and must be a Router"),
         (["run", "bot:Router"], "it is the class itself, and must be a Router that has the handlers"),
         (["run", "bot:router", "--inbox", "bot.db"], "or redis://HOST"),
@@ -268,6 +268,7 @@ async def test_an_inbox_may_stand_in_the_environment(arguments: list[str]) -> No
         ("import bot.nowhere", 1, "No module named 'bot.nowhere'; 'bot' is not a package\n"),
         ("def router():\n    open('nowhere')", 1, "bot.py\", line 2, in router\n    open('nowhere')\n"),
         ("import other", 2, "other.py, line 2: timeout: 0 is not allowed; "),
+        ("import program", 2, "program.py, line 4: run is called as the module is imported, "),
         ("import coredis.nowhere", 2, "say: pip install 'feishu-trio[redis]'"),
     ],
 )
@@ -276,6 +277,9 @@ async def test_an_error_in_the_bot_is_shown_without_what_led_there(
 ) -> None:
     (folder / "bot.py").write_text(program)
     (folder / "other.py").write_text("from feishu_trio import Router\nRouter().on('a.b', timeout=0)(print)\n")
+    (folder / "program.py").write_text(
+        "from feishu_trio import Router, run\n\nrouter = Router()\nrun(router)\n"
+    )
     env = environment(FEISHU_APP_ID="cli_1", FEISHU_APP_SECRET="secret")
     done = await commands.run("run", "bot:router", env=env)
     assert (done.code, done.out) == (code, "")

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 from urllib.parse import unquote
 
@@ -18,6 +19,7 @@ import attrs
 import typer
 
 from feishu_trio import ConfigError, Inbox, InboxRules, Router, SQLiteInbox, by_chat, by_sender, by_thread
+from feishu_trio.prepare import loading
 
 from ._endings import Failed, is_of_extra
 from ._values import whole
@@ -125,7 +127,7 @@ def router_of(name: str) -> Router:
             ) from None
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise ConfigError(f"{name}: {module_name} has no {attribute}")
+            raise ConfigError(f"{name}: {module_name} has no {attribute}{_routers_of(found, module_name)}")
         found = getattr(found, part)
     if found is Router:
         raise ConfigError(
@@ -141,6 +143,14 @@ def router_of(name: str) -> Router:
     return found
 
 
+def _routers_of(found: object, module_name: str) -> str:
+    """The routers that a module has, as the end of an error; empty if it has none."""
+    if not isinstance(found, ModuleType):
+        return ""
+    names = [f"{module_name}:{name}" for name, value in vars(found).items() if isinstance(value, Router)]
+    return f"; did you mean {' or '.join(names)}?" if names else ""
+
+
 # Frames that are no part of the user's program.
 _NOT_THEIRS: Final = ("<", f"{Path(__file__).parents[1]}{os.sep}", importlib.__file__)
 
@@ -148,6 +158,7 @@ _NOT_THEIRS: Final = ("<", f"{Path(__file__).parents[1]}{os.sep}", importlib.__f
 @contextmanager
 def _loading(name: str) -> Iterator[None]:
     """Has an error of the user's module say where in it that is, and nothing of what led there."""
+    token = loading.set(True)
     try:
         yield
     except Exception as error:
@@ -163,6 +174,8 @@ def _loading(name: str) -> Iterator[None]:
             [frame for frame in rest if not frame.filename.startswith("<frozen importlib")]
         )
         raise Failed(f"{name} cannot be loaded\n{''.join(shown.format()).rstrip()}") from None
+    finally:
+        loading.reset(token)
 
 
 def inbox_of(url: str) -> Inbox:

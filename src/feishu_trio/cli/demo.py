@@ -71,7 +71,8 @@ A bot of your own is as short:
   async def echo(event):
       await event.reply(event.markdown)
 
-  run(router)
+  if __name__ == "__main__":
+      run(router)
 
 Without an account, start it beside
 
