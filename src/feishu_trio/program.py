@@ -60,6 +60,7 @@ def run(
     Raises:
         SystemExit: A second signal came; the code is 130 for SIGINT, 143 for SIGTERM.
         FeishuError: Whatever `open_feishu_session` and `open_probes` raise, or what ended the session.
+        ConfigError: A command imports this module, and will run its router itself.
         RuntimeError: A loop of trio's or asyncio's runs here already, or this is not the main thread.
     """
 
@@ -91,6 +92,7 @@ def run_worker(
     Raises:
         SystemExit: A second signal came; the code is 130 for SIGINT, 143 for SIGTERM.
         FeishuError: Whatever `open_worker` and `open_probes` raise, or what ended the worker.
+        ConfigError: A command imports this module, and will run its router itself.
         RuntimeError: A loop of trio's or asyncio's runs here already, or this is not the main thread.
     """
 
