@@ -13,10 +13,11 @@ import pytest
 import trio
 import trustme
 
-from feishu_trio import ConnectError, SessionConfig, open_feishu_session
+from feishu_trio import ConfigError, ConnectError, SessionConfig, open_feishu_session
 from feishu_trio.connection import http_client
 from feishu_trio.connection.dial import open_stream
 from feishu_trio.connection.discovery import discover
+from feishu_trio.connection.tls import default_ssl_context
 from session.test_tls import serving, trusting
 
 from .proxies import Proxy, http_proxy, open_proxy, read_head, socks_proxy
@@ -217,3 +218,16 @@ async def test_what_fails_is_told_as_httpx_tells_it(answer: bytes | None, error:
         async with http_client(config) as http:
             with pytest.raises(error):
                 await http.get(config.domain)
+
+
+async def test_where_no_authorities_can_be_read_nobody_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+    default_ssl_context.cache_clear()
+    async with serve() as server:
+        config = SessionConfig(app_id="cli_a", app_secret="secret", domain=f"https://127.0.0.1:{server.port}")
+        with pytest.raises(ConfigError, match=r"^SSL_CERT_FILE: '/nowhere.pem'"):
+            await open_stream("127.0.0.1", server.port, tls=True, config=config)
+        with pytest.raises(ConfigError, match=r"^SSL_CERT_FILE: '/nowhere.pem'"):
+            async with open_feishu_session(config=config):
+                pytest.fail("it connected")
+        assert server.came == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ import trio
 import trio.testing
 import trustme
 
+from feishu_trio import ConfigError
 from feishu_trio.connection.tcp import TCPStream
-from feishu_trio.connection.tls import TLSStream
+from feishu_trio.connection.tls import TLSStream, default_ssl_context
 from session.rig import come_true
 
 Pair = tuple[TLSStream, "trio.SSLStream[Any]"]
@@ -164,3 +166,64 @@ async def test_a_send_that_gets_on_no_further_holds_up_no_reading(contexts: Any)
         with trio.fail_after(2):
             await come_true(lambda: received == [b"hello"])
         nursery.cancel_scope.cancel()
+
+
+async def test_what_tls_says_to_data_is_said_before_more_is_waited_for(contexts: Any) -> None:
+    stream, peer = await tls_pair(contexts, over_tcp=False)
+    async with stream, peer, trio.open_nursery() as nursery:
+        await peer.send_all(b"data")
+        assert await stream.receive_some() == b"data"
+        stream._outgoing.write(b"as for new keys")
+        nursery.start_soon(stream.receive_some)
+        with trio.fail_after(2):
+            assert await peer.transport_stream.receive_some() == b"as for new keys"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_that_takes_nothing_cannot_have_ever_more_said_to_it(contexts: Any) -> None:
+    stream, peer = await tls_pair(contexts)
+    async with stream, peer, trio.open_nursery() as nursery:
+        await peer.send_all(b"first")
+        assert await stream.receive_some() == b"first"
+        nursery.start_soon(stream.send_all, bytes(50_000_000))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        received: list[bytes] = []
+
+        async def receive() -> None:
+            while True:
+                received.append(await stream.receive_some())
+                stream._outgoing.write(bytes(20_000))  # what a peer makes it say that asks for new keys all the time
+
+        nursery.start_soon(receive)
+        for _ in range(10):
+            await peer.send_all(b"again")
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        assert len(received) == 4, "it says no more than 64 kB behind what is stuck"
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("has_ended", [False, True], ids=["in the middle", "after the end"])
+async def test_once_closed_it_gives_nothing_not_even_what_had_come(contexts: Any, has_ended: bool) -> None:
+    stream, peer = await tls_pair(contexts)
+    await peer.send_all(b"data")
+    assert await stream.receive_some(1) == b"d"
+    await trio.aclose_forcefully(peer.transport_stream)
+    if has_ended:
+        assert await stream.receive_some() == b"ata"
+        assert await stream.receive_some() == b""
+    await stream.aclose()
+    with pytest.raises(trio.ClosedResourceError):
+        await stream.receive_some()
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"], ids=["no file", "no certificate"])
+def test_authorities_that_cannot_be_read_are_told_by_their_variable(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "authorities.pem"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    with pytest.raises(ConfigError, match=r"^SSL_CERT_FILE: .*authorities\.pem. cannot be used: .*(No such|no cert)") as caught:
+        default_ssl_context.__wrapped__()
+    assert isinstance(caught.value.__cause__, OSError)

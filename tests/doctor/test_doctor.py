@@ -24,6 +24,7 @@ from feishu_trio import (
     SessionConfig,
     open_feishu_session,
 )
+from feishu_trio.connection.tls import default_ssl_context
 from feishu_trio.doctor import CHECKS, Fault, Finding, Verdict, examine
 from feishu_trio.testing import Gateway, open_gateway
 
@@ -283,6 +284,17 @@ async def test_somebody_on_the_way_opens_what_is_encrypted(authority: trustme.CA
     assert first_failure(found).check == "tls"
     assert "opens what is encrypted" in found["tls"].remedy
     assert "SSL_CERT_FILE" in found["tls"].remedy
+
+
+async def test_authorities_that_cannot_be_read(
+    feishu_gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+    default_ssl_context.cache_clear()
+    domain = feishu_gateway.domain.replace("http:", "https:")
+    failure = first_failure(await examined(settings(feishu_gateway, domain=domain)))
+    assert (failure.check, failure.fault) == ("tls", Fault.CONFIGURATION)
+    assert failure.found.startswith("SSL_CERT_FILE: '/nowhere.pem' cannot be used: No such file")
 
 
 async def test_a_port_that_speaks_no_tls(feishu_gateway: Gateway) -> None:

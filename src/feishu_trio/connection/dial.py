@@ -18,7 +18,9 @@ async def open_stream(host: str, port: int, *, tls: bool, config: SessionConfig)
 
     Raises:
         ConnectError: No way there, or nobody whose certificate can be believed.
+        ConfigError: `SSL_CERT_FILE` names no authorities to believe.
     """
+    context = (config.ssl_context or default_ssl_context()) if tls else None
     stream: trio.abc.Stream
     try:
         if config.dial is not None:
@@ -31,6 +33,6 @@ async def open_stream(host: str, port: int, *, tls: bool, config: SessionConfig)
         raise ConnectError(f"{host}:{port} could not be reached: {error}") from error
     if isinstance(stream, trio.SocketStream) and config.dial is None:  # no other is ours to take apart
         stream = TCPStream(stream)
-    if not tls:
+    if context is None:
         return stream
-    return await secured(stream, host, port, config.ssl_context or default_ssl_context())
+    return await secured(stream, host, port, context)

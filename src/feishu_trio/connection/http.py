@@ -20,7 +20,7 @@ def http_client(config: SessionConfig) -> httpx.AsyncClient:
     """The client, to be closed by the caller.
 
     Raises:
-        ConfigError: A proxy of the environment cannot be used.
+        ConfigError: A proxy of the environment cannot be used, or `SSL_CERT_FILE`.
     """
     import httpx  # here, so that importing this package stays light
 

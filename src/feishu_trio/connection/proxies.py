@@ -114,6 +114,7 @@ async def open_through_proxy(
 
     Raises:
         ConnectError: The proxy cannot be reached, refuses, or makes no sense. The text never holds its credentials.
+        ConfigError: `SSL_CERT_FILE` names no authorities to believe.
     """
     if not _is_usable(proxy):  # the environment may have changed
         raise ConnectError(f"no way to {host}:{port}: the proxy's URL cannot be used")

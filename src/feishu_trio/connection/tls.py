@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import operator
+import os
 import ssl
 from typing import Final
 
 import trio
 
-from ..errors import ConnectError
+from ..errors import ConfigError, ConnectError
 from .tcp import TCPStream
 
 __all__ = ["TLSStream", "default_ssl_context", "empty_ssl_context", "secured"]
@@ -83,12 +84,10 @@ class TLSStream(trio.abc.Stream):
         try:
             if self._has_more:
                 await trio.lowlevel.checkpoint()
+                self._check_open()
             else:
                 await self._receive()
             while (data := self._decrypted(size)) is None:
-                # TLS has something to say to what came; whoever is sending says it, too.
-                if self._outgoing.pending and not self._writing.locked():
-                    await self._flush()
                 await self._receive()
             return data
         finally:
@@ -142,6 +141,10 @@ class TLSStream(trio.abc.Stream):
     # Receiving
 
     async def _receive(self) -> None:
+        # TLS may have something to say to what came. Whoever is sending says it, too, but a peer that takes nothing
+        # must not make that grow.
+        if (pending := self._outgoing.pending) and (pending > _PIECE or not self._writing.locked()):
+            await self._flush()
         data = await self.transport_stream.receive_some(_RECEIVE_SIZE)
         if data:
             self._incoming.write(data)
@@ -186,10 +189,13 @@ class TLSStream(trio.abc.Stream):
             raise trio.BrokenResourceError("TLS failed") from error
 
     def _check_writable(self) -> None:
-        if self._is_closed:
-            raise trio.ClosedResourceError("this stream is closed")
+        self._check_open()
         if self._is_broken:
             raise trio.BrokenResourceError("an earlier write was cut short")
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise trio.ClosedResourceError("this stream is closed")
 
     async def _flush(self) -> None:
         async with self._writing:
@@ -208,10 +214,23 @@ class TLSStream(trio.abc.Stream):
 
 @functools.cache
 def default_ssl_context() -> ssl.SSLContext:
-    """The context that httpx would use: certificates are checked. One for all sessions, for it is large."""
+    """The context that httpx would use: certificates are checked. One for all sessions, for it is large.
+
+    Raises:
+        ConfigError: The authorities that `SSL_CERT_FILE` names cannot be read.
+    """
     import httpx
 
-    return httpx.create_ssl_context()
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        path = os.environ.get("SSL_CERT_FILE")
+        if not path:
+            raise
+        raise ConfigError(
+            f"SSL_CERT_FILE: {path!r} cannot be used: {error.strerror}; "
+            "it must be the path of a file with certificates in PEM, or not be set"
+        ) from error
 
 
 @functools.cache

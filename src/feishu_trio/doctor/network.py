@@ -162,6 +162,8 @@ class Way:
         began = trio.current_time()
         try:
             stream = await self._secured(self._config.ssl_context or default_ssl_context())
+        except ConfigError as error:
+            return failed(check, Fault.CONFIGURATION, str(error), "correct the variable, or unset it")
         except ConnectError as error:
             cause = error.__cause__.__cause__ if error.__cause__ is not None else None
             if isinstance(cause, ssl.SSLCertVerificationError):
