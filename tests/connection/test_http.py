@@ -220,7 +220,9 @@ async def test_what_fails_is_told_as_httpx_tells_it(answer: bytes | None, error:
                 await http.get(config.domain)
 
 
-async def test_where_no_authorities_can_be_read_nobody_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_where_no_authorities_can_be_read_nobody_is_connected_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
     default_ssl_context.cache_clear()
     async with serve() as server:

@@ -192,7 +192,7 @@ async def test_a_peer_that_takes_nothing_cannot_have_ever_more_said_to_it(contex
         async def receive() -> None:
             while True:
                 received.append(await stream.receive_some())
-                stream._outgoing.write(bytes(20_000))  # what a peer makes it say that asks for new keys all the time
+                stream._outgoing.write(bytes(20_000))  # as if asked for new keys all the time
 
         nursery.start_soon(receive)
         for _ in range(10):
@@ -224,6 +224,8 @@ def test_authorities_that_cannot_be_read_are_told_by_their_variable(
     if content is not None:
         path.write_text(content)
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    with pytest.raises(ConfigError, match=r"^SSL_CERT_FILE: .*authorities\.pem. cannot be used: .*(No such|no cert)") as caught:
+    with pytest.raises(
+        ConfigError, match=r"^SSL_CERT_FILE: .*authorities\.pem. cannot be used: .*(No such|no cert)"
+    ) as caught:
         default_ssl_context.__wrapped__()
     assert isinstance(caught.value.__cause__, OSError)
