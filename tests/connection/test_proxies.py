@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
+import trustme
 
 from feishu_trio import ApiError, ConnectError, Router, SessionConfig, open_feishu_session
 from feishu_trio.api import Api
@@ -17,6 +18,7 @@ from feishu_trio.connection.dial import open_stream
 from feishu_trio.connection.discovery import discover
 from feishu_trio.connection.proxies import proxy_for
 from feishu_trio.testing import open_gateway
+from session.test_tls import serving, trusting
 
 from .proxies import (
     CREDENTIALS,
@@ -219,6 +221,23 @@ async def test_an_http_proxy_that_misbehaves_is_a_connect_error(what: str) -> No
         config = SessionConfig(proxy=f"http://{proxy.address}")
         with trio.fail_after(5), pytest.raises(ConnectError, match=r"a\.test:9"):
             await open_stream("a.test", 9, tls=False, config=config)
+
+
+async def test_an_https_proxy_whose_certificate_is_not_trusted_is_told_with_the_reason() -> None:
+    context = serving(trustme.CA(), "127.0.0.1")
+
+    async def serve(client: trio.SocketStream, proxy: Proxy, *, credentials: bool) -> None:
+        with suppress(trio.BrokenResourceError):
+            await trio.SSLStream(client, context, server_side=True).do_handshake()
+
+    async with open_proxy(serve) as proxy:
+        config = SessionConfig(
+            proxy=f"https://me:hush-hush@{proxy.address}", ssl_context=trusting(trustme.CA())
+        )
+        with trio.fail_after(5), pytest.raises(ConnectError, match="certificate verify failed") as caught:
+            await open_stream("a.test", 9, tls=False, config=config)
+        assert str(caught.value).startswith(f"the proxy https://{proxy.address} gave no way to a.test:9: ")
+        assert "hush" not in str(caught.value)
 
 
 async def test_a_long_password_is_no_odd_error() -> None:

@@ -122,7 +122,9 @@ async def open_through_proxy(
     try:
         return await _open(parts, host, port, ssl_context)
     except (_Refused, ConnectError, OSError, trio.BrokenResourceError) as error:
-        cause = error.__cause__
+        cause = (
+            None if isinstance(error, ConnectError) else error.__cause__
+        )  # a ConnectError's own text says why
         if isinstance(cause, BaseExceptionGroup):  # of the proxy's addresses, each with what is wrong with it
             cause = first_error(cause)
         reason = str(cause or error) or type(error).__name__
