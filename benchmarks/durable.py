@@ -39,7 +39,7 @@ class Running:
     def __init__(self, place: str, gateway: Gateway, profile: Path | None = None) -> None:
         options = [] if profile is None else ["-m", "cProfile", "-o", str(profile)]
         command = [sys.executable, *options, "-m", "benchmarks.peers.durable", place, gateway.domain]
-        self._process = spawn(command, subprocess.DEVNULL, authorities=gateway.authorities)
+        self._process = spawn(command, subprocess.PIPE, authorities=gateway.authorities)
         self._connection: Connection = gateway.accept()
         self._sent = 0
 
@@ -54,9 +54,12 @@ class Running:
         return count / seconds, (self._rested() - before) / count * 1e6
 
     def stop(self) -> None:
+        """End it; all that was sent must have been handled."""
         self._process.send_signal(signal.SIGINT)
-        self._process.wait(30)
+        printed, _ = self._process.communicate(timeout=30)
         self._connection.close()
+        if printed.split()[-1:] != [str(self._sent).encode()]:  # complaints stand before it
+            raise answers.WrongAnswerError(f"{self._sent} events were sent, and handled: {printed.decode()}")
 
     def _rested(self) -> float:
         had = -1.0
