@@ -50,7 +50,7 @@ def _bars(
 ) -> None:
     values = [results.median(scenario, case, metric, name) or 0.0 for name in names]
     bars = axes.barh(
-        [CLIENTS[name].title for name in names],
+        [results.title(name) for name in names],
         values,
         color=[_OURS if name == OURS else _OTHERS for name in names],
     )

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Final
 
 from .clients import ROOT
-from .results import OURS, Results, Sample
+from .results import OURS, Results
 
-__all__ = ["show", "with_figures"]
+__all__ = ["PAGES", "show", "with_figures"]
 
 _LATEST: Final = ROOT / "benchmarks" / "results" / "latest.json"
 _CHART: Final = ROOT / "docs" / "benchmarks.svg"
@@ -27,7 +26,7 @@ _CHINESE: Final = (
     "同一次测试中的比值，经由 TLS，默认设置，全部语义（查重、按聊天排序、计数）：",
     "直接用 trio-websocket 的循环",
 )
-_PAGES: Final = {
+PAGES: Final = {
     "README.md": _ENGLISH,
     "README.zh.md": _CHINESE,
     "docs/benchmarks.md": _ENGLISH,
@@ -60,7 +59,7 @@ def show(results: Results) -> None:
 
     results = results.over(tls=True)
     draw(results, _CHART)
-    for name in _PAGES:
+    for name in PAGES:
         page = ROOT / name
         page.write_text(with_figures(name, page.read_text(encoding="utf-8"), results), encoding="utf-8")
 
@@ -70,7 +69,7 @@ def with_figures(name: str, page: str, results: Results) -> str:
     found = _TABLE.search(page)
     if found is None:
         raise ValueError(f"{name} has no table after its chart")
-    lead, loop = _PAGES[name]
+    lead, loop = PAGES[name]
     peers = [peer for peer in _PEERS if peer in results.clients("Throughput")]
     labels = [line.split("|")[1].strip() for line in found[1].splitlines()]
     lines = [
@@ -95,8 +94,7 @@ def _ratio(results: Results, scenario: str, case: str, metric: str, more_is_bett
 
 
 def main() -> None:
-    known = json.loads(_LATEST.read_text(encoding="utf-8"))
-    show(Results(known["machine"], known["settings"], [Sample(**sample) for sample in known["samples"]]))
+    show(Results.read(_LATEST))
 
 
 if __name__ == "__main__":

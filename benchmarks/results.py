@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import ssl
@@ -9,6 +10,7 @@ import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from statistics import median
 from typing import Any, Final, TypeVar
 
@@ -53,6 +55,16 @@ class Results:
         """No results yet, from this machine."""
         return cls(_machine(), settings)
 
+    @classmethod
+    def read(cls, path: Path) -> Results:
+        """What `to_json` gave to a file."""
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return cls(known["machine"], known["settings"], [Sample(**sample) for sample in known["samples"]])
+
+    def title(self, client: str) -> str:
+        """A client's name, and the version that was measured."""
+        return str(self.machine["clients"][client])
+
     def to_json(self) -> dict[str, Any]:
         """Everything, for `json.dump`."""
         return attrs.asdict(self)
@@ -95,7 +107,7 @@ class Results:
 
     def _table(self, scenario: str) -> Iterable[str]:
         clients = self.clients(scenario)
-        titles = [CLIENTS[client].title for client in clients]
+        titles = [self.title(client) for client in clients]
         yield f"| | {' | '.join(titles)} |"
         yield f"| --- |{' ---: |' * len(titles)}"
         rows = _unique((sample.case, sample.metric) for sample in self.samples if sample.scenario == scenario)
@@ -148,6 +160,7 @@ def _machine() -> dict[str, Any]:
                 "websockets",
             )
         },
+        "clients": {name: client.title for name, client in CLIENTS.items()},
         "openssl": ssl.OPENSSL_VERSION,
     }
 

@@ -13,7 +13,7 @@ from benchmarks import answers
 from benchmarks.clients import CLIENTS
 from benchmarks.frames import SHAPES
 from benchmarks.gateway import Gateway, attend
-from benchmarks.readme import with_figures
+from benchmarks.readme import PAGES, with_figures
 from benchmarks.results import Results, Sample
 from benchmarks.scenarios import exchange
 from benchmarks.tls import TLSSocket, serving
@@ -63,7 +63,7 @@ def test_what_a_socket_does_not_take_is_held_and_sent_before_anything_else(tmp_p
     assert received == sent + b"the end"
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.zh.md", "docs/benchmarks.md", "docs/benchmarks.zh.md"])
+@pytest.mark.parametrize("name", PAGES)
 def test_a_page_gets_the_figures_over_tls_and_keeps_its_words(name: str) -> None:
     numbers = {"ours": 100.0, "lark": 20.0, "node": 125.0}
     rows = (
@@ -91,6 +91,14 @@ def test_a_page_gets_the_figures_over_tls_and_keeps_its_words(name: str) -> None
     assert page.partition("benchmarks.svg")[0] == before.partition("benchmarks.svg")[0]
     assert after_ratios(page) == after_ratios(before)
     assert with_figures(name, page, results) == page
+
+
+def test_pages_show_what_was_measured_and_of_what() -> None:
+    latest = Results.read(ROOT / "benchmarks" / "results" / "latest.json")
+    assert latest.to_markdown() == (ROOT / "benchmarks" / "results" / "latest.md").read_text(encoding="utf-8")
+    for name in PAGES:
+        page = (ROOT / name).read_text(encoding="utf-8")
+        assert with_figures(name, page, latest.over(tls=True)) == page
 
 
 def ratios(page: str) -> list[list[str]]:
