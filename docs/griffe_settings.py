@@ -14,7 +14,9 @@ class Settings(griffe.Extension):
 
     def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
         """Once all of a class has been read."""
-        if any(decorator.callable_path == "feishu_trio.config.fields.settings" for decorator in cls.decorators):
+        if any(
+            decorator.callable_path == "feishu_trio.config.fields.settings" for decorator in cls.decorators
+        ):
             real = getattr(importlib.import_module(cls.module.path), cls.name)
             for field in attrs.fields(real):
                 if field.init:

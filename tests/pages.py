@@ -53,9 +53,9 @@ def blocks(path: Path) -> Iterator[Block]:
         yield Block(f"{name(path)}:{line}", found[2], textwrap.dedent(found[3]))
 
 
-def outside_blocks(text: str) -> str:
+def outside_blocks(text: str, instead: str = "") -> str:
     """A page without its blocks of code."""
-    return _BLOCK.sub("", text)
+    return _BLOCK.sub(instead, text)
 
 
 def shape(text: str) -> list[str]:
@@ -73,6 +73,19 @@ def words(block: Block) -> list[str]:
             token.string for token in tokens if token.type in (tokenize.NAME, tokenize.OP, tokenize.NUMBER)
         ]
     return [re.sub(r"(?:^|\s+)(?:#|//) .*|\s+$", "", line) for line in block.code.splitlines()]
+
+
+def texts(block: Block) -> list[str]:
+    """The texts in a block of Python, in order, but for those with a value within."""
+    if block.language not in ("python", "py"):
+        return []
+    nodes = list(ast.walk(ast.parse(block.code)))
+    within = {part for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    return [
+        node.value
+        for node in nodes
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in within
+    ]
 
 
 def anchors(text: str) -> list[str]:

@@ -30,6 +30,7 @@ from pages import (
     outside_blocks,
     shape,
     targets,
+    texts,
     words,
 )
 
@@ -48,6 +49,50 @@ def test_both_languages_have_the_same_sections_blocks_tables_and_lists(english: 
     assert chinese.exists()
     assert shape(english.read_text("utf-8")) == shape(chinese.read_text("utf-8"))
     assert [words(block) for block in blocks(english)] == [words(block) for block in blocks(chinese)]
+
+
+@pytest.mark.parametrize(("english", "chinese"), TWINS, ids=lambda path: name(path))
+def test_both_languages_have_the_same_texts_in_code_where_these_are_no_chinese(
+    english: Path, chinese: Path
+) -> None:
+    """A text that people see is translated; a key, a type, an id or a name is not."""
+    for one, other in zip(blocks(english), blocks(chinese), strict=True):
+        for original, text in zip(texts(one), texts(other), strict=True):
+            if re.fullmatch(r"[\w.:/*-]+", original):
+                assert text == original or re.search("[\u4e00-\u9fff]", text), (other.place, original, text)
+
+
+@pytest.mark.parametrize(("english", "chinese"), TWINS, ids=lambda path: name(path))
+def test_both_languages_have_the_same_names_and_codes(english: Path, chinese: Path) -> None:
+    """Names in code, and numbers of three digits and more in tables: codes, ids, limits."""
+    first, second = (outside_blocks(page.read_text("utf-8")) for page in (english, chinese))
+
+    def names(text: str) -> set[str]:
+        return set(re.findall(r"`([A-Za-z_][\w.]+)`", text)) - {"await"}
+
+    def numbers(text: str) -> list[set[str]]:
+        rows = re.findall(r"^\|.*", re.sub(r"\]\([^)]*\)", "]", text), re.MULTILINE)
+        return [set(re.findall(r"\d[\d,.]+\d", row)) for row in rows]
+
+    assert not names(first) - names(second)
+    assert numbers(first) == numbers(second)
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=name)
+def test_a_list_or_table_has_an_empty_line_before_it(page: Path) -> None:
+    """Without one it is a part of the paragraph on the site, though not everywhere."""
+    entry = re.compile(r" *(?:[-*+]|\d+\.) ")
+    before = ""
+    in_list = False
+    for line in outside_blocks(page.read_text("utf-8"), "\n").splitlines():
+        if entry.match(line):
+            assert in_list or not before.strip(), (before, line)
+            in_list = True
+        elif not line.startswith(" "):
+            in_list = bool(line.strip()) and in_list  # a paragraph of an entry goes on
+        if line.startswith("|"):
+            assert before.startswith("|") or not before.strip(), (before, line)
+        before = line
 
 
 @pytest.mark.parametrize(("english", "chinese"), TWINS, ids=lambda path: name(path))
@@ -138,6 +183,21 @@ def test_commands_that_pages_show_can_be_given() -> None:
                 assert not word.startswith("-") or word.partition("=")[0] in options, (block.place, call)
             seen += 1
     assert seen > 40
+
+
+def test_options_that_pages_name_are_there() -> None:
+    """Those in sentences, and those given to an image or by a service manager."""
+
+    def options(command: Any) -> set[str]:
+        inner = [options(other) for other in getattr(command, "commands", {}).values()]
+        return {option for parameter in command.params for option in parameter.opts}.union(*inner)
+
+    known = options(COMMANDS) | {"--help"}
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        named = " ".join(re.findall(r"`([^`\n]+)`", outside_blocks(text)))
+        given = " ".join(re.findall(r"\b(?:run|worker)\b[\", ]+\w+:router\b(.*)", text))
+        assert {*re.findall(r"(?<![\w-])--[a-z][\w-]*", f"{named} {given}")} <= known, page
 
 
 def test_files_that_pages_show_can_be_read() -> None:
