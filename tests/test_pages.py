@@ -64,7 +64,7 @@ def test_both_languages_have_the_same_texts_in_code_where_these_are_no_chinese(
 
 @pytest.mark.parametrize(("english", "chinese"), TWINS, ids=lambda path: name(path))
 def test_both_languages_have_the_same_names_and_codes(english: Path, chinese: Path) -> None:
-    """Names in code, and numbers of three digits and more in tables: codes, ids, limits."""
+    """Names in code, and in tables numbers that are long or in code: codes, limits, defaults."""
     first, second = (outside_blocks(page.read_text("utf-8")) for page in (english, chinese))
 
     def names(text: str) -> set[str]:
@@ -72,7 +72,7 @@ def test_both_languages_have_the_same_names_and_codes(english: Path, chinese: Pa
 
     def numbers(text: str) -> list[set[str]]:
         rows = re.findall(r"^\|.*", re.sub(r"\]\([^)]*\)", "]", text), re.MULTILINE)
-        return [set(re.findall(r"\d[\d,.]+\d", row)) for row in rows]
+        return [set(re.findall(r"\d[\d,.]+\d|(?<=`)\d+(?=`)", row)) for row in rows]
 
     assert not names(first) - names(second)
     assert numbers(first) == numbers(second)
