@@ -16,12 +16,19 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+import feishu_trio
+import feishu_trio.testing
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 SOURCE: Final = ROOT / "build" / "site-source"
+SITE: Final = ROOT / "build" / "site"
 _LINK: Final = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)")
 _CODE: Final = re.compile(r"^( *)(`{3,}).*?^\1\2$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 # From one language to the other: the site has a switch for that.
 _OTHER_LANGUAGE: Final = re.compile(r" *\[(?:中文|English)\]\([^)]*\)[.。]?")
+
+# What is for those who work on it would stand before what users look for.
+_NOT_FOUND: Final = "---\nsearch:\n  exclude: true\n---\n\n"
 
 
 def models() -> list[str]:
@@ -47,7 +54,8 @@ def write_pages() -> None:
             shutil.copyfile(ROOT / name, place)
             continue
         page = Page(name)
-        place.write_text(page.text, encoding="utf-8")
+        is_taken_along = _place(name).startswith("project/")
+        place.write_text(f"{_NOT_FOUND if is_taken_along else ''}{page.text}", encoding="utf-8")
         waiting += [target for target in page.leads_to if target not in seen]
         seen.update(page.leads_to)
     for name in models():
@@ -102,13 +110,35 @@ def _place(name: str) -> str:
     return name.removeprefix("docs/") if name.startswith("docs/") else f"project/{name}"
 
 
+def missing() -> list[str]:
+    """Public names, and what classes offer by inheritance or without a docstring, that the reference does not have."""
+    pages = "".join(page.read_text("utf-8") for page in (SITE / "reference").glob("*.html"))
+    shown = set(re.findall(r'id="(feishu_trio\.[\w.]+)"', pages))
+    wanted = []
+    for module in (feishu_trio, feishu_trio.testing):
+        for name in module.__all__:
+            wanted.append(f"{module.__name__}.{name}")
+            value = getattr(module, name)
+            classes = [
+                each for each in getattr(value, "__mro__", ()) if each.__module__.startswith("feishu_trio")
+            ]
+            for member in sorted({member for each in classes for member in vars(each)}):
+                of_inbox = name.endswith("Inbox") and hasattr(feishu_trio.Inbox, member)  # said there, once
+                only_overloads = getattr(getattr(value, member), "__module__", "") == "typing"
+                if not (member.startswith("_") or of_inbox or only_overloads):
+                    wanted.append(f"{module.__name__}.{name}.{member}")
+    return [name for name in wanted if name not in shown]
+
+
 def main() -> None:
     write_pages()
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(ROOT / "mkdocs.yml")]
     code = subprocess.run(command, check=False, env=os.environ | {"NO_MKDOCS_2_WARNING": "true"}).returncode
     if code:
         sys.exit(code)
-    print(f"the site is in {ROOT / 'build' / 'site' / 'index.html'}")
+    if names := missing():
+        sys.exit(f"the reference lacks {', '.join(names)}")
+    print(f"the site is in {SITE / 'index.html'}")
 
 
 if __name__ == "__main__":

@@ -68,10 +68,13 @@ def words(block: Block) -> list[str]:
     if block.language == "text":
         return ["" for _ in block.code.splitlines()]
     if block.language in ("python", "py"):
-        tokens = tokenize.generate_tokens(io.StringIO(block.code).readline)
-        return [
-            token.string for token in tokens if token.type in (tokenize.NAME, tokenize.OP, tokenize.NUMBER)
-        ]
+        found, depth = [], 0
+        for token in tokenize.generate_tokens(io.StringIO(block.code).readline):
+            # From Python 3.12 on an f-string is several tokens; what is in it stands where its language wants it.
+            depth += {"FSTRING_START": 1, "FSTRING_END": -1}.get(tokenize.tok_name[token.type], 0)
+            if not depth and token.type in (tokenize.NAME, tokenize.OP, tokenize.NUMBER):
+                found.append(token.string)
+        return found
     return [re.sub(r"(?:^|\s+)(?:#|//) .*|\s+$", "", line) for line in block.code.splitlines()]
 
 
