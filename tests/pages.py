@@ -21,10 +21,9 @@ TWINS = [(ROOT / "README.md", ROOT / "README.zh.md")] + [
 """Each page in English, with the same in Chinese; `docs/project` is for those who work on it, in English alone."""
 PAGES = [page for twins in TWINS for page in twins]
 SOURCES = [
-    ROOT / "src" / "feishu_trio" / name
-    for name in ("__init__.py", "asyncio.py", "logs.py", "events/__init__.py", "testing/__init__.py")
+    path for path in sorted((ROOT / "src" / "feishu_trio").rglob("*.py")) if "```" in path.read_text("utf-8")
 ]
-"""Modules for users whose docstrings have code."""
+"""Modules whose docstrings have code."""
 
 _BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 
@@ -44,10 +43,15 @@ def name(path: Path) -> str:
 
 
 def blocks(path: Path) -> Iterator[Block]:
-    """The blocks of a page, or of a module's docstring."""
+    """The blocks of a page, or of a module's docstrings."""
     text = path.read_text("utf-8")
     if path.suffix == ".py":
-        text = ast.get_docstring(ast.parse(text)) or ""
+        nodes = [
+            node
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        ]
+        text = "\n".join(ast.get_docstring(node) or "" for node in nodes)
     for found in _BLOCK.finditer(text):
         line = text.count("\n", 0, found.start()) + 2
         yield Block(f"{name(path)}:{line}", found[2], textwrap.dedent(found[3]))
