@@ -138,7 +138,7 @@ def main() -> None:
         sys.exit(code)
     if names := missing():
         sys.exit(f"the reference lacks {', '.join(names)}")
-    print(f"the site is in {SITE / 'index.html'}")
+    print(f"the site is in {SITE / 'index.html'}; with its search: python3 -m http.server --directory {SITE}")
 
 
 if __name__ == "__main__":
