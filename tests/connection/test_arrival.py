@@ -83,7 +83,7 @@ def test_an_answer_may_go_by_another_connection_and_its_writing_is_reported() ->
 def test_what_is_owed_is_paid_once_it_is_settled_or_given_up() -> None:
     connection = Connection(owed=3)
     arrival = arrive(connection)
-    arrival.handler_succeeded("handler", b"1")
+    arrival.handler_succeeded("handler", b"1", is_last=True)
     assert (connection.owed, connection.posted) == (3, [])
     arrival.settle(DONE, 0.0)
     assert connection.owed == 2
@@ -100,7 +100,7 @@ def test_it_comes_from_feishu_and_remembers_nothing() -> None:
 
 def test_an_event_in_a_text_message_has_no_answer_but_an_end() -> None:
     arrival, written = TextArrival(b"{}", 1.7e9, 10.0, 12.5), []
-    arrival.handler_succeeded("handler", None)
+    arrival.handler_succeeded("handler", None, is_last=True)
     arrival.settle(Outcome(False, again=True), 0.1)
     arrival.settle(DONE, 0.1, lambda: written.append(True))
     arrival.give_up()

@@ -35,7 +35,7 @@ class NotedDelivery:
     async def begin(self, batch: Sequence[Delivery]) -> None:
         """Not noted."""
 
-    def handler_succeeded(self, name: str, result: bytes | None) -> None:
+    def handler_succeeded(self, name: str, result: bytes | None, *, is_last: bool) -> None:
         """Not noted."""
 
     def settle(self, outcome: Outcome, took: float, written: Callable[[], None] | None = None) -> None:

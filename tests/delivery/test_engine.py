@@ -38,18 +38,23 @@ class Stored:
     notes: None = None
     is_owned: bool = True
     successes: list[tuple[str, bytes | None]] = attrs.field(factory=list)
+    had_last: bool = False
+    """Whether a success was said to be the last."""
     outcome: Outcome | None = None
     settled: trio.Event = attrs.field(factory=trio.Event)
 
     async def begin(self, batch: Sequence[Delivery]) -> None:
         await trio.lowlevel.checkpoint()
 
-    def handler_succeeded(self, name: str, result: bytes | None) -> None:
+    def handler_succeeded(self, name: str, result: bytes | None, *, is_last: bool) -> None:
         assert self.outcome is None, "before it is settled"
+        assert not self.had_last
+        self.had_last = is_last
         self.successes.append((name, result))
 
     def settle(self, outcome: Outcome, took: float, written: Callable[[], None] | None = None) -> None:
         assert self.outcome is None, "settled once"
+        assert outcome.ok or not self.had_last
         self.outcome = outcome
         self.settled.set()
 
@@ -156,6 +161,26 @@ async def test_handlers_that_succeeded_before_do_not_run_again(autojump_clock: M
         assert outcome.succeeded == {"first": b"1", "second": b'"done"'}
         assert (await outcome_of(engine, stored(succeeded={"first": None, "second": None}))).ok
     assert seen == ["second"]
+
+
+@pytest.mark.parametrize("failing", [(), (0,), (1,)])
+async def test_a_success_is_the_last_if_all_others_were_before_it(
+    autojump_clock: MockClock, failing: tuple[int, ...]
+) -> None:
+    router, lasts = Router(), []
+
+    async def handle(event: Event[Any], number: int) -> None:
+        await trio.sleep(number)
+        lasts.append(delivery.had_last)
+        if number in failing:
+            raise ValueError
+
+    for number in range(2):
+        router.on(USER, name=str(number))(partial(handle, number=number))
+    async with open_engine(router) as engine:
+        delivery = stored()
+        outcome = await outcome_of(engine, delivery)
+    assert (lasts, delivery.had_last, outcome.ok) == ([False, False], not failing, not failing)
 
 
 async def test_each_success_is_reported_while_others_still_run(autojump_clock: MockClock) -> None:
@@ -616,7 +641,7 @@ async def test_a_source_may_withdraw_a_run_as_it_hears_of_its_last_success(autoj
         pass
 
     class Lost(Stored):
-        def handler_succeeded(self, name: str, result: bytes | None) -> None:
+        def handler_succeeded(self, name: str, result: bytes | None, *, is_last: bool) -> None:
             engine.withdraw(self)
 
     async with open_engine(router) as engine:

@@ -56,7 +56,7 @@ class Arrival(QuietStruct, eq=False):
     async def begin(self, batch: Sequence[Delivery]) -> None:
         """Nothing is to be done for it."""
 
-    def handler_succeeded(self, name: str, result: bytes | None) -> None:
+    def handler_succeeded(self, name: str, result: bytes | None, *, is_last: bool) -> None:
         """Nothing comes of it before the outcome."""
 
     def give_up(self) -> None:
@@ -88,7 +88,7 @@ class TextArrival(QuietStruct, eq=False):
     async def begin(self, batch: Sequence[Delivery]) -> None:
         """Nothing is to be done for it."""
 
-    def handler_succeeded(self, name: str, result: bytes | None) -> None:
+    def handler_succeeded(self, name: str, result: bytes | None, *, is_last: bool) -> None:
         """Nothing comes of it."""
 
     def give_up(self) -> None:

@@ -118,6 +118,11 @@ class Run(QuietStruct, eq=False):
             return []
         return [r.name for r in self.routes if r.name not in self.succeeded and r.name not in self.failed]
 
+    @property
+    def lacks_one(self) -> bool:
+        """Whether it is done once one more handler succeeds."""
+        return self._awaited == 1 and not self.failed
+
     # Transitions. Those that return an outcome want the waiting deliveries to be settled with it.
 
     def recall(self, succeeded: Mapping[str, bytes | None]) -> None:

@@ -112,9 +112,9 @@ class Delivery(Protocol):
             Retry: It cannot be: they are to come again.
         """
 
-    def handler_succeeded(self, name: str, result: bytes | None) -> None:
-        """A handler has succeeded, while others may still run. Called for claimed deliveries: what an arrived one
-        needs of it, the ledger remembers.
+    def handler_succeeded(self, name: str, result: bytes | None, *, is_last: bool) -> None:
+        """A handler has succeeded, while others may still run; `is_last` if the delivery is settled as done at once.
+        Called for claimed deliveries: what an arrived one needs of it, the ledger remembers.
         """
 
     def settle(self, outcome: Outcome, took: float, written: Callable[[], None] | None = None) -> None:

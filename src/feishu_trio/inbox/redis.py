@@ -38,7 +38,7 @@ from .records import (
     known_state,
 )
 from .redis_lease import Lease
-from .redis_pump import Pump, Request
+from .redis_pump import Pump
 from .redis_replies import (
     Claimed,
     Opened,
@@ -166,7 +166,6 @@ class RedisInbox(Inbox):
         self._reserved: Claim | None = None  # what must run alone, and waits here for that
         self._is_reserving = False
         self._kept: set[int] = set()  # numbers of events whose handlers go on in threads
-        self._noted: tuple[Claim, Request[Any]] | None = None  # the last note of a success, and its claim
         self._takes_over_at = 0.0  # on trio's clock: dead processes' claims are left alone before that
         self._dead = trio.lowlevel.ParkingLot()
         self._lease = Lease(self._seconds, self._name, self._have_lost)
@@ -603,8 +602,7 @@ class RedisInbox(Inbox):
             handler,
             False if result is None else string(result),
         )
-        request = self._settle(claim, step, self._still)
-        self._noted = None if request is None else (claim, request)
+        self._settle(claim, step, self._still)
 
     def failed(self, claim: Claim, handler: str, error: str) -> None:
         """See `Inbox`."""
@@ -622,9 +620,6 @@ class RedisInbox(Inbox):
 
     def done(self, claim: Claim) -> None:
         """See `Inbox`."""
-        if self._noted is not None and self._noted[0] is claim:
-            # That its last handler succeeded nobody needs to know any more, if nobody has been told.
-            self._pump.take_back(self._noted[1])
         self._settle(claim, ("done", str(claim.number), claim.token), self._ended)
 
     def retry(self, claim: Claim, delay: float, error: str, *, counts: bool) -> None:
@@ -658,14 +653,12 @@ class RedisInbox(Inbox):
         """See `Inbox`."""
         self._settle(claim, ("park", str(claim.number), claim.token), self._ended)
 
-    def _settle(
-        self, claim: Claim, step: tuple[Any, ...], then: Callable[[Claim, bool], None]
-    ) -> Request[bool] | None:
+    def _settle(self, claim: Claim, step: tuple[Any, ...], then: Callable[[Claim, bool], None]) -> None:
         """Note what became of a claim, unless it is known to be outdated."""
-        if not self._lease.owns(claim):
+        if self._lease.owns(claim):
+            self._pump.note(SETTLE, step, bool_of, partial(then, claim))
+        else:
             self._is_late(claim)
-            return None
-        return self._pump.note(SETTLE, step, bool_of, partial(then, claim))
 
     def _still(self, claim: Claim, is_ours: bool) -> None:
         """A note of a claim was written, unless it is outdated."""

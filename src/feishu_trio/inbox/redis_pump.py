@@ -128,18 +128,12 @@ class Pump:
         step: tuple[Any, ...],
         read: Callable[[msgspec.Raw], T],
         then: Callable[[T], None] | None = None,
-    ) -> Request[T]:
+    ) -> None:
         """Have a step done soon; `then` is called with what came of it."""
         request = Request(script, step, read, then, is_note=True)
         if not self._owed:
             self._filled.unpark_all()
         self._owed.append(request)
-        return request
-
-    def take_back(self, request: Request[Any]) -> None:
-        """Do not write a note, if it is the last one that is still to be written."""
-        if self._owed and self._owed[-1] is request:
-            self._owed.pop()
 
     async def ask(
         self,

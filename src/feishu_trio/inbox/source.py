@@ -107,9 +107,10 @@ class ClaimedDelivery(QuietStruct, eq=False):
         except InboxError as error:
             raise Retry(reason=f"it cannot be written down that it begins: {error}") from error
 
-    def handler_succeeded(self, name: str, result: bytes | None) -> None:
-        """It does not run again, whatever becomes of the others."""
-        self.source.inbox.succeeded(self.claim, name, result)
+    def handler_succeeded(self, name: str, result: bytes | None, *, is_last: bool) -> None:
+        """It does not run again, whatever becomes of the others; of the last one nobody needs to know."""
+        if not is_last:
+            self.source.inbox.succeeded(self.claim, name, result)
 
     def settle(self, outcome: Outcome, took: float, written: Callable[[], None] | None = None) -> None:
         """Write down what is to become of it."""
