@@ -473,6 +473,8 @@ class Engine:
         keys: tuple[int, ...] = ()
         known = None
         if origin is ARRIVED:
+            if self._storing is not None:
+                event._identity = names, chat
             ledger = self._settlement.ledger
             keys = ledger.keys(names)
             known = ledger.find(keys, delivery.since)

@@ -78,6 +78,8 @@ class Event(QuietStruct, Generic[T_co], eq=False):
     """What it speaks through; set by the session that handles it."""
     notes: Notes | None = None
     """Where what was said of it is kept, if it comes from an inbox."""
+    _identity: tuple[tuple[str, ...], str | None] | None = None
+    """What the engine knows it by, and its chat; kept if it may be stored."""
     _memo: dict[Any, Any] | None = None
     _data: Any = _UNREAD
     _raw: Any = _UNREAD

@@ -53,7 +53,7 @@ def storing_route(inbox: Inbox, telemetry: Telemetry) -> Route:
 
 def entry_of(event: Event[Any], order_by: Callable[[Event[Any]], object] | None) -> Entry:
     """What is stored of an event."""
-    keys, chat = identify(event)
+    keys, chat = event._identity or identify(event)
     # Most are ordered by what has just been found.
     lane = chat if chat and order_by is by_chat else _lane(event, order_by)
     return Entry(
