@@ -56,30 +56,20 @@ _REQUEUE_STEP: Final = 500
 _LOOKED_AT: Final = 500  # events that one claim looks at, most of which may be too old
 
 
-class _Request(Pending[T]):
+class _Request(Pending[T], eq=False, kw_only=True):
     """One step of a transaction, and what became of it."""
 
-    __slots__ = ("claim", "entries", "is_look", "is_success", "step", "unclaimed")
-
-    def __init__(
-        self,
-        step: Callable[[Database], T],
-        *,
-        is_look: bool = False,
-        entries: Sequence[Entry] | None = None,
-    ) -> None:
-        super().__init__()
-        self.step = step
-        self.entries = entries
-        """What is to be stored, if it is that: all in a row are stored at once, which takes half the time."""
-        self.is_look = is_look
-        """Whether there is nothing more to claim after it."""
-        self.unclaimed = False
-        """Whether nobody waits for the claims that it makes any more."""
-        self.claim: Claim | None = None
-        """The claim that it is a result of: false comes back if that is outdated."""
-        self.is_success = False
-        """Whether it says that one of its handlers succeeded, and nothing else."""
+    step: Callable[[Database], T]
+    entries: Sequence[Entry] | None = None
+    """What is to be stored, if it is that: all in a row are stored at once, which takes half the time."""
+    is_look: bool = False
+    """Whether there is nothing more to claim after it."""
+    unclaimed: bool = False
+    """Whether nobody waits for the claims that it makes any more."""
+    claim: Claim | None = None
+    """The claim that it is a result of: false comes back if that is outdated."""
+    is_success: bool = False
+    """Whether it says that one of its handlers succeeded, and nothing else."""
 
 
 class LocalInbox(Inbox):
@@ -229,7 +219,8 @@ class LocalInbox(Inbox):
             [kind.popleft() for _ in range(min(_GROUP, len(kind)))] for kind in (self._owed, self._asked)
         )
         if self.fault is not None and trio.current_time() >= self._doubt_until:
-            asked.append(_Request(lambda database: database.touch()))  # to find out whether the fault is over
+            # To find out whether the fault is over.
+            asked.append(_Request(step=lambda database: database.touch()))
         self._is_writing = True
         try:
             # What was taken is written and told, come what may; a thread could not be cancelled either.
@@ -351,7 +342,7 @@ class LocalInbox(Inbox):
     ) -> T:
         if self._database is None:
             raise InboxError(f"{self!r} is not open: it is within the block of its session")
-        request = _Request(step, is_look=is_look, entries=entries)
+        request = _Request(step=step, is_look=is_look, entries=entries)
         if not self._asked:
             self._filled.unpark_all()
         self._asked.append(request)
@@ -373,7 +364,7 @@ class LocalInbox(Inbox):
                 self.release(claim)
 
     def _note(self, step: Callable[[Database], object], *, is_look: bool = False) -> _Request[object]:
-        request = _Request(step, is_look=is_look)
+        request = _Request(step=step, is_look=is_look)
         if not self._owed:
             self._filled.unpark_all()
         self._owed.append(request)

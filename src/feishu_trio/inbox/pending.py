@@ -6,25 +6,24 @@ from typing import Generic, TypeVar
 
 import trio
 
+from .._quiet import QuietStruct
+
 __all__ = ["Pending"]
 
 T = TypeVar("T")
 
 
-class Pending(Generic[T]):
+class Pending(QuietStruct, Generic[T], eq=False):
     """One step, and what became of it. Whoever does it sets `result` or `error`, and then calls `finish`.
 
     It has a waiter of its own, and no `trio.Event`: there is one for each event that is stored.
     """
 
-    __slots__ = ("error", "is_done", "result", "waiter")
-
-    def __init__(self) -> None:
-        self.result: T | None = None
-        self.error: Exception | None = None
-        self.is_done = False
-        self.waiter: trio.lowlevel.Task | None = None
-        """The one task that waits for it to be done."""
+    result: T | None = None
+    error: Exception | None = None
+    is_done: bool = False
+    waiter: trio.lowlevel.Task | None = None
+    """The one task that waits for it to be done."""
 
     async def wait(self) -> None:
         """Wait until it is done. Cancelled, it may be done all the same, before this task runs or later."""

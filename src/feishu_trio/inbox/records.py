@@ -93,7 +93,7 @@ class Entry(QuietStruct, gc=False, kw_only=True):
     """Seconds since 1970."""
 
 
-class Claim(QuietStruct):
+class Claim(QuietStruct, gc=False):
     """An event that was claimed: whoever holds this runs it, and settles it."""
 
     number: int

@@ -34,30 +34,18 @@ _LONGEST_RECONNECT: Final = 1.0
 _POP: Final = 1.0  # seconds for which the server is asked for a ticket at a time
 
 
-class Request(Pending[T]):
+class Request(Pending[T], eq=False, kw_only=True):
     """One step of a script, and what became of it."""
 
-    __slots__ = ("body", "is_left", "is_note", "on_left", "read", "script")
-
-    def __init__(
-        self,
-        script: Script,
-        step: tuple[Any, ...],
-        read: Callable[[msgspec.Raw], T],
-        on_left: Callable[[T], None] | None = None,
-        *,
-        is_note: bool = False,
-    ) -> None:
-        super().__init__()
-        self.script = script
-        self.body = encode(step)
-        self.read = read
-        self.is_note = is_note
-        """Whether nobody ever waits for it, and it is kept until it is done."""
-        self.is_left = is_note
-        """Whether nobody waits for it any more."""
-        self.on_left = on_left
-        """Who gets the result then."""
+    script: Script
+    body: bytes
+    read: Callable[[msgspec.Raw], T]
+    on_left: Callable[[T], None] | None
+    """Who gets the result if nobody waits for it."""
+    is_left: bool = False
+    """Whether nobody waits for it any more."""
+    is_note: bool = False
+    """Whether nobody ever waits for it, and it is kept until it is done."""
 
     def finish(self) -> None:
         """It is done, or cannot be."""
@@ -130,7 +118,9 @@ class Pump:
         then: Callable[[T], None] | None = None,
     ) -> None:
         """Have a step done soon; `then` is called with what came of it."""
-        request = Request(script, step, read, then, is_note=True)
+        request = Request(
+            script=script, body=encode(step), read=read, on_left=then, is_left=True, is_note=True
+        )
         if not self._owed:
             self._filled.unpark_all()
         self._owed.append(request)
@@ -154,7 +144,7 @@ class Pump:
             await trio.lowlevel.checkpoint()
             raise InboxUnreachable(f"{self._name}: {self.fault}")
         try:
-            request = Request(script, step, read, on_left)
+            request = Request(script=script, body=encode(step), read=read, on_left=on_left)
         except UnicodeEncodeError as error:
             raise InboxError(f"{self._name}: {error}") from error
         (self._asked.appendleft if is_first else self._asked.append)(request)

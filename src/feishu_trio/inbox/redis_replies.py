@@ -59,7 +59,7 @@ def optional(value: T | bool) -> T | None:
     return None if isinstance(value, bool) else value
 
 
-class _Body(QuietStruct, array_like=True):
+class _Body(QuietStruct, array_like=True, gc=False):
     """What an event has while it is not done."""
 
     message_id: str
@@ -99,7 +99,7 @@ class Renewed(msgspec.Struct, array_like=True):
     status: Status
 
 
-class _Facts(QuietStruct, array_like=True):
+class _Facts(QuietStruct, array_like=True, gc=False):
     """What few steps of the scripts look into."""
 
     id: str
@@ -109,7 +109,7 @@ class _Facts(QuietStruct, array_like=True):
     """Whether its key cannot be told from its id."""
 
 
-class Event(QuietStruct):
+class Event(QuietStruct, gc=False):
     """An event as it is kept, without its body."""
 
     id: str
@@ -121,7 +121,7 @@ class Event(QuietStruct):
     crashes: int
 
 
-class _Claim(QuietStruct, array_like=True):
+class _Claim(QuietStruct, array_like=True, gc=False):
     number: str
     event: msgspec.Raw
     body: msgspec.Raw
