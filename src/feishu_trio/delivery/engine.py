@@ -790,7 +790,7 @@ class Engine:
         name = job.route.name
         if failure is None and run.origin is CLAIMED:
             for delivery in run.deliveries.copy():
-                delivery.handler_succeeded(name, json, is_last=run.lacks_one)
+                delivery.handler_succeeded(name, json, is_last=is_awaited and run.lacks_one)
             if self._is_withdrawn(run):
                 return  # the source has found out by that that it does not own it any more
         outcome = run.handler_ended(name, is_awaited, json, failure)
