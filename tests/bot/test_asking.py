@@ -178,7 +178,7 @@ async def test_the_card_says_what_was_chosen_in_its_own_words(
         await tom.clicks(clicked, fill=fill)
         await asker.ended()
     assert asker.choices == [chosen]
-    assert f"**{clicked}** <at id={tom.open_id}>" in tom.sees()
+    assert f"**{clicked}** @Tom" in tom.sees()
 
 
 async def test_others_and_late_clicks_are_told_so(autojump_clock: object, gateway: Gateway) -> None:

@@ -12,6 +12,7 @@ import trio
 
 from feishu_trio import (
     Ack,
+    Card,
     CardAnswer,
     ConfigError,
     Event,
@@ -23,11 +24,13 @@ from feishu_trio import (
 )
 from feishu_trio.cli._keyboard import Prompt
 from feishu_trio.cli._push_requests import PushRequest, read_push_request
+from feishu_trio.events.card import ActionTriggered
 from feishu_trio.events.im import MessageReceived
 
 from .commands import Running, environment, run, running
 
 V2 = '{"schema":"2.0","header":{"event_id":"e1","event_type":"contact.user.created_v3"},"event":{"a":1}}'
+BUTTON = {"tag": "button", "text": {"tag": "plain_text", "content": "Yes"}, "value": {"a": 1}}
 V1 = '{"uuid":"u1","type":"event_callback","event":{"type":"im.chat.disbanded_v1","name":"x"}}'
 
 
@@ -44,6 +47,11 @@ async def open_bot(gateway: Running, router: Router) -> AsyncGenerator[Session, 
 async def type_line(gateway: Running, line: str) -> None:
     assert gateway.process.stdin is not None
     await gateway.process.stdin.send_all(f"{line}\n".encode())
+
+
+async def words(gateway: Running) -> str:
+    """The next line, without its time."""
+    return " ".join((await gateway.line()).split()[1:])
 
 
 async def test_lines_are_messages_and_payloads_and_what_comes_of_them_is_shown() -> None:
@@ -98,7 +106,68 @@ async def test_a_line_in_brackets_is_a_click() -> None:
             await type_line(gateway, "[Maybe]")
             await gateway.line_with("nothing comes of the click: no card")
             await type_line(gateway, "[Yes]")
-            await gateway.line_with("chose y")
+            await gateway.line_with("you       [Yes] ")
+            lines = [await words(gateway) for _ in range(3)]  # the reply comes at the same time
+            lines.remove("bot chose y reply")
+            assert re.fullmatch(r"bot Deploy\? answered in [\d.]+ ms / @you", " / ".join(lines))
+
+
+async def test_a_toast_and_an_answer_that_feishu_would_not_show() -> None:
+    router, answers = Router(), [CardAnswer(toast=Toast("好")), CardAnswer(card=Card.raw({"text": "hi"}))]
+
+    @router.on("im.message.receive_v1")
+    async def ask(event: Event[MessageReceived]) -> None:
+        await event.reply(Card.raw({"elements": [BUTTON]}))
+
+    @router.on("card.action.trigger")
+    async def answer(event: Event[ActionTriggered]) -> CardAnswer:
+        return answers.pop(0)
+
+    async with running("gateway", env=environment()) as gateway, open_bot(gateway, router):
+        await type_line(gateway, "ask")
+        assert "[Yes]" in await gateway.line_with("reply")
+        await type_line(gateway, "[Yes]")
+        assert "toast: 好" in await gateway.line_with("toast")
+        await type_line(gateway, "[Yes]")
+        await gateway.line_with("Feishu would show an error: its card:")
+        assert '{"card": {"type": "raw",' in await gateway.line_with("answered in")
+
+
+async def test_an_answer_that_streams_is_shown_as_it_grows_and_when_it_is_whole() -> None:
+    router, grown = Router(), trio.Event()
+
+    @router.on("im.message.receive_v1")
+    async def think(event: Event[MessageReceived]) -> None:
+        async with event.stream() as answer:
+            await answer.append("Let me")
+            await grown.wait()
+            await answer.append(" see")
+
+    async with running("gateway", env=environment()) as gateway, open_bot(gateway, router):
+        await type_line(gateway, "hello")
+        await gateway.line_with("you")
+        assert await words(gateway) == "bot Let me streams"
+        grown.set()
+        assert await words(gateway) == "bot Let me see reply"
+        assert (await words(gateway)).startswith("bot answered in")
+
+
+async def test_once_an_answer_that_streams_is_waited_for() -> None:
+    router = Router()
+
+    @router.on("im.message.receive_v1", ack=Ack.ON_RECEIPT)
+    async def think(event: Event[MessageReceived]) -> None:
+        async with event.stream() as answer:
+            await trio.sleep(0.5)
+            await answer.append("Let me see")
+
+    async with (
+        running("gateway", "--once", "--send", "a", env=environment()) as gateway,
+        open_bot(gateway, router),
+    ):
+        done = await gateway.done()
+    assert done.code == 0
+    assert re.search(r"bot +Let me see +reply", done.out)
 
 
 async def test_an_event_is_pushed_again_and_again_each_time_anew(tmp_path: Path) -> None:
@@ -182,6 +251,7 @@ async def test_once_without_a_bot_it_fails_in_time() -> None:
         ("abc\x1b[Hx\x1b[Fy\r", "xabcy"),
         ("one two  \x17x\r", "one x"),
         ("abc\x02\x0b\r", "ab"),
+        ("abc\x01\x04\r", "bc"),
         ("abc\x02\x15\r", "c"),
         ("a\x1b[1;5Cb\x1b[200~c\x1bz\x07\td\r", "abcd"),  # keys that do nothing
     ],

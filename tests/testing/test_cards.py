@@ -9,6 +9,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from feishu_trio.testing import Shown
+
 from .calls import MESSAGES, Caller, open_caller
 from .client import connect
 
@@ -91,6 +93,29 @@ async def test_a_text_is_streamed(autojump_clock: MockClock) -> None:
         assert await write(call, card_id, "Hello!", 7) == 300309
         assert await configure(call, card_id, 7, streaming_mode=True) == 0
         assert await write(call, card_id, "Hello!", 8) == 0
+
+
+async def test_one_message_as_a_person_sees_it(autojump_clock: MockClock) -> None:
+    async with open_caller() as call, trio.open_nursery() as nursery:
+        gateway, tom = call.gateway, call.gateway.user("Tom")
+        card_id = await streaming(call)
+        message = gateway.messages[0]
+        assert gateway.shown(message) == Shown("…", True)
+
+        async def later() -> None:
+            await trio.sleep(2)
+            await write(call, card_id, f"as <at id={tom.open_id}></at> and <at id=ou_7></at> said", 1)
+
+        nursery.start_soon(later)
+        shown = await gateway.wait_shown(message, lambda shown: shown.text != "…")
+        assert shown == Shown("as @Tom and @ou_7 said", True)
+        assert trio.current_time() == 2
+        await gateway.wait_shown(message.message_id, lambda shown: not shown.is_streaming)
+        assert trio.current_time() == pytest.approx(600, abs=1)  # it ends by itself
+        await tom.recalls(mine := await tom.says("a"))
+        assert gateway.shown(mine) == Shown("", False)
+        with pytest.raises(LookupError, match="there is no message 'om_7'"):
+            gateway.shown("om_7")
 
 
 async def test_sequences_rise_over_all_operations(autojump_clock: MockClock) -> None:

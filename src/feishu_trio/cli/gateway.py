@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import attrs
 import trio
 import typer
-from trio_util import wait_any
+from trio_util import AsyncValue, wait_any
 
 from feishu_trio import ConfigError, EventDecodeError, testing
 from feishu_trio.events import decode_event
@@ -32,11 +32,13 @@ from ._values import event_types, seconds, whole
 from ._views import summary
 
 if TYPE_CHECKING:
-    from feishu_trio.testing import Gateway, Push
+    from feishu_trio.testing import Answer, Clicked, Gateway, Message, Push
 
 __all__ = ["gateway"]
 
-_MAX_LENGTH: Final = 300  # characters shown of one event, answer or message
+_MAX_LENGTH: Final = 300  # characters shown of one event or answer
+_MAX_TEXT: Final = 5000  # of one message, which is there to be read
+_EVERY: Final = 1.0  # seconds from one line of an answer that grows to the next
 _QUIET: Final = 0.2  # seconds in which the bot gets the answer to its last call
 _REPLIES: Final = 1.0  # seconds for which replies are waited for, once all is answered
 
@@ -152,6 +154,10 @@ async def _gateway(host: str, port: int, orders: _Orders, timeout: float | None)
         console.check(len(orders.texts) + (orders.request is not None))
 
 
+def _as_json(answer: Answer) -> str:
+    return "" if answer.data is None else json.dumps(answer.data, ensure_ascii=False)
+
+
 @attrs.define
 class _Console:
     """Shows what happens at the gateway, and pushes the events that are requested."""
@@ -164,6 +170,8 @@ class _Console:
     _pushes: list[Push] = attrs.field(factory=list)
     _messages: int = 0
     """How many messages of bots were shown."""
+    _growing: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0))
+    """How many of them grow at the moment."""
 
     def introduce(self) -> None:
         """Show how a bot connects to the gateway."""
@@ -205,13 +213,44 @@ class _Console:
 
     def _show_messages(self) -> None:
         for message in self.gateway.messages[self._messages :]:
-            written = json.dumps(message.content, ensure_ascii=False)
-            try:
-                shown = plain_text(parse_content(message.msg_type, written), {}) or written
-            except EventDecodeError:
-                shown = written
-            self.conversation.line("bot", shortened(shown, _MAX_LENGTH), message.kind)
             self._messages += 1
+            match message.content:
+                case {"type": "card", "data": {"card_id": _}}:
+                    self._growing.value += 1
+                    self.nursery.start_soon(self._follow_card, message)
+                case _:
+                    self._show_text(self._text_of(message), message.kind)
+
+    def _show_text(self, text: str, note: str) -> None:
+        self.conversation.line("bot", shortened(text, _MAX_TEXT), note)
+
+    def _text_of(self, message: Message) -> str:
+        """A message as a person sees it; where nobody can, as it was sent."""
+        if message.message_id and (text := self.gateway.shown(message).text):
+            return text
+        written = json.dumps(message.content, ensure_ascii=False)
+        try:
+            return plain_text(parse_content(message.msg_type, written), {}) or written
+        except EventDecodeError:
+            return written
+
+    async def _follow_card(self, message: Message) -> None:
+        """Show what is added to an answer that streams, once in a while, and all of it when it is whole."""
+        with suppress(LookupError):  # so many have come since that the gateway has forgotten it
+            while True:
+                before = ""
+                while (now := self.gateway.shown(message)).is_streaming:
+                    goes_on = now.text.startswith(before)
+                    if added := now.text.removeprefix(before).strip() if goes_on else now.text:
+                        self._show_text(f"… {added}" if before and goes_on else added, "streams")
+                    before = now.text
+                    with trio.move_on_after(_EVERY):
+                        await self.gateway.wait_shown(message, lambda shown: not shown.is_streaming)
+                self._show_text(now.text, message.kind)
+                self._growing.value -= 1
+                # The next run of the handler may go on in it.
+                await self.gateway.wait_shown(message, lambda shown: shown.is_streaming)
+                self._growing.value += 1
 
     async def push_lines(self, lines: AsyncGenerator[str, None]) -> None:
         """Push lines; the gateway stays open after the last one."""
@@ -221,6 +260,7 @@ class _Console:
                     await self._push_payload(line)
                 elif line.startswith("[") and line.endswith("]"):
                     await self._connected()
+                    self.conversation.line(YOU.name, line)
                     self.nursery.start_soon(self._click, line[1:-1])  # it waits for the bot's answer
                 elif line:
                     await self.push_texts([line])
@@ -244,6 +284,7 @@ class _Console:
             await self.gateway.wait_message(len(texts))
         await trio.sleep(_QUIET)
         self._show_messages()
+        await self._growing.wait_value(0)
 
     def check(self, count: int) -> None:
         """Raise `Failed` unless so many were pushed, and the first answer to each is 200."""
@@ -275,9 +316,18 @@ class _Console:
         except (LookupError, TimeoutError) as error:
             self.conversation.line("gateway", f"nothing comes of the click: {error}")
         else:
-            self._show(clicked.push)
+            self._track(clicked.push, lambda answer: self._result_of(clicked, answer))
             if clicked.flaw is not None:
                 self.conversation.line("gateway", f"Feishu would show an error: {clicked.flaw}")
+
+    def _result_of(self, clicked: Clicked, answer: Answer) -> str:
+        """What a person sees of the answer to a click: a toast, and the card, unless that streams."""
+        if clicked.flaw is not None:
+            return _as_json(answer)
+        toast = f"toast: {clicked.toast}" if clicked.toast else ""
+        now = self.gateway.shown(clicked.message_id)
+        card = now.text if clicked.card is not None and not now.is_streaming else ""
+        return "\n".join(filter(None, (toast, card)))
 
     async def _connected(self) -> None:
         if not self.gateway.connections:
@@ -304,20 +354,22 @@ class _Console:
         event = decode_event(push.payload)
         prefix = "" if event.type == "im.message.receive_v1" else f"{event.type} "
         self.conversation.line(YOU.name, prefix + shortened(summary(event), _MAX_LENGTH))
+        self._track(push, _as_json)
+
+    def _track(self, push: Push, result_of: Callable[[Answer], str]) -> None:
         if self.once:
             self._pushes.append(push)
         else:
-            self.nursery.start_soon(self._follow, push)
+            self.nursery.start_soon(self._follow, push, result_of)
 
-    async def _follow(self, push: Push) -> None:
+    async def _follow(self, push: Push, result_of: Callable[[Answer], str] = _as_json) -> None:
         """Show every delivery but the first, and every answer, until the event is settled."""
         delivered, answered = 1, 0
         while True:
             for _ in push.deliveries[delivered:]:
                 self.conversation.line("gateway", f"delivered {push.event_type} again")
             for answer in push.answers[answered:]:
-                data = "" if answer.data is None else json.dumps(answer.data, ensure_ascii=False)
-                self.conversation.line("bot", shortened(data, _MAX_LENGTH), answer_note(answer))
+                self.conversation.line("bot", shortened(result_of(answer), _MAX_LENGTH), answer_note(answer))
             delivered, answered = max(delivered, len(push.deliveries)), len(push.answers)
             if push.done or (self.once and push.answers):
                 break

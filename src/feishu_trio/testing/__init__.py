@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ._openapi import RefusedCall
     from ._push import Answer, Delivery, Push
     from ._users import Clicked, User, UserMessage
+    from ._view import Shown
 
 __all__ = [
     "Answer",
@@ -44,6 +45,7 @@ __all__ = [
     "Push",
     "RefusedCall",
     "Request",
+    "Shown",
     "StoredFile",
     "User",
     "UserMessage",
@@ -62,6 +64,7 @@ if not TYPE_CHECKING:
         "Push": "_push",
         "RefusedCall": "_openapi",
         "Request": "_http",
+        "Shown": "_view",
         "StoredFile": "_media",
         "User": "_users",
         "UserMessage": "_users",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+
+import trio
 
 from ._chats import ChatMessage, Member
 from ._media import StoredFile
 from ._pushing import Pushing
-from ._users import User
+from ._users import AnyMessage, User
+from ._view import Shown, shown
 
 
 class Chatting(Pushing):
@@ -32,6 +36,23 @@ class Chatting(Pushing):
             self._users[name] = user
             chats.join(user)
         return user
+
+    def shown(self, message: AnyMessage) -> Shown:
+        """A message as a person sees it now; `user.sees()` is a whole chat. LookupError if there is no such message."""
+        message_id = message if isinstance(message, str) else message.message_id
+        found = self._api.chats.messages.get(message_id)
+        if found is None:
+            raise LookupError(f"there is no message {message_id!r}")
+        return shown(found, self._api.media.kept)
+
+    async def wait_shown(self, message: AnyMessage, wanted: Callable[[Shown], bool]) -> Shown:
+        """Wait until a message is shown as `wanted` says; returns how it is shown then. LookupError as in `shown`."""
+        while not wanted(now := self.shown(message)):
+            # A card that stops to stream by itself changes nothing else, so time is a change, too.
+            with trio.move_on_after(1 if now.is_streaming else math.inf):
+                await self._api.chats.changes.wait_transition()
+        await trio.lowlevel.checkpoint()
+        return now
 
     @property
     def images(self) -> Mapping[str, StoredFile]:

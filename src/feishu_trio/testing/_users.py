@@ -58,6 +58,8 @@ class Clicked:
     """The card in the answer. It is not shown in a card that streams."""
     flaw: str | None
     """Why Feishu would show an error in place of this answer."""
+    message_id: str
+    """Of the message that was clicked."""
 
 
 @attrs.define(eq=False)
@@ -199,6 +201,7 @@ class User(Member):
             toast.get("content") if isinstance(toast, dict) else None,
             card if isinstance(card, dict) else None,
             None if answer.data is None else self._flaw_of(answer.data),
+            found.message_id,
         )
 
     def sees(self, chat: str | None = None) -> str:

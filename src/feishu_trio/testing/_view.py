@@ -1,14 +1,34 @@
-"""A chat as a person would see it, as text."""
+"""A chat, and a message, as a person would see it, as text."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from textwrap import indent
-from typing import Any
+from typing import Any, Final
+
+import attrs
 
 from . import _card_json
 from ._chats import Chat, ChatMessage
 from ._media import StoredFile
+
+_AT: Final = re.compile(r"<at\s+id\s*=\s*[\"']?([^\"'>\s]+)[\"']?\s*>.*?</at>", re.DOTALL)
+
+
+@attrs.frozen
+class Shown:
+    """A message as a person sees it at a moment."""
+
+    text: str
+    """Without who wrote it; a card's texts and `[its buttons]`. Empty once the message is recalled."""
+    is_streaming: bool
+    """Whether it is a card that streams at the moment."""
+
+
+def shown(message: ChatMessage, kept: Mapping[str, StoredFile]) -> Shown:
+    """A message as it stands."""
+    return Shown("" if message.recalled else "\n".join(_lines(message, kept)).rstrip(), message.is_streaming)
 
 
 def chat_text(chat: Chat, kept: Mapping[str, StoredFile]) -> str:
@@ -45,7 +65,7 @@ def _message_text(message: ChatMessage, kept: Mapping[str, StoredFile]) -> str:
 def _lines(message: ChatMessage, kept: Mapping[str, StoredFile]) -> Iterator[str]:
     content = message.content
     if message.card is not None:
-        yield from _card_json.lines(message.card)
+        yield from (_at_named(line, message) for line in _card_json.lines(message.card))
         return
     match message.msg_type:
         case "text":
@@ -66,6 +86,12 @@ def _named(text: str, message: ChatMessage) -> str:
     for mention in sorted(message.mentions, key=lambda each: -len(each.key)):
         text = text.replace(mention.key, f"@{mention.name.removeprefix('@')}")
     return text
+
+
+def _at_named(text: str, message: ChatMessage) -> str:
+    """A card's text with names in place of its `<at id=…></at>`, as far as the chat has these members."""
+    names = {each: member.name for member in message.chat.members for each in member.ids().values() if each}
+    return _AT.sub(lambda at: f"@{names.get(at[1], at[1])}", text)
 
 
 def _post_lines(content: Mapping[str, object], kept: Mapping[str, StoredFile]) -> Iterator[str]:
