@@ -219,6 +219,39 @@ async def test_gateway(kind: Kind) -> None:
         check(terminal, kind)
 
 
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [(KINDS["normal"], "ab\x01\x04\x04\x04"), (KINDS["no colour"], "\x04")],
+    ids=["prompt", "lines"],
+)
+async def test_ctrl_d_ends_the_gateway_as_ctrl_c_does(kind: Kind, keys: str) -> None:
+    async with on_terminal("gateway", env=kind.environment()) as terminal:
+        await terminal.waits_for("Ctrl-C ends it." if kind.env else "you>")
+        await terminal.types(keys)  # it deletes what is typed, and ends an empty line
+        assert await terminal.ends() == 130
+        check(terminal, kind)
+
+
+async def test_an_answer_that_streams_scrolls_above_the_prompt() -> None:
+    router = Router()
+
+    @router.on("im.message.receive_v1")
+    async def think(event: Event[object]) -> None:
+        async with event.stream() as answer:
+            await answer.append("well")
+
+    async with on_terminal("gateway", env=KINDS["normal"].environment()) as terminal:
+        await terminal.waits_for("you>")
+        async with open_feishu_session(**app_of(terminal), router=router):
+            await terminal.types("hello\r")
+            await terminal.waits_for("answered in")
+        assert re.search(r"bot +well +reply\n", terminal.sees())
+        assert "card_id" not in terminal.sees()
+        terminal.process.terminate()
+        assert await terminal.ends() == 143
+        check(terminal, KINDS["normal"])
+
+
 async def test_what_is_typed_is_not_torn_by_what_comes() -> None:
     router = Router()
 

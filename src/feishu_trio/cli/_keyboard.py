@@ -55,7 +55,10 @@ def keys_at_once() -> Iterator[Callable[[], None]]:
 
 
 class Prompt:
-    """A line that is being typed. The keys are those of shells: arrows, Home, End, Ctrl-A, E, K, U, W, P, N."""
+    """A line that is being typed. The keys are those of shells: arrows, Home, End, Ctrl-A, E, K, U, W, P, N.
+
+    Ctrl-D in an empty line is the end.
+    """
 
     def __init__(self, prompt: str) -> None:
         self._prompt = prompt
@@ -65,15 +68,18 @@ class Prompt:
         self._history: deque[str] = deque(maxlen=_HISTORY)
         self._back = 0
         """How many lines back in the history it came from; 0 for a new one."""
+        self._is_over = False
         self._new = ""
 
     async def lines(self, changed: Callable[[], None]) -> AsyncGenerator[str, None]:
-        """The lines that are typed, stripped; `changed` is called whenever the prompt is to be drawn again."""
+        """The lines that are typed, stripped, until Ctrl-D; `changed` is called whenever the prompt is to be drawn again."""
         async for text in stdin_texts():
             lines = self.press(text)
             changed()
             for line in lines:
                 yield line.strip()
+            if self._is_over:
+                return
 
     def line(self, width: int) -> str:
         """The prompt with what is typed, or as much of it around the cursor as fits, and the cursor set in it."""
@@ -89,7 +95,7 @@ class Prompt:
     def press(self, keys: str) -> list[str]:
         """Take keys; the lines that they complete."""
         keys, at, lines = self._rest + keys, 0, []
-        while (key := _KEY.match(keys, at)) is not None:
+        while not self._is_over and (key := _KEY.match(keys, at)) is not None:
             at = key.end()
             if key[0] in "\r\n":
                 lines.append(self._text)
@@ -107,6 +113,8 @@ class Prompt:
         match key:
             case "\x7f" | "\x08":
                 self._set(before[:-1], after)
+            case "\x04" if not self._text:
+                self._is_over = True
             case "\x04" | "\x1b[3~":
                 self._set(before, after[1:])
             case "\x15":

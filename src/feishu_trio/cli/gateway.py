@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
@@ -253,7 +254,7 @@ class _Console:
                 self._growing.value += 1
 
     async def push_lines(self, lines: AsyncGenerator[str, None]) -> None:
-        """Push lines; the gateway stays open after the last one."""
+        """Push lines; the gateway stays open after the last one, unless that is Ctrl-D, which ends it as Ctrl-C does."""
         async with aclosing(lines):
             async for line in lines:
                 if line.startswith("{"):
@@ -264,6 +265,8 @@ class _Console:
                     self.nursery.start_soon(self._click, line[1:-1])  # it waits for the bot's answer
                 elif line:
                     await self.push_texts([line])
+        if can_prompt():
+            signal.raise_signal(signal.SIGINT)
 
     async def push_texts(self, texts: Sequence[str]) -> None:
         """Push messages."""
