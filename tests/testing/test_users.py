@@ -429,7 +429,8 @@ def router() -> Router:
         message = event.data.message
         assert message is not None
         assert message.message_id
-        await event.api.reply(message.message_id, V1, "interactive")
+        card = {**V1, "elements": [*V1["elements"], button("Wrong", value={"do": "wrong"})]}
+        await event.api.reply(message.message_id, card, "interactive")
 
     @router.on("card.action.trigger")
     async def on_click(event: Event[ActionTriggered]) -> object:
@@ -440,6 +441,8 @@ def router() -> Router:
                 return {"toast": {"content": "Thanks"}, "card": {"type": "raw", "data": card}}
             case {"do": "no"}:
                 return {"card": {"elements": []}}
+            case {"do": "wrong"}:
+                return {"card": {"type": "raw", "data": {"text": "hi"}}}
         raise AssertionError
 
     return router
@@ -456,6 +459,12 @@ async def test_a_bot(feishu_gateway: Gateway, router: Router) -> None:
         assert (clicked.code, clicked.toast) == (200, None)
         assert clicked.flaw is not None
         assert "type" in clicked.flaw
+        before = tom.sees()
+        broken = feishu_gateway.messages[0].message_id
+        clicked = await tom.clicks("Wrong")
+        assert clicked.flaw is not None
+        assert clicked.flaw.startswith("its card: parse card json err")
+        assert (clicked.message_id, tom.sees()) == (broken, before)  # Feishu shows an error, and the old card
         clicked = await tom.clicks("Approve")
         assert (clicked.code, clicked.toast, clicked.flaw) == (200, "Thanks", None)
         assert tom.sees() == "Tom: deploy, please\nBot: Approved"

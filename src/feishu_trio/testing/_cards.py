@@ -72,7 +72,8 @@ class CardCalls:
         self.allow(push.card_token, delivered_at)
         match answer.data:
             case {"card": {"type": "raw", "data": dict(card)}}:
-                self._show(push.card_token, card)
+                if self.checks.flaw_of(card) is None:  # else the person sees an error
+                    self._show(push.card_token, card)
             case {"card": {"type": "template", "data": dict()} as card}:
                 self._show(push.card_token, card)
 

@@ -84,8 +84,9 @@ class ContentChecks:
 
     def _text(self, content: Content) -> Checked:
         text = content.get("text")
-        if not isinstance(text, str):
-            raise bad_message('content of a text is {"text": "…"}')
+        if not isinstance(text, str) or not text:
+            # For an empty one, the documentation names no code: this is the one for any content that is wrong.
+            raise bad_message('content of a text is {"text": "…"}, and not empty')
         mentions: list[Mention] = []
 
         def named(match: re.Match[str]) -> str:
@@ -170,9 +171,13 @@ class ContentChecks:
         self.check_card(content)
         return Checked(content)
 
+    def flaw_of(self, card: Content) -> _card_json.Flaw | None:
+        """What is wrong with the JSON of a card; None if nothing is."""
+        return _card_json.flaw_of(card, self.media.has_image)
+
     def check_card(self, card: Content) -> None:
         """Refuse the JSON of a card for what it holds."""
-        flaw = _card_json.flaw_of(card, self.media.has_image)
+        flaw = self.flaw_of(card)
         if flaw is not None:
             raise failed_content(flaw)
 
