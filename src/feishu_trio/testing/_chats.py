@@ -275,7 +275,7 @@ class Chats:
         nodes: list[object] = [body]
         while nodes:
             match nodes.pop():
-                case Mapping() as ids:
+                case dict() as ids:
                     nodes += ids.values()
                     match ids:
                         case {"open_id": str(open_id), "user_id": str(user_id)} if open_id and user_id:
