@@ -81,7 +81,6 @@ async def test_content(content: str | dict[str, Any], msg_type: str, sent: objec
 )
 async def test_the_kind_of_a_receiver_is_guessed(receive_id: str, id_type: str) -> None:
     async with open_gateway_api() as (gateway, api):
-        await gateway.push("contact.user.created_v3", {"object": {"user_id": receive_id}})
         await api.send(receive_id, "hello")
         await api.send(receive_id, "hello", receive_id_type="user_id", uuid="u")
         assert [m.receive_id_type for m in gateway.messages] == [id_type, "user_id"]

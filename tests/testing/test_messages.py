@@ -100,28 +100,8 @@ async def test_a_receiver_is_of_its_kind(id_type: str, good: str, bad: str) -> N
     async with open_caller() as call:
         path = f"{MESSAGES}?receive_id_type={id_type}"
         text = {"msg_type": "text", "content": '{"text":"a"}'}
-        await call.gateway.push("contact.user.created_v3", {"object": {"user_id": "7f3a"}})
         assert await call.code("POST", path, {"receive_id": good, **text}) == 0
         assert await call.code("POST", path, {"receive_id": bad, **text}) == 230001
-
-
-async def test_a_user_id_is_somebodys() -> None:
-    async with open_caller() as call:
-        path, text = f"{MESSAGES}?receive_id_type=user_id", {"msg_type": "text", "content": '{"text":"a"}'}
-        call.gateway.user("Tom")
-        assert await call.code("POST", path, {"receive_id": "Tom", **text}) == 99992360
-        assert (call.gateway.refused[0].code, call.gateway.messages) == (99992360, [])
-        ids = {"open_id": "ou_7", "union_id": "on_7", "user_id": "7f3a"}
-        sent = (
-            {"sender_id": ids, "sender_type": "user"},
-            {"message_id": "om_1", "chat_id": "oc_7", "chat_type": "p2p"},
-        )
-        await call.gateway.push("im.message.receive_v1", dict(zip(("sender", "message"), sent, strict=True)))
-        await call.gateway.push("card.action.trigger", {"operator": {"open_id": "ou_8", "user_id": "8b1c"}})
-        for user_id, chat_id in (("7f3a", "oc_7"), ("8b1c", None)):
-            answer = await call("POST", path, {"receive_id": user_id, **text})
-            assert answer["code"] == 0
-            assert chat_id in (None, answer["data"]["chat_id"])
 
 
 async def test_what_goes_to_a_user_is_in_the_chat_with_the_user() -> None:

@@ -206,10 +206,6 @@ class Chats:
         """Who has this open_id; made up if nobody has."""
         return self.members.get(open_id) or self.join(Member(open_id, open_id, self.new_id("on_"), open_id))
 
-    def by_user_id(self, user_id: str) -> Member | None:
-        """Who has this user_id."""
-        return next((each for each in self.members.values() if user_id and each.user_id == user_id), None)
-
     def private(self, member: Member) -> Chat:
         """Somebody's chat with the bot."""
         chat = self._private.get(member.open_id)
@@ -264,26 +260,11 @@ class Chats:
         return reaction
 
     def learn(self, event_type: str, body: object) -> None:
-        """Take a pushed event at its word: the people, and the message, that it names exist."""
-        self._learn_people(body)
+        """Take a pushed event at its word: the message that it names exists."""
         if (read := _LEARNED.get(event_type)) is not None:
             plain = msgspec.to_builtins(body)
             if isinstance(plain, Mapping):
                 read(self, plain)
-
-    def _learn_people(self, body: object) -> None:
-        nodes: list[object] = [body]
-        while nodes:
-            match nodes.pop():
-                case dict() as ids:
-                    nodes += ids.values()
-                    match ids:
-                        case {"open_id": str(open_id), "user_id": str(user_id)} if open_id and user_id:
-                            self.member(open_id).user_id = user_id
-                        case {"user_id": str(user_id)} if user_id and self.by_user_id(user_id) is None:
-                            self.member(self.new_id("ou_")).user_id = user_id
-                case list() | tuple() as inner:
-                    nodes += inner
 
     def _learn_message(self, body: Mapping[str, Any]) -> None:
         match body:

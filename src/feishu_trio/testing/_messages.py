@@ -24,7 +24,6 @@ MESSAGES: Final = "/open-apis/im/v1/messages"
 _MESSAGE: Final = f"{MESSAGES}/{{message_id}}"
 
 UNKNOWN_MESSAGE: Final = 99992354
-UNKNOWN_USER_ID: Final = 99992360
 TOO_OLD_TO_RECALL: Final = 230009
 RECALLED: Final = 230011
 TOO_OFTEN_UPDATED: Final = 230020
@@ -120,10 +119,6 @@ class MessageCalls:
             raise bad_field("receive_id", "receive_id is required", to)
         if not _RECEIVE_IDS[id_type].fullmatch(to):
             raise bad_message(f"invalid receive_id: {to!r} is no {id_type}")
-        # It has no form of its own, so that anything might be one: a name, for example. Others are taken at their word.
-        if id_type == "user_id" and self.chats.by_user_id(to) is None:
-            msg = "The request you send is not a valid {user_id} or not exists"
-            raise ApiRefusal(UNKNOWN_USER_ID, f"{msg}. Invalid ids: [{to}]")
         return self._post("send", to, body, lambda: self.chats.receiver(to, id_type), id_type=id_type)
 
     @call("POST", f"{_MESSAGE}/reply")
