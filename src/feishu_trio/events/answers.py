@@ -29,21 +29,23 @@ _KINDS: Final = {
 
 
 class Toast(msgspec.Struct, frozen=True):
-    """A short message that pops up for whoever touched the card.
-
-    `i18n` has the text by locale, such as `{"zh_cn": "已保存", "en_us": "Saved"}`.
-    """
+    """A short message that pops up for whoever touched the card."""
 
     content: str | None = None
+    """The text; None leaves it out."""
     type: Literal["info", "success", "warning", "error"] = "info"
+    """How it looks."""
     i18n: Mapping[str, str] | None = None
+    """The text by locale, such as `{"zh_cn": "已保存", "en_us": "Saved"}`; None leaves it out."""
 
 
 class Card(msgspec.Struct, frozen=True):
     """A card to show instead of the present one: `Card.raw(…)` or `Card.template(…)`."""
 
     type: Literal["raw", "template"]
+    """What `data` is: the card itself, or what names a template."""
     data: Mapping[str, Any]
+    """The card's JSON; of a template its id, version and variables, as Feishu names them."""
 
     @classmethod
     def raw(cls, card: Mapping[str, Any]) -> Card:
@@ -67,22 +69,29 @@ class CardAnswer(msgspec.Struct, frozen=True):
     """The answer to `card.action.trigger`: a toast, a new card, both or neither."""
 
     toast: Toast | None = None
+    """What pops up; None for nothing."""
     card: Card | None = None
+    """The card to show instead; None leaves the present one."""
 
 
 class Inline(msgspec.Struct, frozen=True):
-    """A link's preview in the line of text: a title, by locale if wanted, and an icon (`image_key`)."""
+    """A link's preview in the line of text: a title, and an icon. What is None is left out."""
 
     title: str | None = None
+    """The title."""
     i18n_title: Mapping[str, str] | None = None
+    """The title by locale, such as `{"zh_cn": "报告", "en_us": "Report"}`."""
     image_key: str | None = None
+    """The icon: an image's key."""
 
 
 class PreviewAnswer(msgspec.Struct, frozen=True):
-    """The answer to `url.preview.get`: what stands in the line, and a card below the message."""
+    """The answer to `url.preview.get`."""
 
     inline: Inline | None = None
+    """What stands in the line; None leaves it out."""
     card: Card | None = None
+    """The card below the message; None for no card."""
 
 
 def encode_result(value: object) -> bytes:

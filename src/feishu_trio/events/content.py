@@ -40,9 +40,10 @@ __all__ = [
 
 
 class Text(msgspec.Struct, frozen=True):
-    """A `text` message; mentions stand in it as `@_user_1`, and `@_all` for everybody."""
+    """A `text` message."""
 
     text: str
+    """What was written; of one that was received, mentions stand in it as `@_user_1`, and `@_all` for everybody."""
 
 
 class Markdown(msgspec.Struct, frozen=True):
@@ -60,91 +61,112 @@ class Markdown(msgspec.Struct, frozen=True):
 
 
 class PostElement(msgspec.Struct, frozen=True):
-    """A piece of a line of a `post` message: its `tag` tells which of the others it has.
-
-    The tags are text, a, at, img, media, emotion, hr, code_block and md; of another, what fits is kept.
-    """
+    """A piece of a line of a `post` message: its `tag` tells which of the others it has; those are None otherwise."""
 
     tag: str
+    """What it is: text, a, at, img, media, emotion, hr, code_block, md, or what Feishu adds to them."""
     text: str | None = None
+    """Of a text, a link, code or markdown."""
     href: str | None = None
+    """Where a link (`a`) leads."""
     user_id: str | None = None
+    """Of an `at`: what stands for the one who is mentioned, such as `@_user_1`."""
     user_name: str | None = None
+    """Of an `at`: the name."""
     image_key: str | None = None
+    """Of an `img`: the key of the image."""
     file_key: str | None = None
+    """Of a `media`: the key of the video."""
     emoji_type: str | None = None
+    """Of an `emotion`: its name, such as SMILE."""
     language: str | None = None
+    """Of a `code_block`: the language of the code."""
     style: tuple[str, ...] | None = None
+    """How it is set: bold, italic, underline, lineThrough, codeInline."""
 
 
 class Post(msgspec.Struct, frozen=True):
-    """A `post` (rich text) message: a title, and lines of elements.
-
-    `locale` is the one that was read, where the content came wrapped by locale: the first of them.
-    """
+    """A `post` (rich text) message: a title, and lines of elements."""
 
     title: str | None = None
+    """Its title; None if the content has none."""
     content: tuple[tuple[PostElement, ...], ...] = ()
+    """Its lines, each the elements in it."""
     locale: str | None = None
+    """The one that was read, the first, if the content came wrapped by locale; None if it did not."""
 
 
 class Image(msgspec.Struct, frozen=True):
     """An `image` message."""
 
     image_key: str
+    """Its key: to download it by; to send it, that of an upload of the app's own."""
 
 
 class File(msgspec.Struct, frozen=True):
     """A `file` message."""
 
     file_key: str
+    """Its key: to download it by; to send it, that of an upload of the app's own."""
     file_name: str | None = None
+    """Its name; None if the message has none."""
 
 
 class Audio(msgspec.Struct, frozen=True):
-    """An `audio` message; `duration` is in milliseconds."""
+    """An `audio` message."""
 
     file_key: str
+    """Its key: to download it by; to send it, that of an upload of the app's own."""
     duration: int | None = None
+    """How long it is, in milliseconds; None if the message does not say."""
 
 
 class Media(msgspec.Struct, frozen=True):
-    """A `media` (video) message; `duration` is in milliseconds, `image_key` is its cover."""
+    """A `media` (video) message."""
 
     file_key: str
+    """Its key: to download it by; to send it, that of an upload of the app's own."""
     image_key: str | None = None
+    """The key of its cover; None if the message has none."""
     file_name: str | None = None
+    """Its name; None if the message has none."""
     duration: int | None = None
+    """How long it is, in milliseconds; None if the message does not say."""
 
 
 class Sticker(msgspec.Struct, frozen=True):
     """A `sticker` message."""
 
     file_key: str
+    """The key to send it again by: it cannot be downloaded."""
 
 
 class ShareChat(msgspec.Struct, frozen=True):
     """A `share_chat` message: a chat's card."""
 
     chat_id: str
+    """The chat's id."""
 
 
 class ShareUser(msgspec.Struct, frozen=True):
-    """A `share_user` message: a person's card; `user_id` is an open_id."""
+    """A `share_user` message: a person's card."""
 
     user_id: str
+    """The person's open_id."""
 
 
 class MergeForward(msgspec.Struct, frozen=True):
-    """A `merge_forward` message: its content is a fixed text, no JSON; the messages have to be fetched."""
+    """A `merge_forward` message: the messages in it have to be fetched."""
 
     text: str
+    """Feishu's fixed text, which is no JSON."""
 
 
 class Interactive(msgspec.Struct, frozen=True):
-    """An `interactive` message: `card` is the card's JSON, in whichever of its versions."""
+    """An `interactive` message."""
 
     card: dict[str, Any]
+    """The card's JSON, in whichever of its versions."""
 
 
 Content = (
@@ -171,7 +193,9 @@ class Resource(msgspec.Struct, frozen=True):
     """A file in a message, to be downloaded by the message's id and `key`. Stickers cannot be, but be sent again."""
 
     kind: ResourceKind
+    """What it is; a `media` message has a "video", and so has such an element of a post."""
     key: str
+    """Its `image_key` or `file_key`."""
     name: str | None = None
     """The file's name, where the message has it."""
 

@@ -265,6 +265,7 @@ class Sent(msgspec.Struct, frozen=True):
     """What `Event.reply` has sent: mostly one message, of a long text several."""
 
     message_ids: tuple[str, ...]
+    """The messages' ids, in order; at least one."""
 
     @property
     def message_id(self) -> str:

@@ -25,10 +25,12 @@ _DEVIATION_LIMIT: Final = 5.0
 
 
 class Beat(msgspec.Struct, frozen=True):
-    """One heartbeat: when it came (UTC), and the round trip in seconds, None if it answered no ping."""
+    """One heartbeat."""
 
     at: datetime
+    """When it came (UTC)."""
     rtt: float | None = None
+    """The round trip in seconds; None if it answered no ping."""
 
 
 class HeartbeatSeries:

@@ -32,9 +32,10 @@ BUCKETS: Final = (
 
 
 class HistogramSnapshot(msgspec.Struct, frozen=True):
-    """How many durations there were. `cumulative[i]` of them took at most `BUCKETS[i]` seconds, the last are all."""
+    """How many durations there were, by how long they were."""
 
     cumulative: tuple[int, ...]
+    """How many took at most so long: `cumulative[i]` at most `BUCKETS[i]` seconds; the last counts all."""
     sum: float
     """Seconds, all together."""
 

@@ -37,26 +37,32 @@ __all__ = [
 
 
 class LifecycleEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """The base of all of them. `at` is when it happened, in seconds on trio's clock."""
+    """The base of all of them."""
 
     at: float = msgspec.field(default_factory=trio.current_time)
+    """When it happened, in seconds on trio's clock."""
 
 
 class Connected(LifecycleEvent, frozen=True, kw_only=True):
     """A connection is up."""
 
     connection_id: str
+    """The id that Feishu gave it, by which the log names it, too; "" if it gave none."""
     service_id: int
+    """The number from its URL, which its pings carry; 0 if there was none."""
     attempt: int
     """Which try it was, from 1."""
 
 
 class Disconnected(LifecycleEvent, frozen=True, kw_only=True):
-    """A connection has ended; `reason` is one of `DisconnectReason`."""
+    """A connection has ended."""
 
     connection_id: str
+    """Its id, as in `Connected`."""
     reason: str
+    """One of `DisconnectReason`."""
     detail: str
+    """More about it, such as the reason in a close frame; "" if nothing more is known."""
     code: int | None
     """The WebSocket close code, if the server sent one."""
     lived: float
@@ -64,37 +70,46 @@ class Disconnected(LifecycleEvent, frozen=True, kw_only=True):
 
 
 class ReconnectScheduled(LifecycleEvent, frozen=True, kw_only=True):
-    """The next try to connect, in `delay` seconds, and why there must be one."""
+    """The next try to connect, and why there must be one."""
 
     attempt: int
+    """Which try in a row it is, from 1; after each connection it starts at 1 again."""
     delay: float
+    """Seconds until then."""
     reason: str
+    """What the last try failed with, or how the connection was lost, in words."""
 
 
 class PingSent(LifecycleEvent, frozen=True, kw_only=True):
-    """A ping went out; `probe` if it is one of the quick ones after a pong went missing."""
+    """A ping went out."""
 
     connection_id: str
+    """The connection that it went out on."""
     probe: bool
+    """Whether it is one of the quick ones after a pong went missing."""
 
 
 class PingReceived(LifecycleEvent, frozen=True, kw_only=True):
     """The server pinged (as a JSON text message) and was answered."""
 
     connection_id: str
+    """The connection that it came by."""
 
 
 class PongReceived(LifecycleEvent, frozen=True, kw_only=True):
-    """A pong came; `rtt` is the seconds since its ping, None if none was waiting."""
+    """A pong came."""
 
     connection_id: str
+    """The connection that it came by."""
     rtt: float | None
+    """Seconds since its ping; None if none was waiting for it."""
 
 
 class HeartbeatReceived(LifecycleEvent, frozen=True, kw_only=True):
     """A JSON heartbeat message came. What it does not say, or not as it should, is None."""
 
     connection_id: str
+    """The connection that it came by."""
     timestamp: float | None
     """The server's time, in seconds since 1970 (UTC), also if it was written in milliseconds."""
     interval: float | None
@@ -110,52 +125,69 @@ class Authenticated(LifecycleEvent, frozen=True, kw_only=True):
     """
 
     connection_id: str
+    """The connection that the token was sent on."""
 
 
 class EventReceived(LifecycleEvent, frozen=True, kw_only=True):
-    """An event arrived; `redelivered` if it was known already."""
+    """An event arrived."""
 
     event_id: str
+    """Its id."""
     event_type: str
+    """Its type."""
     redelivered: bool
+    """Whether it was known already."""
 
 
 class EventAnswered(LifecycleEvent, frozen=True, kw_only=True):
-    """An event was answered; `latency` is the seconds since that delivery arrived."""
+    """An event was answered."""
 
     event_id: str
+    """Its id."""
     event_type: str
+    """Its type."""
     ok: bool
+    """Whether with success; else with 500."""
     latency: float
+    """Seconds since that delivery arrived."""
 
 
 class HandlerFailed(LifecycleEvent, frozen=True, kw_only=True):
     """A handler raised, ran into its timeout, or returned what cannot be sent."""
 
     handler: str
+    """Its name."""
     event_id: str
+    """The event's id; for a batch, there is one of these for each of its events."""
     event_type: str
+    """The event's type."""
     error: BaseException
+    """What was raised: of a timeout a `TimeoutError`, of a wrong result a `TypeError` or `ValueError`."""
 
 
 class HandlerStuck(LifecycleEvent, frozen=True, kw_only=True):
     """A handler has been at work for `stuck_after` seconds, and still is."""
 
     stuck: StuckHandler
+    """Which one, with what, and for how long."""
 
 
 class TextMessageReceived(LifecycleEvent, frozen=True, kw_only=True):
     """A JSON text message came, of whatever type."""
 
     connection_id: str
+    """The connection that it came by."""
     message_type: str
+    """Its type; "event" for an event in any envelope."""
 
 
 class EventDead(LifecycleEvent, frozen=True, kw_only=True):
     """An event from an inbox has become a dead letter: it is not tried again, unless it is requeued."""
 
     event_id: str
+    """Its id."""
     event_type: str
+    """Its type."""
     error: str
     """What the last failure was."""
 
@@ -164,7 +196,9 @@ class MessageIgnored(LifecycleEvent, frozen=True, kw_only=True):
     """A filter made by `to_me` turned a message away."""
 
     event_id: str
+    """The id of the message's event."""
     reason: str
+    """Why, in words."""
 
 
 class ErrorOccurred(LifecycleEvent, frozen=True, kw_only=True):
@@ -176,6 +210,7 @@ class ErrorOccurred(LifecycleEvent, frozen=True, kw_only=True):
     makes no sense, or its handler raised), or `late result` (of a callback).
     """
     error: BaseException
+    """What was raised."""
 
 
 Follower: TypeAlias = Callable[[LifecycleEvent], object] | trio.MemorySendChannel[LifecycleEvent]
@@ -183,10 +218,11 @@ Follower: TypeAlias = Callable[[LifecycleEvent], object] | trio.MemorySendChanne
 
 
 class LifecycleStream(AsyncIterator[LifecycleEvent]):
-    """The events of a session since it was subscribed to, in order. `lost` counts those it was too slow for."""
+    """The events of a session since it was subscribed to, in order."""
 
     def __init__(self, capacity: int) -> None:
         self.lost = 0
+        """How many have made way for newer ones, as nobody read them in time."""
         self._events: deque[LifecycleEvent] = deque(maxlen=capacity)
         self._waiting = trio.lowlevel.ParkingLot()
         self._ended = False

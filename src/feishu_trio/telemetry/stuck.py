@@ -17,7 +17,9 @@ class StuckHandler(msgspec.Struct, frozen=True, kw_only=True):
     """A handler that has been at work for `stuck_after` seconds or more, and still is."""
 
     handler: str
+    """Its name."""
     pool: str
+    """The name of the pool that it runs in."""
     event_id: str
     """Of a batch that of its first event; "" of a JSON text message."""
     event_type: str
@@ -57,6 +59,7 @@ class HeldUp(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str
     """The event that it is at work on."""
     pool: str
+    """The name of the pool that it is in."""
     events: int
     """How many wait."""
     seconds: float
@@ -74,6 +77,7 @@ class StuckStats(msgspec.Struct, frozen=True):
     """The runs of one handler that are stuck at the moment."""
 
     count: int
+    """How many there are."""
     oldest: float
     """For how many seconds the first of them has been at work."""
 
