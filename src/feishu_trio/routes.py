@@ -88,23 +88,35 @@ class Route:
     """One handler and when it runs. Made by `Router.on` and its kin; compared by identity."""
 
     handler: Handler
+    """What is called with the event, or with a list of them if there is a `batch`."""
     name: str
+    """What logs, counters and inboxes know it by."""
     patterns: tuple[str, ...]
+    """The event types and globs that it takes."""
     where: Callable[[Event[Any]], object] | None = None
+    """The filter; None: all events of these types."""
     order_by: Callable[[Event[Any]], Hashable] | None = None
+    """From an event to its order key; None: the chat for `im.message.*`, and no order for all others."""
     pool: str | None = None
+    """The name of the pool that it runs in; None: `callbacks` for callbacks, `default` for all else and for batches."""
     ack: Ack | None = None
+    """When its events are answered; None: as the session's `ack` says."""
     timeout: float | None = None
+    """Seconds after which a run is cancelled, and has failed; None: there is no such limit."""
     fallback: bytes | None = None
     """The JSON of the answer to a callback that has no result in time."""
     batch: BatchSize | None = None
+    """When a batch is full; None: it takes events one by one."""
     middleware: tuple[Middleware, ...] = ()
+    """What runs around it, the outermost first: of a route from `Router.resolve`, empty in all others."""
     is_default: bool = False
+    """Whether it is of `Router.default`: for events that no other route takes."""
     is_named: bool = False
     """Whether its name was given; else it has its function's, with a number if another has that."""
     number: int = 0
     """Its place among all routes: it grows with each that is registered, in whatever router."""
     is_async: bool = attrs.field(init=False)
+    """Whether calling the handler gives something to await; one that does not runs in a thread."""
     is_direct: bool = attrs.field(init=False)
     """Whether awaiting the handler with the event is all there is to running it."""
 

@@ -71,6 +71,7 @@ class Health(msgspec.Struct, frozen=True):
     """Whether a session does its work, and if not, why."""
 
     ok: bool
+    """Whether it does; `bool()` of this says the same."""
     reasons: tuple[str, ...] = ()
     """Why it does not."""
     warnings: tuple[str, ...] = ()

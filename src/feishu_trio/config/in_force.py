@@ -21,11 +21,13 @@ class Setting(msgspec.Struct, frozen=True):
     """One setting as it is in force."""
 
     name: str
+    """As in `SessionConfig`."""
     value: Any
     """What JSON can hold: an object that only code can make is the name of its type, and a secret `***`."""
     is_default: bool
     """Whether the value is the default's, wherever it came from."""
     origin: SettingOrigin
+    """Where the value came from."""
     place: str = ""
     """Where in its origin: the variable, or the file and the path of keys in it; empty for the others."""
 

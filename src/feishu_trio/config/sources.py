@@ -30,8 +30,11 @@ class SettingOrigin(enum.StrEnum):
     """Where the value of a setting came from."""
 
     DEFAULT = "default"
+    """It was not given."""
     FILE = "file"
+    """A TOML or JSON file."""
     ENVIRONMENT = "environment"
+    """A variable of the environment."""
     GIVEN = "given"
     """By name, in code; or as an option of a command."""
 

@@ -15,9 +15,11 @@ class Verdict(enum.StrEnum):
     """What to think of a finding."""
 
     OK = "ok"
+    """All is well."""
     WARNING = "warning"
     """It works, and may not be what is meant."""
     FAILED = "failed"
+    """Something is wrong."""
     UNKNOWN = "unknown"
     """It cannot be known from here."""
     NOT_TRIED = "not tried"
@@ -34,6 +36,7 @@ class Fault(enum.StrEnum):
     UNREACHABLE = "unreachable"
     """Feishu cannot be reached, or is too busy."""
     OTHER = "other"
+    """Elsewhere, such as in how Feishu is to deliver the app's events."""
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +46,7 @@ class Finding:
     check: str
     """Its name: one of `CHECKS`."""
     verdict: Verdict
+    """What to think of it."""
     found: str
     """What was found, in words."""
     remedy: str = ""

@@ -61,10 +61,10 @@ class Markdown(msgspec.Struct, frozen=True):
 
 
 class PostElement(msgspec.Struct, frozen=True):
-    """A piece of a line of a `post` message: its `tag` tells which of the others it has; those are None otherwise."""
+    """A piece of a line of a `post` message: its `tag` tells which of the others it has; the rest are None."""
 
     tag: str
-    """What it is: text, a, at, img, media, emotion, hr, code_block, md, or what Feishu adds to them."""
+    """What it is: text, a, at, img, media, emotion, hr, code_block or md; of another, what fits is kept."""
     text: str | None = None
     """Of a text, a link, code or markdown."""
     href: str | None = None
@@ -100,14 +100,14 @@ class Image(msgspec.Struct, frozen=True):
     """An `image` message."""
 
     image_key: str
-    """Its key: to download it by; to send it, that of an upload of the app's own."""
+    """Its key: to download it by, or to send it by if the app uploaded it."""
 
 
 class File(msgspec.Struct, frozen=True):
     """A `file` message."""
 
     file_key: str
-    """Its key: to download it by; to send it, that of an upload of the app's own."""
+    """Its key: to download it by, or to send it by if the app uploaded it."""
     file_name: str | None = None
     """Its name; None if the message has none."""
 
@@ -116,7 +116,7 @@ class Audio(msgspec.Struct, frozen=True):
     """An `audio` message."""
 
     file_key: str
-    """Its key: to download it by; to send it, that of an upload of the app's own."""
+    """Its key: to download it by, or to send it by if the app uploaded it."""
     duration: int | None = None
     """How long it is, in milliseconds; None if the message does not say."""
 
@@ -125,7 +125,7 @@ class Media(msgspec.Struct, frozen=True):
     """A `media` (video) message."""
 
     file_key: str
-    """Its key: to download it by; to send it, that of an upload of the app's own."""
+    """Its key: to download it by, or to send it by if the app uploaded it."""
     image_key: str | None = None
     """The key of its cover; None if the message has none."""
     file_name: str | None = None

@@ -127,6 +127,7 @@ class Inbox(ABC):
     """
 
     rules: InboxRules
+    """What it was told: how often to try, in which order, and how long to remember."""
     fault: Exception | None = None
     """Why something could not be written of late; None if all is well."""
     owes: bool = False

@@ -144,31 +144,48 @@ class Counts(msgspec.Struct, frozen=True):
     """How many events stand where."""
 
     ready: int = 0
+    """Those that may be claimed."""
     blocked: int = 0
+    """Those behind an earlier event of their order key."""
     running: int = 0
+    """Those that have been claimed."""
     waiting: int = 0
+    """Those that wait for their next attempt."""
     done: int = 0
+    """Those that are done, and still remembered."""
     dead: int = 0
+    """Dead letters."""
     parked: int = 0
+    """Those that no route took."""
     oldest: float | None = None
     """When the oldest of those that are not done, dead or parked was stored; seconds since 1970."""
 
 
 class Summary(QuietStruct, kw_only=True):
-    """One stored event, without its payload."""
+    """One stored event, without its payload. Times are in seconds since 1970."""
 
     number: int
+    """Its number in the inbox, in order of storing; one that is requeued gets a new one."""
     id: str
+    """The event's id."""
     type: str
+    """The event's type."""
     state: State
+    """Where it stands."""
     lane: str | None
+    """Its order key; None for none."""
     attempts: int
+    """Attempts since it was stored or requeued, one that runs included; a run that was cut off is none."""
     crashes: int
+    """How often a process died while it ran."""
     received: float
+    """When it arrived."""
     stored: float
+    """When it was stored, or requeued."""
     due: float | None
-    """When it is tried again."""
+    """When it is tried again; None unless it waits for that."""
     settled: float | None
+    """When it was done (or came again since), dead or parked; None before that."""
     error: str | None
     """What the last failure was."""
 
@@ -180,6 +197,7 @@ class HandlerState(QuietStruct, kw_only=True):
     """How a handler fared with a stored event."""
 
     name: str
+    """The handler's."""
     error: str | None
     """What it raised last; None if it succeeded."""
     at: float
@@ -187,11 +205,12 @@ class HandlerState(QuietStruct, kw_only=True):
 
 
 class Details(Summary, kw_only=True):
-    """One stored event, with all there is of it. The times are in seconds since 1970."""
+    """One stored event, with all there is of it. Times are in seconds since 1970."""
 
     message_id: str
     """The frame's."""
     trace_id: str
+    """The frame's; empty without one."""
     payload: bytes | None
     """None once it is done."""
     handlers: tuple[HandlerState, ...]

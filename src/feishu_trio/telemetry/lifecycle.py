@@ -75,7 +75,7 @@ class ReconnectScheduled(LifecycleEvent, frozen=True, kw_only=True):
     attempt: int
     """Which try in a row it is, from 1; after each connection it starts at 1 again."""
     delay: float
-    """Seconds until then."""
+    """Seconds until it is made."""
     reason: str
     """What the last try failed with, or how the connection was lost, in words."""
 

@@ -59,7 +59,7 @@ class HeldUp(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str
     """The event that it is at work on."""
     pool: str
-    """The name of the pool that it is in."""
+    """The name of the handler's pool."""
     events: int
     """How many wait."""
     seconds: float
