@@ -79,6 +79,7 @@ class Probes:
         self._services: dict[Service, str] = {}
         self._clients: dict[trio.CancelScope, None] = {}  # the one that has asked nothing for longest first
         self.paths = {"/metrics": self._metrics, "/healthz": self._live, "/readyz": self._ready}
+        """What is served, and what answers it."""
 
     def add(self, service: Service, role: str | None = None) -> None:
         """Tell of a session or a worker from here on, also after it has closed. `role` as in `metrics.Collector`.

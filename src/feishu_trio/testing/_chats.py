@@ -33,8 +33,11 @@ class Member:
     """Somebody who takes part in chats: a user, or the bot."""
 
     name: str
+    """As chats show it."""
     open_id: str
+    """The id for the app, by which messages mention it."""
     union_id: str
+    """The id for all apps of the developer."""
     user_id: str
     """Empty for a bot."""
     app_id: str = ""

@@ -39,11 +39,13 @@ class GatewayConnection:
     device_id: str
     """The connection's id, from its URL."""
     service_id: int
+    """From its URL; the frames carry it."""
     headers: Mapping[str, str] = attrs.field(repr=False)
     """Of the request that opened it; names in lower case."""
     opened_at: float
     """By trio's clock."""
     line: Line = attrs.field(repr=False)
+    """The stream below it, which can be made slow, frozen or cut."""
     _ws: Connection = attrs.field(repr=False)
     _received: Callable[[GatewayConnection, bytes | str], None] = attrs.field(repr=False)
     _violated: Callable[[GatewayConnection, str], None] = attrs.field(repr=False)
@@ -51,6 +53,7 @@ class GatewayConnection:
     close_code: int | None = attrs.field(default=None, init=False)
     """The client's close code; 1005 if its close frame had none, None without a close frame (so far)."""
     close_reason: str | None = attrs.field(default=None, init=False)
+    """The client's reason; empty if its close frame had none, None without a close frame (so far)."""
     _closed: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
 
     @property

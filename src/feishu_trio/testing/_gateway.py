@@ -45,7 +45,9 @@ class Gateway(Access, Observations, Chatting, Refusals, Faults):
     """A stand-in for Feishu's long connection; made by `open_gateway`."""
 
     app_id: str
+    """The app's id, which clients must send."""
     app_secret: str = attrs.field(repr=False)
+    """The app's secret, which clients must send."""
     max_part_size: int | None
     """Payloads of more bytes are split. May be changed at any time."""
     ladder: tuple[float, ...]

@@ -22,6 +22,7 @@ class Request:
     """A request, whole. Headers and bodies hold secrets, so its repr shows neither, nor the query."""
 
     method: str
+    """Such as `POST`."""
     path: str
     """Without the query."""
     query: Mapping[str, str] = attrs.field(factory=dict, repr=False)
@@ -29,6 +30,7 @@ class Request:
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     """Names in lower case."""
     body: bytes = attrs.field(default=b"", repr=False)
+    """As it came; empty if there was none."""
     target: str = attrs.field(default="", repr=False)
     """With the query, as it came."""
 

@@ -44,12 +44,15 @@ class StoredFile:
     """A picture, or a file."""
 
     key: str
+    """By which messages name it: their `image_key` or `file_key`."""
     name: str
     """Empty for a picture."""
     kind: str
     """`image`, or the `file_type` with which it was uploaded: opus, mp4, pdf, doc, xls, ppt, stream."""
     content_type: str
+    """The media type with which it is downloaded."""
     data: bytes = attrs.field(repr=False)
+    """All its bytes."""
     owner: Member = attrs.field(repr=False)
     """Who uploaded it. A bot can send its own ones alone."""
 

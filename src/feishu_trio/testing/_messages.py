@@ -66,9 +66,11 @@ class Message:
     to: str
     """The message replied to or edited, the receiver, or the token of the callback whose card is updated."""
     msg_type: str
+    """Feishu's word for what it is: text, post, interactive, image and so on."""
     content: object
     """Decoded JSON: for a text `{"text": …}`, for a card the card."""
     uuid: str | None
+    """Given with it, so that it is sent once within an hour; None if none was, and of updates."""
     message_id: str
     """The id it has; empty for a card update by token."""
     at: float

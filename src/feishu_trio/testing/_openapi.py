@@ -35,9 +35,13 @@ class RefusedCall:
     """A call of the API that was refused."""
 
     method: str
+    """Such as `POST`."""
     path: str
+    """Without the query."""
     code: int
+    """The error's, as in the answer."""
     msg: str
+    """Why, as in the answer."""
     at: float
     """When, by trio's clock."""
 

@@ -63,13 +63,17 @@ class Delivery:
     """One delivery of an event, or of a callback, to a client."""
 
     connection: GatewayConnection
+    """The one that it was sent on."""
     at: float
     """When, by trio's clock."""
     message_id: str
+    """The frames' header `message_id`, a new one for each delivery unless the push names one."""
     headers: Mapping[str, str] = attrs.field(repr=False)
     """As sent; of a split message those of its first part, `seq` 0."""
     seq_id: int
+    """The frames' `SeqID`."""
     log_id: int
+    """The frames' `LogID`."""
     _parcel: Parcel = attrs.field(repr=False)
     answered: bool = False
     """Whether an answer to this delivery was received, with any code."""
@@ -119,7 +123,9 @@ class Push:
     """An event, or a callback, pushed to the bot."""
 
     event_id: str
+    """The event's id."""
     event_type: str
+    """The event's type."""
     payload: bytes = attrs.field(repr=False)
     """The JSON, whole."""
     is_callback: bool

@@ -35,8 +35,11 @@ class UserMessage:
     """A message that a user sent."""
 
     message_id: str
+    """Its id."""
     chat_id: str
+    """The id of its chat."""
     thread_id: str | None
+    """The id of its thread; None if it is in none."""
     push: Push = attrs.field(repr=False)
     """The event that tells the bot of it: `await message.push.settled()`."""
 
@@ -50,6 +53,7 @@ class Clicked:
     """What a click on a card led to."""
 
     push: Push = attrs.field(repr=False)
+    """The callback that it brought."""
     code: int
     """200, or 500 if handling failed: the person sees an error."""
     toast: str | None
