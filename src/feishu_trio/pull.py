@@ -66,6 +66,7 @@ class EventStream(AsyncIterator[Event[Any]]):
             where=where,
             order_by=no_order,  # whoever pulls them decides what waits for what
         )
+        """By which the engine hands its events over."""
         self._waiting: deque[_Pulled] = deque()
         self._begun: _Pulled | None = None
         self._arrived = trio.lowlevel.ParkingLot()

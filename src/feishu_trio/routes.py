@@ -36,7 +36,9 @@ LateHandler: TypeAlias = Callable[[Event[Any], Any], object]
 DeadHandler: TypeAlias = Callable[[Event[Any], str], object]
 """Takes an event that has become a dead letter, and the text of its last failure; plain or async."""
 CallNext: TypeAlias = Callable[[Event[Any]], Awaitable[object]]
+"""Calls the next middleware inside, or the handler, and returns its result."""
 Middleware: TypeAlias = Callable[[Event[Any], CallNext], Awaitable[object]]
+"""Takes an event, of a batch the list, and what calls the next one inside; it returns the handler's result."""
 Where: TypeAlias = Callable[[Event[Any]], object]
 F = TypeVar("F")
 

@@ -52,7 +52,9 @@ _Config = TypeVar("_Config", bound="SessionConfig")
 __all__ = ["FEISHU_DOMAIN", "LARK_DOMAIN", "Ack", "PoolConfig", "SessionConfig", "SessionSettings"]
 
 FEISHU_DOMAIN = "https://open.feishu.cn"
+"""Feishu's address, the default of `domain`."""
 LARK_DOMAIN = "https://open.larksuite.com"
+"""Lark's address."""
 
 
 class Ack(enum.Enum):

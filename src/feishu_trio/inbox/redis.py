@@ -141,6 +141,7 @@ class RedisInbox(Inbox):
         **rules: Unpack[RuleArguments],
     ) -> None:
         self.rules = InboxRules(**rules)
+        """What it was told."""
         server_url().check("url", url)
         address = read_url(url)
         prefix = prefix if prefix is not None else address.prefix or _DEFAULT_PREFIX
