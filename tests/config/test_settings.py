@@ -171,6 +171,8 @@ def test_objects() -> None:
     assert config.http_transport is transport
     assert callable(config.client_assertion)
     assert config.client_assertion() == "fresh"
+    servers = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    assert "must be None, or an ssl.SSLContext for clients" in refusal(ssl_context=servers)
     for name in ("ssl_context", "dial", "http_transport"):
         assert refusal(**{name: 5}).startswith(f"{name}: 5 is not allowed")
 

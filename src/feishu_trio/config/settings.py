@@ -110,10 +110,10 @@ def _is_pools(value: object) -> bool:
     return isinstance(value, Mapping) and all(is_name(name) and name != "default" for name in value)
 
 
-def _is_ssl_context(value: object) -> bool:
-    from ssl import SSLContext
+def _is_client_context(value: object) -> bool:
+    from ssl import PROTOCOL_TLS_SERVER, SSLContext
 
-    return isinstance(value, SSLContext)
+    return isinstance(value, SSLContext) and value.protocol is not PROTOCOL_TLS_SERVER
 
 
 class SessionSettings(TypedDict, total=False):
@@ -375,7 +375,7 @@ class SessionConfig:
     )
     ssl_context: ssl.SSLContext | None = field(
         default=None,
-        validator=Rule("an ssl.SSLContext", _is_ssl_context, optional=True, form=Form.OBJECT),
+        validator=Rule("an ssl.SSLContext for clients", _is_client_context, optional=True, form=Form.OBJECT),
         metadata=about("How TLS is checked. None: against the usual certificate authorities."),
     )
     headers: Mapping[str, str] | None = field(
