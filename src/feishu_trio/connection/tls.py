@@ -221,10 +221,13 @@ def default_ssl_context() -> ssl.SSLContext:
     """
     import httpx
 
+    path = os.environ.get("SSL_CERT_FILE")
     try:
+        if path:
+            with open(path, "rb"):  # older versions of httpx pass over one that is not there
+                pass
         return httpx.create_ssl_context()
     except OSError as error:
-        path = os.environ.get("SSL_CERT_FILE")
         if not path:
             raise
         raise ConfigError(
