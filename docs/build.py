@@ -27,8 +27,8 @@ _CODE: Final = re.compile(r"^( *)(`{3,}).*?^\1\2$|`[^`\n]+`", re.DOTALL | re.MUL
 # From one language to the other: the site has a switch for that.
 _OTHER_LANGUAGE: Final = re.compile(r" *\[(?:中文|English)\]\([^)]*\)[.。]?")
 
-# What is for those who work on it would stand before what users look for.
-_NOT_FOUND: Final = "---\nsearch:\n  exclude: true\n---\n\n"
+# The search would have what is for those who work on it before what users look for.
+_NOT_SEARCHED: Final = "---\nsearch:\n  exclude: true\n---\n\n"
 
 
 def models() -> list[str]:
@@ -55,7 +55,7 @@ def write_pages() -> None:
             continue
         page = Page(name)
         is_taken_along = _place(name).startswith("project/")
-        place.write_text(f"{_NOT_FOUND if is_taken_along else ''}{page.text}", encoding="utf-8")
+        place.write_text(f"{_NOT_SEARCHED if is_taken_along else ''}{page.text}", encoding="utf-8")
         waiting += [target for target in page.leads_to if target not in seen]
         seen.update(page.leads_to)
     for name in models():
@@ -88,19 +88,8 @@ class Page:
     def _link(self, found: re.Match[str]) -> str:
         path = os.path.normpath(ROOT / PurePosixPath(self.name).parent / found[1])
         target = Path(path).relative_to(ROOT).as_posix()
-        if not (ROOT / target).exists():
+        if not (ROOT / target).is_file():
             return found[1]  # mkdocs says where it stands
-        if (
-            ROOT / target
-        ).is_dir():  # a folder is no page: its first file that says what is in it, or its first
-            files = sorted(
-                file for file in (ROOT / target).iterdir() if file.is_file() and file.name != "__init__.py"
-            )
-            target = (
-                next((file for file in files if file.name == "README.md"), files[0])
-                .relative_to(ROOT)
-                .as_posix()
-            )
         if target not in self.leads_to:
             self.leads_to.append(target)
         return os.path.relpath(_place(target), PurePosixPath(_place(self.name)).parent)

@@ -268,7 +268,7 @@ def _paths(table: Json, *above: str) -> Iterator[tuple[str, ...]]:
 def _module(name: str, models: list[Model], parts: dict[str, Model]) -> str:
     subject = "Models that several domains share" if name == _SHARED else f"Models of the `{name}` events"
     code = "\n\n\n".join(_class(model, parts) for model in models)
-    typing = [word for word in ("Any", "ClassVar") if re.search(rf"\b{word}[][]", code)]
+    typing = [word for word in ("Any", "ClassVar") if re.search(rf"\b{word}(?:[][]| \|)", code)]
     shared = sorted(
         {
             parts[reference].name

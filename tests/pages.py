@@ -13,13 +13,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-TWINS = [(ROOT / "README.md", ROOT / "README.zh.md")] + [
+PAIRS = [(ROOT / "README.md", ROOT / "README.zh.md")] + [
     (page, page.with_suffix(".zh.md"))
     for page in sorted(DOCS.rglob("*.md"))
     if not page.name.endswith(".zh.md") and page.parent.name != "project"
 ]
 """Each page in English, with the same in Chinese; `docs/project` is for those who work on it, in English alone."""
-PAGES = [page for twins in TWINS for page in twins]
+PAGES = [page for pair in PAIRS for page in pair]
 SOURCES = [
     path for path in sorted((ROOT / "src" / "feishu_trio").rglob("*.py")) if "```" in path.read_text("utf-8")
 ]

@@ -22,8 +22,8 @@ from feishu_trio.cli._app import app
 from pages import (
     DOCS,
     PAGES,
+    PAIRS,
     ROOT,
-    TWINS,
     Block,
     anchors,
     blocks,
@@ -50,14 +50,14 @@ MODELS = [
 COMMANDS: Any = typer.main.get_command(app)
 
 
-@pytest.mark.parametrize(("english", "chinese"), TWINS, ids=lambda path: name(path))
+@pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=lambda path: name(path))
 def test_both_languages_have_the_same_sections_blocks_tables_and_lists(english: Path, chinese: Path) -> None:
     assert chinese.exists()
     assert shape(english.read_text("utf-8")) == shape(chinese.read_text("utf-8"))
     assert [words(block) for block in blocks(english)] == [words(block) for block in blocks(chinese)]
 
 
-@pytest.mark.parametrize(("english", "chinese"), TWINS, ids=lambda path: name(path))
+@pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=lambda path: name(path))
 def test_both_languages_have_the_same_texts_in_code_where_these_are_no_chinese(
     english: Path, chinese: Path
 ) -> None:
@@ -68,7 +68,7 @@ def test_both_languages_have_the_same_texts_in_code_where_these_are_no_chinese(
                 assert text == original or re.search("[\u4e00-\u9fff]", text), (other.place, original, text)
 
 
-@pytest.mark.parametrize(("english", "chinese"), TWINS, ids=lambda path: name(path))
+@pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=lambda path: name(path))
 def test_both_languages_have_the_same_names_and_codes(english: Path, chinese: Path) -> None:
     """Names in code, and in tables numbers that are long or in code: codes, limits, defaults."""
     first, second = (outside_blocks(page.read_text("utf-8")) for page in (english, chinese))
@@ -101,7 +101,7 @@ def test_a_list_or_table_has_an_empty_line_before_it(page: Path) -> None:
         before = line
 
 
-@pytest.mark.parametrize(("english", "chinese"), TWINS, ids=lambda path: name(path))
+@pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=lambda path: name(path))
 def test_both_languages_lead_to_the_same_places(english: Path, chinese: Path) -> None:
     def places(page: Path) -> Counter[str]:
         """Where it leads, by the English page, and by the number of the heading there."""
@@ -137,7 +137,7 @@ def test_what_a_page_leads_to_is_there(page: Path) -> None:
 
 def test_the_site_has_every_page() -> None:
     listed = re.findall(r"^ +- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
-    assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page, _ in TWINS[1:])
+    assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page, _ in PAIRS[1:])
 
 
 @pytest.mark.parametrize("suffix", [".md", ".zh.md"])

@@ -65,7 +65,7 @@ def run(
     """
 
     def opened(made: _Made) -> AbstractAsyncContextManager[Service]:
-        return opened_session(made, app_id, app_secret, router=router, **arguments)
+        return opened_session(made, app_id, app_secret, router, arguments)
 
     _run("run", opened, metrics_port, metrics_host, log_format)
 
@@ -97,7 +97,7 @@ def run_worker(
     """
 
     def opened(made: _Made) -> AbstractAsyncContextManager[Service]:
-        return opened_worker(made, inbox, router, **arguments)
+        return opened_worker(made, inbox, router, arguments)
 
     _run("run_worker", opened, metrics_port, metrics_host, log_format)
 

@@ -203,39 +203,30 @@ async def open_feishu_session(
         AuthenticationError, ForbiddenError, ConnectionLimitError: Feishu refuses the app.
         ConnectError: Feishu cannot be reached, and no more tries are configured.
     """
-    async with opened_session(
-        lambda _: None,
-        app_id,
-        app_secret,
-        router=router,
-        config=config,
-        inbox=inbox,
-        store=store,
-        claim=claim,
-        on_lifecycle=on_lifecycle,
-        **settings,
-    ) as session:
+    arguments = SessionArguments(
+        config=config, inbox=inbox, store=store, claim=claim, on_lifecycle=on_lifecycle, **settings
+    )
+    async with opened_session(lambda _: None, app_id, app_secret, router, arguments) as session:
         yield session
 
 
 @asynccontextmanager
 async def opened_session(
     made: Callable[[Session], object],
-    /,
-    app_id: str | None = None,
-    app_secret: str | None = None,
-    *,
-    router: Router | None = None,
-    config: SessionConfig | None = None,
-    inbox: Inbox | None = None,
-    store: str | type | Iterable[str | type] = (),
-    claim: bool = True,
-    on_lifecycle: Follower | None = None,
-    **settings: Unpack[SessionSettings],
+    app_id: str | None,
+    app_secret: str | None,
+    router: Router | None,
+    arguments: SessionArguments,
 ) -> AsyncGenerator[Session, None]:
     """The same, and `made` is given the session before it connects, to be watched from then on."""
     router = router if router is not None else Router()
-    given = {"app_id": app_id, "app_secret": app_secret, **settings}
+    inbox, store, claim = (
+        arguments.pop("inbox", None),
+        arguments.pop("store", ()),
+        arguments.pop("claim", True),
+    )
+    on_lifecycle, config = arguments.pop("on_lifecycle", None), arguments.pop("config", None)
+    given = {"app_id": app_id, "app_secret": app_secret, **arguments}
     config = configured("open_feishu_session", config, given, router, inbox, on_lifecycle)
     check_storing(inbox, store, claim)
     patterns = router.selection(store)[0] if store else ()

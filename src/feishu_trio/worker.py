@@ -106,37 +106,22 @@ async def open_worker(
         ConfigError: A setting is wrong, there are no credentials, or the inbox is another app's.
         InboxError: The inbox cannot be opened.
     """
-    async with opened_worker(
-        lambda _: None,
-        inbox,
-        router,
-        app_id=app_id,
-        app_secret=app_secret,
-        config=config,
-        on_lifecycle=on_lifecycle,
-        **settings,
-    ) as worker:
+    arguments = WorkerArguments(
+        app_id=app_id, app_secret=app_secret, config=config, on_lifecycle=on_lifecycle, **settings
+    )
+    async with opened_worker(lambda _: None, inbox, router, arguments) as worker:
         yield worker
 
 
 @asynccontextmanager
 async def opened_worker(
-    made: Callable[[Worker], object],
-    /,
-    inbox: Inbox,
-    router: Router,
-    *,
-    app_id: str | None = None,
-    app_secret: str | None = None,
-    config: SessionConfig | None = None,
-    on_lifecycle: Follower | None = None,
-    **settings: Unpack[SessionSettings],
+    made: Callable[[Worker], object], inbox: Inbox, router: Router, arguments: WorkerArguments
 ) -> AsyncGenerator[Worker, None]:
     """The same, and `made` is given the worker before its inbox is open, to be watched from then on."""
     if not isinstance(inbox, Inbox):
         raise wrong("inbox", inbox, "an inbox, such as RedisInbox(url)", show=kind_only)
-    given = {"app_id": app_id, "app_secret": app_secret, **settings}
-    config = configured("open_worker", config, given, router, inbox, on_lifecycle)
+    on_lifecycle, config = arguments.pop("on_lifecycle", None), arguments.pop("config", None)
+    config = configured("open_worker", config, arguments, router, inbox, on_lifecycle)
     async with http_client(config) as http:
         worker = Worker(config, router, http, on_lifecycle, inbox=inbox)
         made(worker)

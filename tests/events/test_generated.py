@@ -57,6 +57,13 @@ def test_a_field_that_python_cannot_name(generator: ModuleType, tmp_path: Path, 
         generator.generate(catalogue(tmp_path, {"a.b_v1": "a.v1.X"}, {"a.v1.X": {field: "str"}}))
 
 
+def test_what_annotations_need_is_imported(generator: ModuleType, tmp_path: Path) -> None:
+    files = generator.generate(catalogue(tmp_path, {"a.b_v1": "a.v1.X"}, {"a.v1.X": {"value": "any"}}))
+    text = files[tmp_path / "src" / "feishu_trio" / "events" / "a.py"]
+    assert "from typing import Any, ClassVar\n" in text
+    assert "    value: Any | None = None\n" in text
+
+
 def test_two_shapes_of_one_name(generator: ModuleType, tmp_path: Path) -> None:
     events = {"a.b_v1": "a.v1.X", "a.c_v1": "a.v1.Y"}
     models = {

@@ -2,6 +2,7 @@
 
 The command line is a user of the package: its modules import public names from `feishu_trio`, `feishu_trio.events`,
 `feishu_trio.doctor`, `feishu_trio.logs` and `feishu_trio.testing` by absolute imports, and each other by relative ones.
+The one exception is `feishu_trio.prepare.loading`, by which `run` knows that a command imports the module it is called in.
 """
 
 from __future__ import annotations

@@ -239,19 +239,24 @@ class _Console:
         """Show what is added to an answer that streams, once in a while, and all of it when it is whole."""
         with suppress(LookupError):  # so many have come since that the gateway has forgotten it
             while True:
-                before = ""
-                while (now := self.gateway.shown(message)).is_streaming:
-                    goes_on = now.text.startswith(before)
-                    if added := now.text.removeprefix(before).strip() if goes_on else now.text:
-                        self._show_text(f"… {added}" if before and goes_on else added, "streams")
-                    before = now.text
-                    with trio.move_on_after(_EVERY):
-                        await self.gateway.wait_shown(message, lambda shown: not shown.is_streaming)
-                self._show_text(now.text, message.kind)
-                self._growing.value -= 1
+                try:
+                    await self._show_growth(message)
+                finally:
+                    self._growing.value -= 1
                 # The next run of the handler may go on in it.
                 await self.gateway.wait_shown(message, lambda shown: shown.is_streaming)
                 self._growing.value += 1
+
+    async def _show_growth(self, message: Message) -> None:
+        before = ""
+        while (now := self.gateway.shown(message)).is_streaming:
+            goes_on = now.text.startswith(before)
+            if added := now.text.removeprefix(before).strip() if goes_on else now.text:
+                self._show_text(f"… {added}" if before and goes_on else added, "streams")
+            before = now.text
+            with trio.move_on_after(_EVERY):
+                await self.gateway.wait_shown(message, lambda shown: not shown.is_streaming)
+        self._show_text(now.text, message.kind)
 
     async def push_lines(self, lines: AsyncGenerator[str, None]) -> None:
         """Push lines; the gateway stays open after the last one, unless that is Ctrl-D, which ends it as Ctrl-C does."""
