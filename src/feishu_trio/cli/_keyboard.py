@@ -7,7 +7,7 @@ import re
 import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Final
 
 from rich.cells import cell_len
@@ -73,13 +73,14 @@ class Prompt:
 
     async def lines(self, changed: Callable[[], None]) -> AsyncGenerator[str, None]:
         """The lines that are typed, stripped, until Ctrl-D; `changed` is called whenever the prompt is to be drawn again."""
-        async for text in stdin_texts():
-            lines = self.press(text)
-            changed()
-            for line in lines:
-                yield line.strip()
-            if self._is_over:
-                return
+        async with aclosing(stdin_texts()) as texts:
+            async for text in texts:
+                lines = self.press(text)
+                changed()
+                for line in lines:
+                    yield line.strip()
+                if self._is_over:
+                    return
 
     def line(self, width: int) -> str:
         """The prompt with what is typed, or as much of it around the cursor as fits, and the cursor set in it."""

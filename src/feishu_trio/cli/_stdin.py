@@ -6,6 +6,7 @@ import codecs
 import os
 import signal
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import trio
 
@@ -15,10 +16,11 @@ __all__ = ["stdin_lines", "stdin_texts"]
 async def stdin_lines() -> AsyncGenerator[str, None]:
     """The lines of stdin, stripped; ends with stdin, or when another job owns the terminal."""
     rest = ""
-    async for text in stdin_texts():
-        *lines, rest = (rest + text).split("\n")
-        for line in lines:
-            yield line.strip()
+    async with aclosing(stdin_texts()) as texts:
+        async for text in texts:
+            *lines, rest = (rest + text).split("\n")
+            for line in lines:
+                yield line.strip()
     if rest:
         yield rest.strip()
 
